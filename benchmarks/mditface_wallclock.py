@@ -1,0 +1,139 @@
+"""What a mask costs, in seconds, with and without cache and merging; writes results/mditface-wallclock.json.
+
+    python benchmarks/mditface_wallclock.py [--weights FILE] [--rounds 60] [--threads 2] [--precision bf16]
+
+One process. In every round each way does one guided step of one picture (two evaluations in a batch), one after the
+other in changing order, so that whatever else the machine does falls on all alike; then the medians count. A picture is
+
+    none      28 steps without mask
+    full      28 steps, the mask stream inside, mask queries reading everything
+    uncached  28 steps, the mask stream decoupled, but run again for every evaluation
+    cached    the mask encoded once, 28 steps that read its keys
+    merged    the same with merged keys, the merging included
+
+and the reduction is 1 - (cached - none) / (full - none). ``--clock cpu --threads 1`` counts processor time instead,
+which a busy machine disturbs less. Sizes are nano's; weights matter for nothing but their number (random ones unless
+given).
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from limner.files import write_json_atomic
+from limner.models.mditface.config import NANO, MDiTConfig
+from limner.models.mditface.coupled import coupled_velocity
+from limner.models.mditface.embedding import Prompt
+from limner.models.mditface.mask_cache import encode_mask
+from limner.models.mditface.merging import merge_similar
+from limner.models.mditface.transformer import MaskFeatures, MDiT
+from limner.weights.tensors import load_tensors
+from mditface_flops import NANO_KEEP, drawn_face
+
+STEPS = 28
+
+
+def load(file: Path | None, dtype: torch.dtype) -> MDiT:
+    """Shipped weights, or random ones of nano's sizes (not zero: that would be another speed)."""
+    if file is not None:
+        tensors, header = load_tensors(file)
+        model = MDiT(MDiTConfig.from_dict(header["model"]))
+        model.load_state_dict(tensors)
+        return model.to(dtype).eval().requires_grad_(False)
+    model = MDiT(NANO).initialise(torch.Generator().manual_seed(0))
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.abs().max() == 0:
+                parameter.normal_(std=0.02, generator=generator)
+    return model.to(dtype).eval().requires_grad_(False)
+
+
+def static(model: MDiT, regions: Tensor) -> MaskFeatures:
+    """The static path of a batch of maps."""
+    cells = regions.shape[-1] // model.config.token_pixels
+    return model.static_path(model.embed_mask(regions), (cells, cells))
+
+
+@torch.no_grad()
+def measure(model: MDiT, rounds: int, clock: Callable[[], float]) -> dict[str, list[float]]:
+    """Seconds of every way's step, and of encoding and merging, per round."""
+    config = model.config
+    side = 256 // config.latent_factor
+    latents = torch.randn(2, config.latent_channels, side, side)
+    t = torch.full((2,), 0.5)
+    prompt = Prompt(torch.randn(2, config.text_length, config.text_width), torch.randn(2, config.text_pooled))
+    regions = drawn_face(256)[None]
+    cache = encode_mask(model, regions)
+    merged = merge_similar(cache, NANO_KEEP)
+    ways: dict[str, Callable[[], object]] = {
+        "none": lambda: model(latents, t, prompt),
+        "full": lambda: coupled_velocity(model, latents, t, prompt, regions, blind=False, timeless=False),
+        "uncached": lambda: model(latents, t, prompt, static(model, regions.expand(2, -1, -1))),
+        "cached": lambda: model(latents, t, prompt, cache.features),
+        "merged": lambda: model(latents, t, prompt, merged.features),
+        "encode": lambda: encode_mask(model, regions),
+        "merge": lambda: merge_similar(cache, NANO_KEEP),
+    }
+    for way in ways.values():
+        way()
+    order = list(ways)
+    shuffler = random.Random(0)
+    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    for _ in range(rounds):
+        shuffler.shuffle(order)
+        for name in order:
+            start = clock()
+            ways[name]()
+            seconds[name].append(clock() - start)
+    return seconds
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--weights", type=Path)
+    parser.add_argument("--rounds", type=int, default=60)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--precision", choices=["bf16", "fp32"], default="bf16")
+    parser.add_argument("--clock", choices=["wall", "cpu"], default="wall")
+    parser.add_argument("--out", type=Path, default=Path("results/mditface-wallclock.json"))
+    given = parser.parse_args()
+    torch.set_num_threads(given.threads)
+    model = load(given.weights, torch.bfloat16 if given.precision == "bf16" else torch.float32)
+    clock = time.perf_counter if given.clock == "wall" else time.process_time
+    step = {name: statistics.median(taken) for name, taken in measure(model, given.rounds, clock).items()}
+    picture = {name: STEPS * step[name] for name in ("none", "full", "uncached", "cached", "merged")}
+    picture["cached"] += step["encode"]
+    picture["merged"] += step["encode"] + step["merge"]
+    extra = picture["full"] - picture["none"]
+    reduction = {name: round(1 - (picture[name] - picture["none"]) / extra, 4) for name in ("cached", "merged")}
+    options = f"--rounds {given.rounds} --threads {given.threads} --clock {given.clock}"
+    write_json_atomic(
+        given.out,
+        {
+            "command": f"python benchmarks/mditface_wallclock.py {options}",
+            "clock": given.clock,
+            "precision": given.precision,
+            "torch": torch.__version__,
+            "median seconds of a guided step": {name: round(value, 6) for name, value in step.items()},
+            "seconds of a guided picture of 28 steps, without decoding": {k: round(v, 4) for k, v in picture.items()},
+            "reduction of the mask's extra time": reduction,
+        },
+    )
+    for name, value in picture.items():
+        print(f"{name:<8}{value:8.3f} s a picture")
+    print(
+        f"the mask's extra time is cut by {100 * reduction['cached']:.1f} %, merged {100 * reduction['merged']:.1f} %"
+    )
+
+
+if __name__ == "__main__":
+    main()

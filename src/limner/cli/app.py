@@ -1,0 +1,123 @@
+"""The command `limner`: finds the verb, loads its file only then, and turns errors into one line and a status.
+
+Status 0: done. 1: done, and the answer is no (a failed check). 2: the user can mend it. 130: interrupted.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import sys
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from limner import __version__
+from limner.errors import InputError
+
+
+class Verb(NamedTuple):
+    """One word after `limner`. `attribute` of `module` is a function (one command) or a typer.Typer (several)."""
+
+    name: str
+    module: str
+    attribute: str
+    help: str
+
+
+# A new verb is one line here and one file beside this one.
+VERBS = (
+    Verb("read", "limner.cli.read", "read", "Read the faces in photos: boxes, landmarks, regions, attributes."),
+    Verb("paint", "limner.cli.paint", "paint", "Paint portraits from words, a region map, or both."),
+    Verb("replay", "limner.cli.paint", "replay", "Make a picture again from the recipe inside its PNG."),
+    Verb("data", "limner.cli.data", "app", "Make, build and show sets of face records."),
+    Verb("train", "limner.cli.train", "train", "Train what a recipe describes, or go on with it."),
+    Verb("evaluate", "limner.cli.evaluate", "app", "Measure weights and write tables and figures."),
+    Verb("models", "limner.cli.models", "app", "List, pull, verify and find weights."),
+    Verb("demo", "limner.cli.demo", "demo", "Read and repaint the bundled photographs; writes one page."),
+)
+
+# What an absent module means to a user: the extra of pyproject.toml that brings it.
+EXTRAS = {
+    "lightning_fabric": "train",
+    "tensorboard": "train",
+    "ray": "scale",
+    "torchmetrics": "eval",
+    "torch_fidelity": "eval",
+    "open_clip": "eval",
+    "matplotlib": "eval",
+    "gradio": "studio",
+    "fastapi": "studio",
+    "uvicorn": "studio",
+    "av": "video",
+    "c2pa": "provenance",
+    "openvino": "synth",
+    "datasets": "dev",
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command line (`sys.argv` when None) and return its exit status."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    try:
+        if not words or words[0] in ("--help", "-h"):
+            return show_help()
+        if words[0] == "--version":
+            print(f"limner {__version__}")
+            return 0
+        return run(find_verb(words[0]), words[1:])
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+
+
+def find_verb(word: str) -> Verb:
+    """The verb of that name; InputError with the nearest one otherwise."""
+    verbs = {verb.name: verb for verb in VERBS}
+    if word in verbs:
+        return verbs[word]
+    near = difflib.get_close_matches(word, verbs, n=1)
+    hint = f"did you mean '{near[0]}'?" if near else "`limner --help` lists the verbs"
+    raise InputError(f"no {'option' if word.startswith('-') else 'verb'} is called '{word}': {hint}")
+
+
+def run(verb: Verb, words: list[str]) -> int:
+    """Load a verb's file and hand it the rest of the command line."""
+    import typer
+
+    try:
+        target = getattr(importlib.import_module(verb.module), verb.attribute)
+        if isinstance(target, typer.Typer):
+            app = target
+        else:
+            app = typer.Typer(add_completion=False)
+            app.command()(target)
+        app.pretty_exceptions_enable = False
+        app(args=words, prog_name=f"limner {verb.name}")
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package not in EXTRAS:
+            raise
+        extra = EXTRAS[package]
+        raise InputError(f"this needs the package '{package}': run `pip install 'limner[{extra}]'`") from error
+    except SystemExit as leaving:
+        # typer ends every command this way; it uses 130 for Ctrl-C without saying so
+        return leaving.code if isinstance(leaving.code, int) else int(leaving.code is not None)
+    return 0
+
+
+def show_help() -> int:
+    """Print the verbs without loading any of them."""
+    width = max(len(verb.name) for verb in VERBS)
+    print("usage: limner VERB …\n")
+    print("Reads faces, describes them in words, paints them from words and masks, and edits them.\n")
+    for verb in VERBS:
+        print(f"  {verb.name:<{width}}  {verb.help}")
+    print("\n`limner VERB --help` says more about a verb; `limner --version` prints the version.")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

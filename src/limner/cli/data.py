@@ -1,0 +1,175 @@
+"""Verb `data`: make synthetic faces, build sets of face records, look at them."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from limner.errors import InputError
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, help="Make, build and show sets of face records.")
+
+Out = Annotated[Path, typer.Option("--out", help="Folder to write to; an earlier run in it is continued.")]
+
+
+@app.command()
+def synth(
+    count: Annotated[int, typer.Argument(metavar="N", min=1, help="How many faces.")],
+    out: Out,
+    start: Annotated[int, typer.Option(min=0, help="Index of the first face.")] = 0,
+    threads: Annotated[int | None, typer.Option(min=1, help="Cores to use; all of them by default.")] = None,
+) -> None:
+    """Make N faces of people who do not exist: face i is the same everywhere (extra `synth`)."""
+    from limner.data.synthetic import LICENCE, FaceGenerator, write_set
+
+    generator = FaceGenerator.load(threads)
+    print(f"licence of the faces: {LICENCE}")
+    with _bar() as (bar, task):
+        bar.update(task, total=count)
+        made = write_set(generator, out, range(start, start + count), lambda index, new: bar.update(task, advance=1))
+    print(f"{made} faces made, {count - made} were there: {out}")
+
+
+@app.command()
+def build(
+    sources: Annotated[
+        list[Path], typer.Argument(metavar="SOURCE…", help="Folders of photos, lists (.txt, .csv, .jsonl), sets.")
+    ],
+    out: Out,
+    limit: Annotated[int | None, typer.Option(min=1, help="Take only the first so many pictures.")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes; one a core by default.")] = None,
+    aligned: Annotated[bool, typer.Option("--aligned", help="The photos are FFHQ-aligned faces already.")] = False,
+    people: Annotated[str, typer.Option(help="Who is one person: file, folder, or auto.")] = "auto",
+    licence: Annotated[str | None, typer.Option(help="Licence of pictures that do not say theirs.")] = None,
+    shares: Annotated[str, typer.Option(help="Percent of people in train/validation/test.")] = "90/5/5",
+    captions: Annotated[int, typer.Option(min=0, help="Long captions a face.")] = 5,
+    prompts: Annotated[int, typer.Option(min=0, help="Short texts a face.")] = 6,
+    questions: Annotated[int, typer.Option(min=0, help="Questions a face.")] = 10,
+    min_size: Annotated[
+        int, typer.Option(min=16, help="Leave out faces of photos narrower than this, in pixels.")
+    ] = 64,
+    seed: Annotated[int, typer.Option(help="Changes the wording.")] = 0,
+    rebuild: Annotated[bool, typer.Option("--rebuild", help="Make anew what other settings or code made.")] = False,
+) -> None:
+    """Read faces, measure them, write captions and questions; a set that `datasets` opens."""
+    from limner.data.build import Progress
+    from limner.data.build import build as build_set
+    from limner.data.sources import open_sources
+    from limner.data.stages import RecordSettings
+
+    settings = RecordSettings(
+        captions=captions, prompts=prompts, questions=questions, min_size=min_size, shares=_shares(shares), seed=seed
+    )
+    items = open_sources(sources, licence, people, aligned)[:limit]
+    began = time.monotonic()
+    with _bar() as (bar, task):
+
+        def show(now: Progress) -> None:
+            note = f"{now.rows} faces" + (f", {now.errors} skipped" if now.errors else "")
+            bar.update(task, total=now.total, completed=now.done, note=note)
+
+        manifest = build_set(items, out, settings, workers, rebuild, show)
+    took = time.monotonic() - began
+    parts = ", ".join(f"{name} {number}" for name, number in manifest["splits"].items())
+    print(f"{manifest['rows']} faces in {out} ({parts}); {took:.0f} s")
+    if manifest["errors"]:
+        print(f"{manifest['errors']} pictures gave no face: see {out / 'errors.jsonl'}")
+
+
+@app.command()
+def show(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A built set.")],
+    out: Annotated[Path | None, typer.Option("--out", help="Where to write; DIR/show by default.")] = None,
+    faces: Annotated[int, typer.Option(min=1, help="Faces on the contact sheet.")] = 24,
+    seed: Annotated[int, typer.Option(help="Which faces.")] = 0,
+    plots: Annotated[bool, typer.Option("--plots/--no-plots", help="Draw plots (extra `eval`).")] = True,
+) -> None:
+    """Write a contact sheet, statistics and plots of a built set; print its numbers."""
+    from limner.data.show import contact_sheet, statistics, write_plots
+    from limner.faces.picture import save_png
+    from limner.files import write_json_atomic
+
+    place = out or folder / "show"
+    numbers = statistics(folder)
+    if not numbers["rows"]:
+        raise InputError(f"{folder} holds no rows: see {folder / 'errors.jsonl'} for why")
+    write_json_atomic(place / "statistics.json", numbers)
+    save_png(place / "sheet.png", contact_sheet(folder, faces, seed=seed))
+    _print_numbers(numbers)
+    print(f"contact sheet: {place / 'sheet.png'}")
+    if plots:
+        for path in write_plots(numbers, folder, place):
+            print(f"plot: {path}")
+
+
+def _shares(text: str) -> tuple[int, int, int]:
+    parts = text.split("/")
+    if len(parts) != 3 or not all(part.isdigit() for part in parts):
+        raise InputError(f"--shares {text} is not three whole percentages: write them as 90/5/5")
+    return int(parts[0]), int(parts[1]), int(parts[2])
+
+
+def _bar() -> Any:
+    """A progress bar with rate and time left, and the task it shows."""
+    from contextlib import contextmanager
+
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        ProgressColumn,
+        Task,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+    from rich.text import Text
+
+    class Rate(ProgressColumn):
+        def render(self, task: Task) -> Text:
+            return Text("" if not task.speed else f"{task.speed:.1f}/s")
+
+    @contextmanager
+    def shown():
+        columns = (BarColumn(), MofNCompleteColumn(), Rate(), TimeRemainingColumn(), TextColumn("{task.fields[note]}"))
+        with Progress(*columns, console=Console(stderr=True), speed_estimate_period=60) as bar:
+            yield bar, bar.add_task("", note="", total=None)
+
+    return shown()
+
+
+def _print_numbers(numbers: dict[str, Any]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    table = Table(box=None, pad_edge=False, show_header=False)
+    for name in (
+        "rows",
+        "splits",
+        "sources",
+        "with_w",
+        "errors",
+        "captions",
+        "different_captions",
+        "questions",
+        "yes_no",
+    ):
+        value = numbers[name]
+        table.add_row(
+            name.replace("_", " "),
+            ", ".join(f"{k} {v:,}" for k, v in value.items()) if isinstance(value, dict) else f"{value:,}",
+        )
+    for name in ("captions", "prompts"):
+        table.add_row(f"tokens of {name}", json.dumps(numbers["tokens"][name])[1:-1].replace('"', ""))
+    table.add_row("facts per caption", json.dumps(numbers["facts_per_caption"])[1:-1].replace('"', ""))
+    console.print(table)
+    table = Table("attribute", "of faces", "confidence", "values", box=None, pad_edge=False, header_style="bold")
+    for name, found in numbers["attributes"].items():
+        values = ", ".join(f"{value} {share:.0%}" for value, share in list(found["values"].items())[:6])
+        table.add_row(name, f"{found['faces']:.0%}", f"{found['confidence']:.2f}", values)
+    console.print(table)

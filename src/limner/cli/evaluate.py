@@ -1,0 +1,157 @@
+"""`limner evaluate`: every figure in the documents comes from one of these commands."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    import numpy as np
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    help="Measure weights and write tables and figures. Paths of data sets start from LIMNER_DATA.",
+)
+Out = Annotated[Path, typer.Option(help="Folder the result (JSON) is written to.")]
+Sheet = Annotated[
+    Path | None, typer.Option(help="Also draw a sheet (PNG). It shows pictures of the data set: mind their licence.")
+]
+Seed = Annotated[int, typer.Option(help="Seed of noise and prompts.")]
+Steps = Annotated[int, typer.Option(help="Sampling steps.")]
+Engine = Annotated[str, typer.Option(help="Weights: a registry name or a path.")]
+RESULTS = Path("results")
+
+
+@app.command()
+def parser(
+    pairs: Annotated[str, typer.Option(help="Folder of labelled faces.")] = "celebamask",
+    weights: Engine = "face-parser",
+    out: Out = RESULTS,
+    sheet: Sheet = None,
+) -> None:
+    """Pixel accuracy and F1 of the region parser on 350 photographs it has never seen."""
+    from limner.evaluation.parser import evaluate_parser, parser_sheet
+
+    figures = evaluate_parser(pairs, weights)
+    _store(out / "face-parser.json", figures, None, {"pairs": pairs, "weights": weights})
+    if sheet is not None:
+        _picture(sheet, parser_sheet(pairs, weights))
+
+
+@app.command()
+def codec(
+    pictures: Annotated[str, typer.Option(help="Folder of faces the codec was not trained on.")] = "synth",
+    last: Annotated[int, typer.Option(help="How many of its last pictures, by name; 0: all of them.")] = 500,
+    align: Annotated[bool, typer.Option("--align", help="Find each face and cut it out aligned first.")] = False,
+    weights: Engine = "kl-codec-nano",
+    lpips: Annotated[str, typer.Option(help="LPIPS weights.")] = "lpips/alex.safetensors",
+    out: Out = RESULTS,
+    sheet: Sheet = None,
+) -> None:
+    """PSNR, LPIPS, sharpness and decoding time of a codec."""
+    from limner.codecs.continuous import KLCodec
+    from limner.codecs.perceptual import LPIPS
+    from limner.evaluation.codec import codec_sheet, evaluate_codec
+    from limner.evaluation.sets import face_set
+    from limner.faces.folders import data_root
+
+    faces = face_set(pictures, last, align)
+    loaded = KLCodec.load(weights)
+    figures = evaluate_codec(faces, loaded, LPIPS.load(data_root() / lpips))
+    name = f"{weights}.{pictures.replace('/', '-')}"
+    _store(out / f"{name}.json", figures, None, {"pictures": pictures, "last": last, "align": align})
+    if sheet is not None:
+        _picture(sheet, codec_sheet(faces[:6], loaded))
+
+
+@app.command()
+def masks(
+    pairs: Annotated[str, typer.Option(help="Folder of labelled faces.")] = "celebamask",
+    count: Annotated[int, typer.Option(help="How many unseen maps to repaint.")] = 300,
+    words: Annotated[bool, typer.Option("--words", help="Also give words read from the photographs.")] = False,
+    weights: Engine = "mditface-nano",
+    steps: Steps = 28,
+    seed: Seed = 0,
+    out: Out = RESULTS,
+    sheet: Sheet = None,
+) -> None:
+    """How well paintings follow hand-drawn region maps: repaint, parse again, compare."""
+    from limner.evaluation.painting import follow_masks
+    from limner.models.mditface.engine import MDiTFace
+
+    with _progress("repainting") as progress:
+        figures, drawn = follow_masks(MDiTFace.load(weights), pairs, count, words, steps, seed, progress)
+    name = f"mditface-masks{'-words' if words else ''}"
+    _store(out / f"{name}.json", figures, seed, {"pairs": pairs, "weights": weights, "steps": steps})
+    if sheet is not None:
+        _picture(sheet, drawn)
+
+
+@app.command()
+def words(
+    count: Annotated[int, typer.Option(help="How many prompts to paint.")] = 500,
+    weights: Engine = "mditface-nano",
+    steps: Steps = 28,
+    seed: Seed = 0,
+    out: Out = RESULTS,
+) -> None:
+    """How many of the wishes stated in prompts the analysers find again in the paintings."""
+    from limner.evaluation.painting import follow_words
+    from limner.models.mditface.engine import MDiTFace
+
+    with _progress("painting") as progress:
+        figures, log = follow_words(MDiTFace.load(weights), count, steps, seed, progress)
+    settings = {"weights": weights, "steps": steps, "prompts": log}
+    _store(out / "mditface-words.json", figures, seed, settings)
+
+
+@app.command()
+def samples(
+    count: Annotated[int, typer.Option(help="How many pictures, in rows of eight.")] = 64,
+    weights: Engine = "mditface-nano",
+    steps: Steps = 28,
+    seed: Seed = 0,
+    out: Annotated[Path, typer.Option(help="The sheet.")] = Path("docs/images/mditface-samples.png"),
+) -> None:
+    """A sheet of uncurated paintings of drawn prompts."""
+    from limner.evaluation.painting import sample_sheet
+    from limner.models.mditface.engine import MDiTFace
+
+    with _progress("painting") as progress:
+        _picture(out, sample_sheet(MDiTFace.load(weights), count, steps, seed, progress))
+
+
+def _store(path: Path, figures: dict[str, Any], seed: int | None, settings: dict[str, Any]) -> None:
+    from limner.evaluation.results import store_result
+
+    command = shlex.join(["limner", *sys.argv[1:]])
+    result = store_result(path, command, figures, seed, settings)
+    print(json.dumps(result["figures"], indent=2))
+    print(f"stored in {path}")
+
+
+def _picture(path: Path, sheet: np.ndarray) -> None:
+    from limner.faces.picture import save_png
+
+    save_png(path, sheet)
+    print(f"sheet in {path}")
+
+
+@contextmanager
+def _progress(what: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar on standard error that counts (done, in all)."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task(what, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)

@@ -1,0 +1,191 @@
+"""Verbs `paint` and `replay`: words and masks to pictures, and a picture's recipe to the same picture."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from limner.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import numpy as np
+
+    from limner.models.mditface.picture import Picture
+
+Engine = Annotated[str, typer.Option(help="Weights to paint with: a registry name, a weight file, a FLUX.1 folder.")]
+Precision = Annotated[str, typer.Option(help="auto, bf16 or fp32.")]
+Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
+Lora = Annotated[Path | None, typer.Option(help="Trained mask corrections, for FLUX.1.")]
+
+
+def paint(
+    words: Annotated[
+        str | None, typer.Argument(help='What to paint, for example "a smiling woman with grey hair".')
+    ] = None,
+    mask: Annotated[
+        Path | None, typer.Option(help="Region map to follow: a picture of ids or of a known palette's colours.")
+    ] = None,
+    like: Annotated[Path | None, typer.Option(help="Photo whose largest face's regions to follow.")] = None,
+    edit_mask: Annotated[
+        str | None, typer.Option(help='Change the mask first: "hair: longer; glasses: removed; lips: wider 4".')
+    ] = None,
+    n: Annotated[int, typer.Option("-n", "--number", help="How many pictures.")] = 1,
+    steps: Annotated[int, typer.Option(help="Sampling steps; 8 for a quick look.")] = 28,
+    guidance: Annotated[float | None, typer.Option(help="How strongly to follow the words; 1: unguided.")] = None,
+    mask_guidance: Annotated[float | None, typer.Option(help="How strongly to follow the mask; 1: unguided.")] = None,
+    seed: Annotated[int, typer.Option(help="Picture k is that of seed + k, on every machine.")] = 0,
+    sampler: Annotated[str, typer.Option(help="euler, or heun: second order, twice the work a step.")] = "euler",
+    merge: Annotated[
+        str | None, typer.Option(help="Mask tokens to keep after encoding (a number, or 'regions'): faster, not exact.")
+    ] = None,
+    size: Annotated[int | None, typer.Option(help="Side in pixels, for FLUX.1.")] = None,
+    out: Annotated[
+        Path,
+        typer.Option(help="A folder, or a .png file; with several pictures the file holds all of them, as a grid."),
+    ] = Path("painted"),
+    engine: Engine = "mditface-nano",
+    lora: Lora = None,
+    precision: Precision = "auto",
+    device: Device = "auto",
+    as_json: Annotated[bool, typer.Option("--json", help="Print the files and their recipes as JSON.")] = False,
+) -> None:
+    """Paint portraits from words, a region map, or both.
+
+    Every picture is a PNG that carries its recipe; `limner replay` makes it again.
+    """
+    if mask is not None and like is not None:
+        raise InputError("--mask and --like both say which regions to follow: give one of them")
+    if edit_mask is not None and mask is None and like is None:
+        raise InputError("--edit-mask needs a mask to edit: give --mask or --like")
+    if out.suffix and out.suffix.lower() != ".png":
+        raise InputError(f"--out {out}: name a folder or a .png file, which can hold the recipe")
+    regions = _regions(mask, like)
+    from limner.models.mditface.engine import MDiTFace, region_map
+    from limner.models.mditface.mask_edits import edit_mask as edited
+
+    painter = MDiTFace.load(engine, device=device, precision=precision, lora=lora)
+    if regions is not None and edit_mask is not None:
+        regions = edited(region_map(regions, size or painter.parts.size), edit_mask)
+    with _progress(f"painting ({painter.why})" if not as_json else None) as show:
+        pictures = painter.paint(
+            words,
+            regions,
+            n=n,
+            steps=steps,
+            guidance=guidance,
+            mask_guidance=mask_guidance,
+            seed=seed,
+            sampler=sampler,
+            merge=int(merge) if merge is not None and merge.isdigit() else merge,
+            size=size,
+            callback=show,
+        )
+    files = _save(pictures, out)
+    if as_json:
+        print(json.dumps([{"file": str(file), "recipe": recipe} for file, recipe in files]))
+    else:
+        for file, _ in files:
+            print(file)
+
+
+def replay(
+    file: Annotated[Path, typer.Argument(help="A PNG that limner painted.")],
+    out: Annotated[Path | None, typer.Option(help="Where to write the new picture; default: only compare.")] = None,
+    engine: Annotated[str | None, typer.Option(help="Weights to paint with; default: those the recipe names.")] = None,
+    lora: Lora = None,
+) -> None:
+    """Make a picture again from the recipe inside its PNG, and compare the two.
+
+    Status 0: the same bits. 1: another machine or version rounded differently; the largest difference is printed.
+    """
+    import numpy as np
+
+    from limner.faces.picture import read_picture
+    from limner.models.mditface.engine import MDiTFace
+    from limner.models.mditface.picture import grid, read_recipe
+
+    recipe = read_recipe(file)
+    if recipe.get("engine") != "mditface":
+        raise InputError(
+            f"{file.name} was made by the engine {recipe.get('engine')!r}, which this limner does not have"
+        )
+    precision = {"bfloat16": "bf16", "float32": "fp32"}.get(str(recipe.get("precision")), "auto")
+    source = engine or str(recipe.get("source", "mditface-nano"))
+    painter = MDiTFace.load(source, device=str(recipe.get("device", "auto")), precision=precision, lora=lora)
+    places = range(recipe["n"]) if recipe.get("grid") else [recipe.get("picture")]
+    with _progress("painting again") as show:
+        pictures = [painter.replay({**recipe, "picture": place}, callback=show) for place in places]
+    image = grid([picture.image for picture in pictures]) if recipe.get("grid") else pictures[0].image
+    if out is not None:
+        _write(image, recipe, out)
+        print(out)
+    difference = np.abs(np.asarray(image).astype(int) - read_picture(file)).max()
+    print("identical" if difference == 0 else f"different: by at most {difference} of 255 in a pixel")
+    if difference:
+        raise typer.Exit(1)
+
+
+def _regions(mask: Path | None, like: Path | None) -> Any:
+    """The regions asked for, as the engine takes them: a Face, a map, or None."""
+    if like is not None:
+        from limner.faces.reader import FaceReader
+
+        faces = FaceReader.load().read(like)
+        if not faces:
+            raise InputError(f"no face was found in {like.name}: give another photo, or a region map with --mask")
+        return faces[0]
+    if mask is not None:
+        from limner.faces.picture import read_region_map
+
+        regions: np.ndarray = read_region_map(mask)
+        return regions
+    return None
+
+
+def _save(pictures: list[Picture], out: Path) -> list[tuple[Path, dict[str, Any]]]:
+    """Write pictures and, of several, their grid; returns what was written."""
+    from limner.models.mditface.picture import grid
+
+    single = out.suffix.lower() == ".png"
+    files = []
+    for k, picture in enumerate(pictures):
+        seed = picture.recipe["seed"] + k
+        file = (
+            out if single and len(pictures) == 1 else out.with_suffix(f".{seed}.png") if single else out / f"{seed}.png"
+        )
+        picture.save(file)
+        files.append((file, picture.recipe))
+    if len(pictures) > 1:
+        recipe = {**pictures[0].recipe, "grid": True}
+        file = out if single else out / "grid.png"
+        _write(grid([picture.image for picture in pictures]), recipe, file)
+        files.append((file, recipe))
+    return files
+
+
+def _write(image: Any, recipe: dict[str, Any], file: Path) -> None:
+    from limner.models.mditface.picture import Picture
+
+    Picture(image, recipe).save(file)
+
+
+@contextmanager
+def _progress(title: str | None) -> Iterator[Callable[[int, int], None] | None]:
+    """A progress bar on the terminal, as a callback of (steps done, steps in all); without either, nothing."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    console = Console(stderr=True)
+    if title is None or not console.is_terminal:
+        yield None
+        return
+    with Progress(console=console, transient=True) as bar:
+        task = bar.add_task(title, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)

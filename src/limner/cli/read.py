@@ -1,0 +1,159 @@
+"""`limner read PHOTO…`: what is in a photograph."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from limner.errors import InputError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from limner.faces.record import Face
+
+
+def read(
+    photos: Annotated[list[Path], typer.Argument(metavar="PHOTO…", help="Photographs, or folders of them.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON, one object a photo.")] = False,
+    overlay: Annotated[
+        Path | None, typer.Option(help="Draw what was read: a .png file, or a folder when there are several photos.")
+    ] = None,
+    regions: Annotated[
+        Path | None, typer.Option(help="Folder for one region map a face: NAME.0.png is the largest face of NAME.")
+    ] = None,
+    min_score: Annotated[float, typer.Option(min=0.1, max=1, help="Leave out detections less sure than this.")] = 0.5,
+) -> None:
+    """Read the faces in photographs: box, pose, gaze, expression, regions, attributes; the largest face first.
+
+    A photo without a face is no error. A file that cannot be used is named on standard error, the others are read all
+    the same, and the status is 2.
+    """
+    files = _files(photos)
+    if overlay is not None and len(files) > 1 and overlay.suffix:
+        raise InputError(f"--overlay {overlay} is one file, but there are {len(files)} photos: give a folder")
+    from limner.faces.picture import read_picture
+    from limner.faces.reader import FaceReader
+
+    reader = FaceReader.load()
+    failed: list[str] = []
+    objects: list[dict[str, Any]] = []
+    for file in _shown(files, quiet=as_json or len(files) == 1):
+        try:
+            photo = read_picture(file)
+            faces = reader.read(photo, min_score=min_score)
+        except InputError as error:
+            failed.append(f"error: {error}")
+            continue
+        if overlay is not None:
+            _write_overlay(overlay, file, photo, faces, alone=len(files) == 1)
+        if regions is not None:
+            _write_regions(regions, file, faces)
+        if as_json:
+            objects.append({"file": str(file), "faces": [face.to_dict() for face in faces]})
+        else:
+            _print(file, photo, faces)
+    if as_json:
+        print(json.dumps(objects if len(files) > 1 else objects[0] if objects else [], indent=2))
+    for line in failed:
+        typer.echo(line, err=True)
+    if failed:
+        raise typer.Exit(2)
+
+
+def _files(photos: list[Path]) -> list[Path]:
+    """The photos named, and those in folders named."""
+    from limner.faces.picture import SUFFIXES
+
+    files: list[Path] = []
+    for path in photos:
+        if path.is_dir():
+            found = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES)
+            if not found:
+                raise InputError(f"there is no picture in the folder {path}")
+            files += found
+        else:
+            files.append(path)
+    return files
+
+
+def _shown(files: list[Path], quiet: bool):
+    """The files one by one, with a progress bar on standard error when that is a terminal and there are many."""
+    if quiet or len(files) < 4:
+        yield from files
+        return
+    from rich.console import Console
+    from rich.progress import track
+
+    yield from track(files, description="reading", console=Console(stderr=True))
+
+
+def _write_overlay(target: Path, file: Path, photo: np.ndarray, faces: list[Face], alone: bool) -> None:
+    from limner.faces.overlay import draw_overlay
+    from limner.faces.picture import save_png
+
+    path = target if alone and target.suffix else target / f"{file.stem}.png"
+    if path.suffix.lower() != ".png":
+        raise InputError(f"--overlay {target}: name it .png")
+    save_png(path, draw_overlay(photo, faces))
+
+
+def _write_regions(folder: Path, file: Path, faces: list[Face]) -> None:
+    from limner.faces.picture import save_png
+
+    for number, face in enumerate(faces):
+        save_png(folder / f"{file.stem}.{number}.png", face.regions)
+
+
+def _print(file: Path, photo: np.ndarray, faces: list[Face]) -> None:
+    """A table for people: one column a face."""
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    height, width = photo.shape[:2]
+    if not faces:
+        console.print(f"{file} ({width}×{height}): no face found")
+        return
+    table = Table(title=f"{file} ({width}×{height})", title_justify="left", title_style="bold", header_style="bold")
+    table.add_column("")
+    for number in range(len(faces)):
+        table.add_column(f"face {number + 1}", overflow="fold")
+    for name, values in _rows(faces):
+        table.add_row(name, *values)
+    console.print(table)
+
+
+def _rows(faces: list[Face]) -> list[tuple[str, list[str]]]:
+    from limner.faces.expression import EXPRESSION_NAMES
+    from limner.faces.vocabulary import VOCABULARY
+
+    def strongest(face: Face) -> str:
+        pairs = sorted(zip(EXPRESSION_NAMES, face.expression.tolist(), strict=True), key=lambda pair: -pair[1])
+        return ", ".join(f"{name.replace('_', ' ')} {value:.2f}" for name, value in pairs[:3] if value > 0.1) or "–"
+
+    rows = [
+        ("box", [" ".join(f"{edge:.0f}" for edge in face.box) for face in faces]),
+        ("score", [f"{face.score:.2f}" for face in faces]),
+        ("yaw pitch roll", [f"{f.pose.yaw:+.0f}° {f.pose.pitch:+.0f}° {f.pose.roll:+.0f}°" for f in faces]),
+        ("gaze", [f"{face.gaze[0]:+.0f}° {face.gaze[1]:+.0f}°" for face in faces]),
+        ("expression", [strongest(face) for face in faces]),
+    ]
+    for name in VOCABULARY:
+        found = [face.attributes.get(name) for face in faces]
+        if any(attribute is not None for attribute in found):
+            rows.append((name.replace("_", " "), [_said(attribute) for attribute in found]))
+    return rows
+
+
+def _said(attribute: Any) -> str:
+    if attribute is None:
+        return "–"
+    value = attribute.value
+    shown = (
+        ("yes" if value else "no") if isinstance(value, bool) else f"{value:.0f}" if isinstance(value, float) else value
+    )
+    return f"{shown} ({attribute.confidence:.2f})"

@@ -1,0 +1,1 @@
+"""Sources, stages, shards and batches of face records."""

@@ -1,0 +1,195 @@
+"""Face records on disk: one row a face, Parquet files that `datasets` opens, named by split.
+
+A built set is a folder: `data/<split>-<block>.parquet` (rows), `blocks/<block>.json` (what each block was made of;
+written last), `errors.jsonl` (pictures that gave no row, and why), `manifest.json` (what the whole was made of and
+with).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from limner.errors import InputError
+from limner.faces.record import Attribute
+from limner.files import atomic_write
+
+SPLITS = ("train", "validation", "test")
+MANIFEST = "manifest.json"
+DATA, BLOCKS, ERRORS = "data", "blocks", "errors.jsonl"
+
+_picture = pa.struct([("bytes", pa.binary()), ("path", pa.string())])  # what `datasets` takes for an Image
+
+
+def _vector(size: int, kind: pa.DataType | None = None) -> pa.DataType:
+    return pa.list_(kind or pa.float32(), size)
+
+
+# Lengths and units are those of `limner.faces.record.Face`; points are pixels of the 256² picture.
+FIELDS: tuple[tuple[str, pa.DataType], ...] = (
+    ("id", pa.string()),
+    ("source", pa.string()),
+    ("licence", pa.string()),
+    ("person", pa.string()),  # whose face, as far as the source tells
+    ("split", pa.string()),
+    ("image", _picture),  # 256² JPEG, FFHQ-style alignment
+    ("crop", _vector(6)),  # (2, 3) affine, photo → 256², row by row
+    ("box", _vector(4)),  # XYXY, pixels of the photo
+    ("score", pa.float32()),  # of the detector, 0..1
+    ("regions", _picture),  # 256² PNG, grey values 0..18
+    ("landmarks", _vector(468 * 3)),  # (468, 3) row by row
+    ("pose", _vector(3)),  # yaw, pitch, roll, degrees
+    ("gaze", _vector(2)),  # yaw, pitch, degrees
+    ("expression", pa.list_(pa.float32())),  # 0..1, in the order of EXPRESSION_NAMES
+    ("light", _vector(27)),  # spherical harmonics, 9 × RGB
+    ("identity", _vector(128)),
+    ("attributes", pa.list_(pa.struct([
+        ("name", pa.string()), ("value", pa.string()), ("confidence", pa.float32()), ("by", pa.string()),
+    ]))),
+    ("captions", pa.list_(pa.string())),  # 40 to 140 tokens each
+    ("prompts", pa.list_(pa.string())),  # at most 30 tokens each, as one types them
+    # for each caption, then each prompt: its style, and the facts it states as JSON
+    ("stated", pa.list_(pa.struct([("style", pa.string()), ("facts", pa.string())]))),
+    ("questions", pa.list_(pa.struct([
+        ("question", pa.string()), ("answer", pa.string()), ("kind", pa.string()),
+        ("about", pa.string()), ("value", pa.string()),
+    ]))),
+    ("w", _vector(512, pa.float16())),  # latent of a synthetic face; null for others
+)  # fmt: skip
+_SHAPES: Mapping[str, tuple[int, ...]] = {"crop": (2, 3), "landmarks": (468, 3)}
+_IMAGES = ("image", "regions")
+
+
+def schema(made: Mapping[str, Any] | None = None) -> pa.Schema:
+    """The columns of a shard. `made` (code version, weights) goes into the file's own metadata."""
+    features = {"info": {"features": {name: {"_type": "Image"} for name in _IMAGES}}}
+    metadata = {"huggingface": json.dumps(features), "limner": json.dumps(made or {}, sort_keys=True)}
+    return pa.schema([pa.field(name, kind) for name, kind in FIELDS], metadata=metadata)
+
+
+def write_shard(path: str | os.PathLike[str], rows: Sequence[Mapping[str, Any]], made: Mapping[str, Any]) -> None:
+    """Write rows (column → value; arrays flat, see FIELDS) to one Parquet file, all or nothing.
+
+    The same rows give the same bytes. Raises ValueError for a row that lacks a column.
+    """
+    for row in rows:
+        if missing := [name for name, _ in FIELDS if name not in row]:
+            raise ValueError(f"row {row.get('id')!r} lacks the column {missing[0]!r}")
+    columns = [pa.array([row[name] for row in rows], type=kind) for name, kind in FIELDS]
+    table = pa.Table.from_arrays(columns, schema=schema(made))
+    with atomic_write(path) as temporary:
+        # Pictures do not compress again; small groups let single rows be read.
+        pq.write_table(table, temporary, compression="zstd", row_group_size=64)
+
+
+def is_built(folder: str | os.PathLike[str]) -> bool:
+    """Whether the folder was made by `limner data build`."""
+    return (Path(folder) / MANIFEST).is_file() and (Path(folder) / DATA).is_dir()
+
+
+def shard_files(folder: str | os.PathLike[str], split: str | None = None) -> list[Path]:
+    """The Parquet files of a built set, or of one split of it, in order. InputError when it is none."""
+    if split is not None and split not in SPLITS:
+        raise InputError(f"there is no split {split!r}: choose one of {', '.join(SPLITS)}")
+    if not is_built(folder):
+        raise InputError(f"{folder} is no built set: make one with `limner data build SOURCE --out {folder}`")
+    splits = SPLITS if split is None else (split,)
+    return [path for name in splits for path in sorted((Path(folder) / DATA).glob(f"{name}-*.parquet"))]
+
+
+def read_shards(
+    folder: str | os.PathLike[str], columns: Sequence[str] | None = None, split: str | None = None
+) -> pa.Table:
+    """All rows of a built set (or one split) as an Arrow table, only `columns` if given. Raises InputError."""
+    files = shard_files(folder, split)
+    wanted = list(columns) if columns is not None else [name for name, _ in FIELDS]
+    empty = pa.schema([field for field in schema() if field.name in wanted]).empty_table()
+    tables = [_read(path, wanted) for path in files]
+    return pa.concat_tables(tables) if tables else empty.select(wanted)
+
+
+def iterate(
+    folder: str | os.PathLike[str], split: str | None = None, columns: Sequence[str] | None = None
+) -> Iterator[dict[str, Any]]:
+    """The rows of a built set one by one, with numeric columns as arrays in their shape (see `as_arrays`)."""
+    wanted = list(columns) if columns is not None else [name for name, _ in FIELDS]
+    for path in shard_files(folder, split):
+        with pq.ParquetFile(path) as file:
+            for batch in file.iter_batches(64, columns=wanted):
+                yield from map(as_arrays, batch.to_pylist())
+
+
+def as_arrays(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row with its numeric columns as arrays: landmarks (468, 3), crop (2, 3), w float16, the others float32."""
+    kinds = dict(FIELDS)
+    result: dict[str, Any] = {}
+    for name, value in row.items():
+        kind = kinds.get(name)
+        if (kind is not None and pa.types.is_fixed_size_list(kind)) or name == "expression":
+            dtype = np.float16 if name == "w" else np.float32
+            result[name] = None if value is None else np.array(value, dtype).reshape(_SHAPES.get(name, (-1,)))
+        else:
+            result[name] = value
+    return result
+
+
+def read_rows(path: Path, row: int | None, columns: Sequence[str]) -> Any:
+    """Columns of one row of a Parquet file as a dict, or of all rows (row None) as a list of dicts."""
+    table = _cached(path, tuple(columns), path.stat().st_mtime_ns)
+    return table.to_pylist() if row is None else table.slice(row, 1).to_pylist()[0]
+
+
+@lru_cache(maxsize=4)
+def _cached(path: Path, columns: tuple[str, ...], changed: int) -> pa.Table:
+    return _read(path, columns)
+
+
+def _read(path: Path, columns: Iterable[str]) -> pa.Table:
+    try:
+        return pq.read_table(path, columns=list(columns))
+    except (pa.ArrowInvalid, OSError) as error:
+        raise InputError(
+            f"{path} is no whole Parquet file ({str(error).splitlines()[0]}): build the set again"
+        ) from error
+
+
+def made_with(path: Path) -> dict[str, Any]:
+    """Code version and weights a shard was made with."""
+    metadata = pq.read_schema(path).metadata or {}
+    return json.loads(metadata.get(b"limner", b"{}"))
+
+
+def pack_attributes(attributes: Mapping[str, Attribute]) -> list[dict[str, Any]]:
+    """Attributes as rows of a shard hold them; values as text (true, false, numbers, words)."""
+    return [
+        {"name": name, "value": _to_text(found.value), "confidence": float(found.confidence), "by": found.by}
+        for name, found in attributes.items()
+    ]
+
+
+def unpack_attributes(stored: Iterable[Mapping[str, Any]]) -> dict[str, Attribute]:
+    """The inverse of `pack_attributes` (confidence rounded to float32)."""
+    return {entry["name"]: Attribute(_from_text(entry["value"]), entry["confidence"], entry["by"]) for entry in stored}
+
+
+def _to_text(value: str | bool | float | int) -> str:
+    return str(value).lower() if isinstance(value, bool | np.bool_) else str(value)
+
+
+def _from_text(text: str) -> str | bool | float | int:
+    if text in ("true", "false"):
+        return text == "true"
+    for number in (int, float):
+        try:
+            return number(text)
+        except ValueError:
+            continue
+    return text

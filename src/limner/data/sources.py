@@ -1,0 +1,172 @@
+"""Where faces come from: folders of photos, lists, synthetic sets, sets that were built before.
+
+A source is opened once and yields items in a fixed order. An item knows its id, its licence and whose face it is, and
+loads its bytes only when asked, so items travel cheaply to worker processes.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from limner.data.shards import is_built, read_rows
+from limner.data.synthetic import read_info, read_vectors
+from limner.errors import InputError
+from limner.faces.picture import SUFFIXES
+
+UNKNOWN_LICENCE = "unknown"
+PEOPLE = ("auto", "file", "folder")
+_LISTS = (".txt", ".csv", ".jsonl")
+
+
+@dataclass(frozen=True)
+class Item:
+    """One picture of a source.
+
+    id: unique in the source and the same on every machine. person: whose face it is, as far as the source tells; all
+    rows of one person go into the same split. aligned: the picture is an FFHQ-aligned face already. w: the latent
+    (512,) float16 of a synthetic face. stored: (Parquet file, row) when the bytes lie in a shard.
+    """
+
+    id: str
+    source: str
+    licence: str
+    person: str
+    path: Path
+    aligned: bool = False
+    w: np.ndarray | None = field(default=None, compare=False)
+    stored: int | None = None
+
+    def load(self) -> bytes:
+        """The encoded picture. Raises OSError when it cannot be read."""
+        if self.stored is None:
+            return self.path.read_bytes()
+        return read_rows(self.path, self.stored, ["image"])["image"]["bytes"]
+
+
+def open_sources(
+    places: Iterable[str | os.PathLike[str]],
+    licence: str | None = None,
+    people: str = "auto",
+    aligned: bool = False,
+) -> list[Item]:
+    """All items of some sources, in the order given; an id that comes twice is kept once.
+
+    places: folders (searched through, in name order), single pictures, lists, synthetic sets (folder with synth.json or
+    w.npz) and sets built by `limner data build`. licence: of pictures that do not say theirs. people: "folder" if each
+    sub-folder is a person, "file" if each file is, "auto" for file at the top of a source and folder below it.
+    aligned: plain pictures are FFHQ-aligned already. Raises InputError for a place that is none of these, or is empty.
+    """
+    if people not in PEOPLE:
+        raise InputError(f"people is {people!r}: choose one of {', '.join(PEOPLE)}")
+    items: dict[str, Item] = {}
+    names: dict[str, int] = {}
+    for place in map(Path, places):
+        name = place.resolve().stem if place.is_file() else place.resolve().name
+        names[name] = names.get(name, 0) + 1
+        label = name if names[name] == 1 else f"{name}-{names[name]}"
+        found = 0
+        for item in _open(place, label, licence or UNKNOWN_LICENCE, people, aligned):
+            items.setdefault(item.id, item)
+            found += 1
+        if not found:
+            raise InputError(
+                f"{place} holds no pictures: give a folder with {', '.join(SUFFIXES[:4])} … in it or below"
+            )
+    if not items:
+        raise InputError("no sources given: name a folder of photos, a list or a synthetic set")
+    return list(items.values())
+
+
+def _open(place: Path, label: str, licence: str, people: str, aligned: bool) -> Iterator[Item]:
+    if not place.exists():
+        raise InputError(f"there is no file or folder {place}")
+    if place.is_file() and place.suffix.lower() in _LISTS:
+        return _from_list(place, label, licence, aligned)
+    if place.is_file():
+        return iter([Item(f"{label}/{place.name}", label, licence, f"{label}/{place.name}", place, aligned)])
+    if is_built(place):
+        return _from_built(place)
+    info, vectors = read_info(place), _vectors_of(place)
+    if info is not None or vectors:
+        return _from_synthetic(place, label, (info or {}).get("licence", licence), vectors)
+    return _from_folder(place, label, licence, people, aligned)
+
+
+def _pictures(folder: Path) -> Iterator[Path]:
+    """Every picture in a folder and below it, by name; hidden files and folders are left out, links not followed."""
+    for here, below, names in os.walk(folder):
+        below[:] = sorted(name for name in below if not name.startswith("."))
+        for name in sorted(names):
+            if not name.startswith(".") and name.lower().endswith(SUFFIXES):
+                yield Path(here) / name
+
+
+def _from_folder(place: Path, label: str, licence: str, people: str, aligned: bool) -> Iterator[Item]:
+    for path in _pictures(place):
+        relative = path.relative_to(place)
+        by_folder = people == "folder" or (people == "auto" and len(relative.parts) > 1)
+        person = relative.parent.as_posix() if by_folder else relative.as_posix()
+        yield Item(f"{label}/{relative.as_posix()}", label, licence, f"{label}/{person}", path, aligned)
+
+
+def _vectors_of(place: Path) -> dict[str, np.ndarray]:
+    """w vectors in a synthetic set, or in a file beside it called after it."""
+    beside = place.resolve().with_name(f"{place.resolve().name}_w.npz")
+    return read_vectors(place) or read_vectors(beside.parent, beside.name)
+
+
+def _from_synthetic(place: Path, label: str, licence: str, vectors: Mapping[str, np.ndarray]) -> Iterator[Item]:
+    for path in _pictures(place):
+        name = f"{label}/{path.stem}"
+        yield Item(name, label, licence, name, path, aligned=True, w=vectors.get(path.stem))
+
+
+def _from_built(place: Path) -> Iterator[Item]:
+    """Rows of a built set again: same picture, person and w; everything measured is measured anew."""
+    from limner.data.shards import shard_files
+
+    for path in shard_files(place):
+        rows = read_rows(path, None, ["id", "source", "licence", "person", "w"])
+        for k, row in enumerate(rows):
+            w = None if row["w"] is None else np.array(row["w"], np.float16)
+            yield Item(row["id"], row["source"], row["licence"], row["person"], path, aligned=True, w=w, stored=k)
+
+
+def _from_list(place: Path, label: str, licence: str, aligned: bool) -> Iterator[Item]:
+    """A list of pictures: .txt has a path a line, .csv and .jsonl have path and, if known, licence and person."""
+    for number, entry in _entries(place):
+        if not entry.get("path"):
+            raise InputError(f"{place}, line {number}: no path; each line needs one")
+        path = place.parent / str(entry["path"])
+        name = f"{label}/{entry['path']}"
+        person = f"{label}/{entry['person']}" if entry.get("person") else name
+        yield Item(name, label, str(entry.get("licence") or licence), person, path, aligned)
+
+
+def _entries(place: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    suffix = place.suffix.lower()
+    with open(place, encoding="utf-8", newline="") as lines:
+        if suffix == ".csv":
+            yield from enumerate(csv.DictReader(lines), start=2)
+            return
+        for number, line in enumerate(lines, start=1):
+            if not line.strip():
+                continue
+            if suffix == ".txt":
+                yield number, {"path": line.strip()}
+                continue
+            try:
+                entry = json.loads(line)
+            except json.JSONDecodeError as error:
+                raise InputError(f"{place}, line {number} is not JSON: {error.msg}") from error
+            if not isinstance(entry, dict):
+                raise InputError(f"{place}, line {number} is not a JSON object")
+            yield number, entry

@@ -1,0 +1,1 @@
+"""The demonstration: photographs in, one page out."""

@@ -1,0 +1,257 @@
+"""Bytes to RGB arrays and back: the only place in Limner that decodes or encodes an image.
+
+Whatever comes in leaves as (H, W, 3) uint8 sRGB, upright, or as one line that says why not.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import struct
+import warnings
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+from PIL import Image, ImageCms, ImageOps, PngImagePlugin, UnidentifiedImageError
+
+from limner.errors import InputError
+from limner.faces.regions import from_palette
+from limner.files import atomic_write, write_bytes_atomic
+
+Source: TypeAlias = str | os.PathLike[str] | bytes | bytearray | memoryview | Image.Image | np.ndarray
+
+MAX_PIXELS = 40_000_000
+MIN_SIDE = 16  # pixels; nothing smaller holds a face
+# What Pillow may be asked to decode. Its other formats are rare, or run other programs (EPS).
+FORMATS = ("PNG", "JPEG", "WEBP", "AVIF", "GIF", "BMP", "DIB", "TIFF", "PPM", "JPEG2000")
+SUFFIXES = (
+    ".png",
+    ".jpg",
+    ".jpeg",
+    ".webp",
+    ".avif",
+    ".gif",
+    ".bmp",
+    ".tif",
+    ".tiff",
+    ".ppm",
+    ".jp2",
+)  # of pictures in folders
+_BROKEN = (OSError, SyntaxError, ValueError, EOFError, IndexError, TypeError, struct.error, zlib.error)
+_SIXTEEN_BIT = ("I;16", "I;16L", "I;16B", "I;16N")
+
+
+class PictureError(InputError):
+    """This source is no picture that Limner can use. One line, with the way out."""
+
+
+def read_picture(source: Source) -> np.ndarray:
+    """Decode a photo, upright and in sRGB.
+
+    source: path, encoded bytes, PIL image, or array: (H, W), (H, W, 1), (H, W, 3) RGB or (H, W, 4) RGBA; uint8, uint16,
+    bool, or float in [0, 1]. Returns (H, W, 3) uint8, a new array. EXIF rotation is applied, transparency is laid on
+    white (our choice: what a page would show), an embedded colour profile is converted to sRGB, of an animation the
+    first frame counts. Raises PictureError for what is not a picture, is damaged, has more than 40 megapixels
+    (before decoding), or a side under 16 pixels.
+    """
+    if isinstance(source, np.ndarray):
+        return _from_array(source)
+    with _opened(source) as (image, name):
+        return np.array(_upright_rgb(image, name))
+
+
+def read_region_map(source: Source) -> np.ndarray:
+    """Decode a picture of a region map: numbers 0..18 as grey or as palette indices, or colours of a known palette.
+
+    Returns (H, W) uint8. Raises PictureError as `read_picture` does and InputError when it shows no region map.
+    """
+    if isinstance(source, np.ndarray):
+        return from_palette(source)
+    with _opened(source) as (image, name), _decoding(name):
+        if image.mode == "P":
+            try:
+                return from_palette(np.array(image.convert("RGB")))
+            except InputError:
+                return from_palette(np.array(image))
+        return from_palette(np.array(image if image.mode == "L" else image.convert("RGB")))
+
+
+def read_png_text(source: Source) -> dict[str, str]:
+    """The text entries of a PNG, as `encode_png` wrote them; {} when there are none. Raises as `read_picture` does."""
+    if isinstance(source, np.ndarray):
+        return {}
+    with _opened(source) as (image, name), _decoding(name):
+        if isinstance(image, PngImagePlugin.PngImageFile):
+            return {str(key): str(value) for key, value in image.text.items()}
+        return {str(key): value for key, value in image.info.items() if isinstance(value, str)}
+
+
+def encode_png(image: np.ndarray | Image.Image, text: dict[str, str] | None = None) -> bytes:
+    """PNG bytes of (H, W) or (H, W, 3) uint8, with UTF-8 text entries. The same input gives the same bytes."""
+    info = PngImagePlugin.PngInfo()
+    for key, value in (text or {}).items():
+        info.add_itxt(key, value)
+    buffer = io.BytesIO()
+    _as_pil(image).save(buffer, "PNG", pnginfo=info, compress_level=6)
+    return buffer.getvalue()
+
+
+def save_png(path: str | os.PathLike[str], image: np.ndarray | Image.Image, text: dict[str, str] | None = None) -> None:
+    """Write a PNG with text entries: whole, or not at all."""
+    write_bytes_atomic(path, encode_png(image, text))
+
+
+def encode_jpeg(image: np.ndarray | Image.Image, quality: int = 92) -> bytes:
+    """JPEG bytes of (H, W) or (H, W, 3) uint8, quality 1..95, colour at full resolution."""
+    if not 1 <= quality <= 95:
+        raise ValueError(f"quality is {quality}: choose 1 to 95")
+    buffer = io.BytesIO()
+    _as_pil(image).save(buffer, "JPEG", quality=quality, subsampling=0)
+    return buffer.getvalue()
+
+
+def save_picture(
+    path: str | os.PathLike[str], image: np.ndarray | Image.Image, text: dict[str, str] | None = None
+) -> None:
+    """Write a picture in the format its name ends in (.png, .jpg, .webp); text entries go into PNG only."""
+    suffix = Path(path).suffix.lower()
+    if suffix == ".png":
+        save_png(path, image, text)
+    elif suffix in (".jpg", ".jpeg"):
+        write_bytes_atomic(path, encode_jpeg(image))
+    elif suffix == ".webp":
+        with atomic_write(path) as temporary:
+            _as_pil(image).save(temporary, "WEBP", quality=92)
+    else:
+        raise PictureError(f"cannot write {Path(path).name}: choose a name that ends in .png, .jpg or .webp")
+
+
+def _as_pil(image: np.ndarray | Image.Image) -> Image.Image:
+    if isinstance(image, Image.Image):
+        return image
+    if image.dtype != np.uint8 or not (image.ndim == 2 or (image.ndim == 3 and image.shape[2] == 3)):
+        raise ValueError(f"pictures to encode are (H, W) or (H, W, 3) uint8, not {image.shape} {image.dtype}")
+    return Image.fromarray(image)
+
+
+@contextmanager
+def _opened(source: Source) -> Iterator[tuple[Image.Image, str]]:
+    """An image that has not been decoded yet and is within limits, and the name to use for it in a message."""
+    if isinstance(source, Image.Image):
+        _check_size(*source.size, "this picture")
+        yield source, "this picture"
+        return
+    if isinstance(source, bytes | bytearray | memoryview):
+        name, stream = "this picture", io.BytesIO(source)
+    elif isinstance(source, str | os.PathLike):
+        path = Path(source)
+        name, stream = path.name or str(path), path
+        if not path.exists():
+            raise PictureError(f"no such file: {path}")
+        if not path.is_file():
+            raise PictureError(f"{path} is a folder or a device: give a picture file")
+    else:
+        raise PictureError(f"a picture is a path, bytes, a PIL image or an array, not {type(source).__name__}")
+    with _decoding(name):
+        Image.init()  # loads the decoders; older Pillow releases lack AVIF
+        image = Image.open(stream, formats=[kind for kind in FORMATS if kind in Image.OPEN])
+    with image:
+        _check_size(*image.size, name)
+        yield image, name
+
+
+@contextmanager
+def _decoding(name: str) -> Iterator[None]:
+    """Turn everything a decoder can raise about a damaged file into one line."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            yield
+    except (InputError, AssertionError):
+        raise
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError):
+        raise PictureError(f"{name} has more than 40 megapixels: make it smaller") from None
+    except UnidentifiedImageError:
+        raise PictureError(
+            f"{name} is not a picture Limner can read: give a PNG, JPEG, WebP, AVIF, GIF or TIFF"
+        ) from None
+    except PermissionError:
+        raise PictureError(f"{name} may not be read: check its permissions") from None
+    except _BROKEN as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:100]
+        raise PictureError(f"{name} is damaged or cut short ({reason}): fetch or export it again") from None
+
+
+def _check_size(width: int, height: int, name: str) -> None:
+    if width * height > MAX_PIXELS:
+        raise PictureError(f"{name} has {width} x {height} pixels; the limit is 40 megapixels: make it smaller")
+    if min(width, height) < MIN_SIDE:
+        raise PictureError(f"{name} has {width} x {height} pixels; each side must have at least {MIN_SIDE}")
+
+
+def _upright_rgb(image: Image.Image, name: str) -> Image.Image:
+    with _decoding(name):
+        image.load()
+        profile = image.info.get("icc_profile")
+        image = ImageOps.exif_transpose(image)
+        if image.mode in _SIXTEEN_BIT or image.mode in ("I", "F"):
+            return Image.fromarray(_from_array(np.asarray(image)))
+        if image.has_transparency_data:
+            image = image.convert("RGBA")
+            ground = Image.new("RGBA", image.size, "white")
+            ground.alpha_composite(image)
+            image = ground.convert("RGB")
+        return _to_srgb(image, profile)
+
+
+def _to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
+    """RGB of an opaque image. An unreadable profile, or one for another kind of pixel, is left aside as browsers do."""
+    if profile and image.mode in ("RGB", "CMYK"):
+        try:
+            source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+            if "srgb" not in ImageCms.getProfileDescription(source).lower():
+                converted = ImageCms.profileToProfile(image, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
+                assert converted is not None
+                return converted
+        except (OSError, ImageCms.PyCMSError):
+            pass
+    return image.convert("RGB")
+
+
+def _from_array(array: np.ndarray) -> np.ndarray:
+    if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (1, 3, 4)):
+        raise PictureError(f"an array picture is (H, W), (H, W, 3) or (H, W, 4), not {array.shape}")
+    _check_size(array.shape[1], array.shape[0], "this picture")
+    array = _eight_bit(array)
+    if array.ndim == 2:
+        array = array[..., None]
+    if array.shape[2] == 4:
+        alpha = array[..., 3:].astype(np.uint32)
+        array = ((array[..., :3] * alpha + 255 * (255 - alpha) + 127) // 255).astype(np.uint8)
+    return np.repeat(array, 3, 2) if array.shape[2] == 1 else array.copy()
+
+
+def _eight_bit(array: np.ndarray) -> np.ndarray:
+    """uint8 values of any numeric array; refuses what has no known white."""
+    if array.dtype == np.uint8:
+        return array
+    if array.dtype == bool:
+        return array.astype(np.uint8) * np.uint8(255)
+    if array.dtype == np.uint16:
+        return ((array.astype(np.uint32) + 128) // 257).astype(np.uint8)
+    if array.dtype.kind not in "iuf":
+        raise PictureError(f"an array picture has numbers, not {array.dtype}")
+    if not np.isfinite(array).all() or array.min() < 0:
+        raise PictureError("an array picture has no negative or non-finite values: scale it to 0..1 or 0..255")
+    if array.dtype.kind == "f" and array.max() <= 1:
+        return np.rint(array * 255).astype(np.uint8)
+    if array.max() <= 255:
+        return np.rint(array).astype(np.uint8)
+    if array.max() <= 65535:
+        return np.rint(array / 257).astype(np.uint8)
+    raise PictureError(f"an array picture of {array.dtype} goes up to {array.max():g}: scale it to 0..1 or 0..255")

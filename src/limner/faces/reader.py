@@ -1,0 +1,204 @@
+"""From a photo to its faces: every network and analyser in order.
+
+A face is found, its mesh and irises measured in the photo, then it is cut out upright (256 x 256, aligned as FFHQ
+is) and the rest is read off that one picture. Networks load when they are first needed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+
+from limner.faces import geometry
+from limner.faces.attributes import measure
+from limner.faces.demographics import DemographicsNetwork
+from limner.faces.detect import Detection, FaceDetector
+from limner.faces.emotion import EmotionNet
+from limner.faces.evidence import SIZE, Evidence
+from limner.faces.expression import EXPRESSION_NAMES, expression_of
+from limner.faces.identity import IdentityEncoder
+from limner.faces.landmarks import IrisNetwork, MeshNetwork
+from limner.faces.light import light_on
+from limner.faces.motion import gaze_direction, head_pose
+from limner.faces.parse import RegionParser
+from limner.faces.picture import Source, read_picture
+from limner.faces.record import Face, Pose
+from limner.faces.topology import Topology
+from limner.faces.traits import TraitHeads
+
+PRESENT = 0.5  # mesh score under which a detection is no face
+SAME_FACE = 0.5  # overlap of boxes from which two meshes are one face
+WHOLE = np.array([[1.0, 0, 0], [0, 1, 0]])
+# The square, in shares of an aligned picture, in which the mesh network is first asked for the face.
+ALIGNED_FACE = (0.19, 0.25, 0.81, 0.87)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Found:
+    """A face before anything is read off its aligned picture. crop: (2, 3), photo to aligned picture."""
+
+    score: float
+    mesh: np.ndarray
+    irises: np.ndarray
+    crop: np.ndarray
+
+
+class FaceReader:
+    """Reads faces. Make one with `FaceReader.load`; use it from one thread at a time."""
+
+    @classmethod
+    def load(cls) -> FaceReader:
+        """A reader on the embedded networks; each loads when it is first needed."""
+        return cls()
+
+    detector = cached_property(lambda self: FaceDetector.load())
+    meshes = cached_property(lambda self: MeshNetwork.load())
+    irises = cached_property(lambda self: IrisNetwork.load())
+    topology = cached_property(lambda self: Topology.load())
+    parser = cached_property(lambda self: RegionParser.load())
+    identity = cached_property(lambda self: IdentityEncoder.load())
+    emotion = cached_property(lambda self: EmotionNet.load())
+    traits = cached_property(lambda self: TraitHeads.load())
+    demographics = cached_property(lambda self: DemographicsNetwork.load())
+
+    def read(self, photo: Source, min_score: float = 0.5) -> list[Face]:
+        """The faces in a photo, largest box first; [] when there is none.
+
+        photo: path, encoded bytes, PIL image or (H, W, 3) uint8 RGB array. min_score: detections below it are dropped.
+        Raises PictureError for what is not a picture and ValueError for a score outside 0..1.
+        """
+        picture = read_picture(photo)
+        found = [self._locate(picture, detection) for detection in self.detector.detect(picture, min_score)]
+        distinct = _distinct([each for each in found if each is not None])
+        if not distinct:
+            return []
+        crops = np.stack([geometry.warp(picture, each.crop, SIZE, border="edge") for each in distinct])
+        faces = self._describe(crops, distinct, picture.shape[:2])
+        return sorted(faces, key=lambda face: -face.area)
+
+    def read_crops(self, pictures: np.ndarray) -> list[Face | None]:
+        """Read pictures that are aligned already, (B, 256, 256, 3) uint8, as `geometry.align_ffhq` leaves them.
+
+        One entry a picture, in order; None where no face is found. Boxes and points are in the picture given, `crop` is
+        the identity.
+        """
+        if pictures.ndim != 4 or pictures.shape[1:] != (SIZE, SIZE, 3) or pictures.dtype != np.uint8:
+            raise ValueError(
+                f"aligned pictures are (B, {SIZE}, {SIZE}, 3) uint8, not {pictures.shape} {pictures.dtype}"
+            )
+        box = np.array(ALIGNED_FACE) * SIZE
+        found: list[_Found | None] = []
+        for picture in pictures:
+            mesh = self.meshes.find(picture, box, 0.0)
+            if mesh.score < PRESENT:
+                found.append(None)
+                continue
+            irises = self.irises.find(picture, mesh.points)
+            found.append(_Found(score=mesh.score, mesh=mesh.points, irises=irises, crop=WHOLE))
+        chosen = [index for index, each in enumerate(found) if each is not None]
+        faces: list[Face | None] = [None] * len(pictures)
+        if chosen:
+            described = self._describe(pictures[chosen], [each for each in found if each is not None], (SIZE, SIZE))
+            for index, face in zip(chosen, described):
+                faces[index] = face
+        return faces
+
+    def _locate(self, picture: np.ndarray, detection: Detection) -> _Found | None:
+        mesh = self.meshes.find(picture, detection.box, detection.angle)
+        if mesh.score < PRESENT:
+            return None
+        irises = self.irises.find(picture, mesh.points)
+        crop = geometry.align_ffhq(mesh.points, SIZE)
+        return _Found(score=detection.score, mesh=mesh.points, irises=irises, crop=crop)
+
+    def _describe(self, crops: np.ndarray, found: list[_Found], size: tuple[int, int]) -> list[Face]:
+        """Faces from their aligned pictures (B, 256, 256, 3); size: height and width of the photo."""
+        regions = self.parser.parse(crops).ids
+        tensor = torch.from_numpy(crops).permute(0, 3, 1, 2).float().div(127.5).sub(1)
+        with torch.inference_mode():
+            identity = self.identity(tensor).numpy()
+            emotion = self.emotion(tensor).numpy()
+        traits = self.traits(tensor)
+        people = self.demographics(crops)
+        faces = []
+        for index, each in enumerate(found):
+            mesh = geometry.transform_points(each.mesh, each.crop)
+            irises = geometry.transform_points(each.irises, each.crop)
+            pose = head_pose(mesh, self.topology)
+            gaze = gaze_direction(mesh, irises, pose)
+            expression = expression_of(mesh, pose, gaze, self.topology)
+            light = light_on(crops[index], mesh, regions[index], self.topology)
+            in_photo = head_pose(each.mesh.astype(np.float64), self.topology)
+            evidence = Evidence(
+                picture=crops[index],
+                inside=_inside(each.crop, size),
+                regions=regions[index],
+                mesh=mesh,
+                irises=irises,
+                pose=pose,
+                photo_roll=in_photo.roll,
+                gaze=gaze,
+                expression=dict(zip(EXPRESSION_NAMES, expression.tolist(), strict=True)),
+                emotion=emotion[index],
+                age=float(people.age[index]),
+                age_spread=float(people.age_spread[index]),
+                woman=float(people.woman[index]),
+                light=light,
+                scores=traits[index],
+                enlarged=geometry.scale_of(each.crop),
+                topology=self.topology,
+            )
+            faces.append(
+                Face(
+                    box=_box(each.mesh, size),
+                    score=each.score,
+                    landmarks=each.mesh,
+                    irises=each.irises,
+                    pose=Pose(in_photo.yaw, in_photo.pitch, in_photo.roll),
+                    gaze=gaze,
+                    expression=expression,
+                    light=light,
+                    regions=_regions_in_photo(regions[index], each.crop, size),
+                    crop=each.crop,
+                    identity=identity[index],
+                    attributes=measure(evidence),
+                )
+            )
+        return faces
+
+
+def _inside(crop: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Where an aligned picture shows the photo rather than its continued border, (256, 256) bool."""
+    height, width = size
+    corners = geometry.transform_points(np.array([[0, 0], [SIZE, 0], [0, SIZE], [SIZE, SIZE]]), geometry.invert(crop))
+    if (corners >= 0).all() and (corners <= [width, height]).all():
+        return np.ones((SIZE, SIZE), bool)
+    grid = np.stack(np.meshgrid(np.arange(SIZE) + 0.5, np.arange(SIZE) + 0.5), -1)
+    places = geometry.transform_points(grid, geometry.invert(crop))
+    return np.all((places >= 0) & (places <= [width, height]), axis=-1, keepdims=False)
+
+
+def _regions_in_photo(regions: np.ndarray, crop: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """The region map (H, W) at the photo's size; background outside the aligned picture."""
+    if crop is WHOLE:
+        return regions
+    return geometry.paste_back(regions, crop, np.zeros(size, np.uint8), nearest=True)
+
+
+def _box(mesh: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """XYXY box (4,) float32 around a mesh, within the photo of this height and width."""
+    box = geometry.box_of(mesh)
+    return np.clip(box, 0, [size[1], size[0], size[1], size[0]]).astype(np.float32)
+
+
+def _distinct(found: list[_Found]) -> list[_Found]:
+    """The surest of those whose meshes lie on each other."""
+    kept: list[_Found] = []
+    for each in sorted(found, key=lambda found: -found.score):
+        box = geometry.box_of(each.mesh)
+        if all(geometry.overlap(box, geometry.box_of(other.mesh)) < SAME_FACE for other in kept):
+            kept.append(each)
+    return kept

@@ -1,0 +1,88 @@
+"""What Limner knows about one face: the record that everything else is built on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Attribute:
+    """One thing measured about a face.
+
+    value: one of the attribute's values in `vocabulary`. confidence: 0..1, how sure the analyser is of the value.
+    by: the analyser that measured it.
+    """
+
+    value: str | bool | float | int
+    confidence: float
+    by: str
+
+
+@dataclass(frozen=True)
+class Pose:
+    """Degrees. yaw: positive to the subject's own left (right in the picture). pitch: positive up. roll: clockwise."""
+
+    yaw: float
+    pitch: float
+    roll: float
+
+
+@dataclass(frozen=True, eq=False)
+class Face:
+    """One face in a photo. Points and boxes are in pixels of the photo; left and right are the subject's.
+
+    box: (4,) XYXY around the face. score: 0..1. landmarks: (468, 3), z growing away from the camera. irises: (2, 5, 2),
+    right eye first, centre then outline. gaze: (2,) degrees, yaw and pitch of the line of sight relative to the camera,
+    signs as in Pose. expression: (K,) in 0..1, named by `expression.EXPRESSION_NAMES`. light: (27,), nine spherical
+    harmonics for red, then green, then blue (see `light`). regions: (H, W) uint8 at the photo's size, `regions.Region`.
+    crop: (2, 3), photo to the aligned 256 x 256 picture. identity: (128,). attributes: name to Attribute; what could
+    not be measured on this face is absent.
+    """
+
+    box: np.ndarray
+    score: float
+    landmarks: np.ndarray
+    irises: np.ndarray
+    pose: Pose
+    gaze: np.ndarray
+    expression: np.ndarray
+    light: np.ndarray
+    regions: np.ndarray
+    crop: np.ndarray
+    identity: np.ndarray
+    attributes: Mapping[str, Attribute]
+
+    @property
+    def area(self) -> float:
+        """Area of the box, square pixels."""
+        x1, y1, x2, y2 = (float(edge) for edge in self.box)
+        return (x2 - x1) * (y2 - y1)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything but the region map, as JSON can hold it: lists and plain numbers, sensibly rounded."""
+        from limner.faces.expression import EXPRESSION_NAMES
+
+        return {
+            "box": _rounded(self.box, 1),
+            "score": round(float(self.score), 4),
+            "landmarks": _rounded(self.landmarks, 2),
+            "irises": _rounded(self.irises, 2),
+            "pose": {name: round(float(getattr(self.pose, name)), 2) for name in ("yaw", "pitch", "roll")},
+            "gaze": {"yaw": round(float(self.gaze[0]), 2), "pitch": round(float(self.gaze[1]), 2)},
+            "expression": dict(zip(EXPRESSION_NAMES, _rounded(self.expression, 4), strict=True)),
+            "light": _rounded(self.light, 4),
+            "crop": _rounded(self.crop, 6),
+            "identity": _rounded(self.identity, 5),
+            "attributes": {
+                name: {"value": each.value, "confidence": round(float(each.confidence), 3), "by": each.by}
+                for name, each in self.attributes.items()
+            },
+        }
+
+
+def _rounded(array: np.ndarray, digits: int) -> list[Any]:
+    return np.round(np.asarray(array, np.float64), digits).tolist()

@@ -1,0 +1,1 @@
+"""MDiTFace: faces from words and region masks."""

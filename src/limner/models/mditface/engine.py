@@ -1,0 +1,280 @@
+"""MDiTFace, the painter: words, a region map, or both, to pictures."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from limner import __version__
+from limner.errors import InputError
+from limner.faces.batches import to_model, to_pictures
+from limner.faces.geometry import warp
+from limner.faces.picture import read_region_map
+from limner.faces.regions import colourise
+
+from .embedding import Prompt
+from .flow import SAMPLERS, draw_noise, schedule
+from .guidance import branches, guided_velocity
+from .loading import Parts, load_parts
+from .mask_cache import MaskCache, encode_mask, fingerprint, weights_hash
+from .merging import merge_regions, merge_similar
+from .picture import Picture, pack_map, unpack_map
+
+if TYPE_CHECKING:
+    from limner.faces.record import Face
+
+    Mask = Face | np.ndarray | Image.Image | str | os.PathLike[str]
+
+BATCH = 8  # pictures painted at once
+Progress = Callable[[int, int], None]
+"""(evaluations' steps done, steps in all). To cancel, raise."""
+
+
+class MDiTFace:
+    """Paints portraits. Make one with ``MDiTFace.load``; use it from one thread at a time."""
+
+    def __init__(self, parts: Parts, name: str, why: str) -> None:
+        self.parts, self.name, self.why = parts, name, why
+        encoder = getattr(parts.encoder, "model", None)  # a pair of encoders is known by its pipeline's transformer
+        self._companions = {
+            "codec": weights_hash(parts.codec),
+            "encoder": weights_hash(encoder) if isinstance(encoder, torch.nn.Module) else "",
+        }
+
+    @classmethod
+    def load(
+        cls,
+        source: str | os.PathLike[str] = "mditface-nano",
+        device: str = "auto",
+        precision: str = "auto",
+        lora: str | os.PathLike[str] | None = None,
+    ) -> MDiTFace:
+        """From a registry name, a weight file, or the folder of a FLUX.1 pipeline.
+
+        device: ``auto`` (a GPU if there is one), ``cpu``, ``cuda``. precision: ``auto``, ``bf16``, ``fp32``; what auto
+        chose, and why, stands in ``.why``. lora: mask corrections trained for FLUX. Raises ``InputError``.
+        """
+        where, dtype, why = choose(device, precision)
+        return cls(load_parts(source, where, dtype, lora), str(source), why)
+
+    def paint(
+        self,
+        text: str | None = None,
+        mask: Mask | None = None,
+        n: int = 1,
+        steps: int = 28,
+        guidance: float | None = None,
+        mask_guidance: float | None = None,
+        seed: int = 0,
+        sampler: str = "euler",
+        merge: int | str | None = None,
+        size: int | None = None,
+        callback: Progress | None = None,
+    ) -> list[Picture]:
+        """Paint ``n`` pictures.
+
+        text: what to paint. mask: a Face that ``read`` returned (its own regions, aligned), a region map (H, W) of
+        ids, a palette picture (array, PIL image or file). guidance, mask_guidance: how strongly words and mask are
+        followed, 1 is unguided (defaults: the weights' own for words; 1 for a mask with words, 1.5 without). seed:
+        picture k is that of seed + k, whatever n. sampler: ``euler`` or ``heun``. merge: mask tokens to keep per
+        layer, or ``regions``; None merges nothing. size: side in pixels, for FLUX. Raises ``InputError`` for what
+        cannot be painted.
+        """
+        settings = self._settings(text, mask, n, steps, guidance, mask_guidance, seed, sampler, merge, size)
+        total = steps * -(-n // BATCH)
+        pictures: list[Picture] = []
+        for first in range(0, n, BATCH):
+            done = first // BATCH * steps
+            pictures += self._batch(settings, first, lambda step: callback(done + step, total) if callback else None)  # noqa: B023
+        return pictures
+
+    def replay(self, recipe: dict[str, Any], callback: Progress | None = None) -> Picture:
+        """Make a picture again from its recipe: the same batch on the same number of threads, so the same bits.
+
+        ``InputError`` if the recipe is another engine's or was made with other weights.
+        """
+        try:
+            made = {key: recipe[key] for key in SETTINGS}
+            picture, threads, weights = int(recipe["picture"]), int(recipe["threads"]), recipe["weights"]
+            first = picture // BATCH * BATCH
+        except (KeyError, TypeError, ValueError):
+            raise InputError("this recipe is not one of MDiTFace's: use the version of limner that wrote it") from None
+        if weights != self.weights():
+            raise InputError("this picture was made with other weights or precision than are loaded: see its recipe")
+        before = torch.get_num_threads()
+        torch.set_num_threads(threads)
+        try:
+            steps = made["steps"]
+            return self._batch(made, first, lambda step: callback(step, steps) if callback else None)[picture - first]
+        finally:
+            torch.set_num_threads(before)
+
+    def weights(self) -> dict[str, str]:
+        """What the loaded weights are, in their type: goes into every recipe."""
+        return {"transformer": fingerprint(self.parts.model), **self._companions}
+
+    def encode_mask(self, regions: np.ndarray | None, size: int | None = None) -> MaskCache | None:
+        """The cache of a region map (H, W), H = W = size; of the null mask for None; None where there is none."""
+        model, config = self.parts.model, self.parts.model.config
+        if regions is None:
+            cells = (size or self.parts.size) // config.token_pixels
+            return None if model.no_mask is None else encode_mask(model, None, (cells, cells))
+        if model.mask_in is not None:
+            return encode_mask(model, torch.from_numpy(regions)[None].to(self._device))
+        pictures = to_model(colourise(regions)[None]).to(self._device)
+        with torch.no_grad():
+            return encode_mask(model, self.parts.codec.encode(pictures))
+
+    def _settings(
+        self,
+        text: str | None,
+        mask: Mask | None,
+        n: int,
+        steps: int,
+        guidance: float | None,
+        mask_guidance: float | None,
+        seed: int,
+        sampler: str,
+        merge: int | str | None,
+        size: int | None,
+    ) -> dict[str, Any]:
+        words = (text or "").strip()
+        if not words and mask is None:
+            raise InputError("nothing to paint: give words, a mask, or both")
+        if sampler not in SAMPLERS:
+            raise InputError(f"sampler {sampler!r} does not exist: choose {' or '.join(SAMPLERS)}")
+        for name, value, low, high in (("n", n, 1, 1024), ("steps", steps, 1, 1000), ("seed", seed, 0, 2**63 - 1 - n)):
+            if not low <= value <= high:
+                raise InputError(f"{name}={value}: choose a number from {low} to {high}")
+        side = size or self.parts.size
+        if self.parts.fixed and side != self.parts.size:
+            raise InputError(f"size={side}: these weights paint {self.parts.size} pixels and nothing else")
+        if side < 1 or side % self.parts.model.config.token_pixels:
+            raise InputError(f"size={side}: choose a multiple of {self.parts.model.config.token_pixels}")
+        if merge is not None and mask is None:
+            raise InputError("merge: there is no mask whose tokens could be merged")
+        return {
+            "text": words,
+            "mask": None if mask is None else pack_map(region_map(mask, side)),
+            "n": n,
+            "steps": steps,
+            "guidance": self.parts.guidance if guidance is None else float(guidance),
+            "mask_guidance": (1.0 if words else self._mask_alone) if mask_guidance is None else float(mask_guidance),
+            "seed": seed,
+            "sampler": sampler,
+            "merge": merge,
+            "size": side,
+        }
+
+    @property
+    def _mask_alone(self) -> float:
+        return 1.0 if self.parts.model.no_mask is None else 1.5
+
+    @property
+    def _device(self) -> torch.device:
+        return self.parts.model.image_in.weight.device
+
+    @torch.no_grad()
+    def _batch(self, settings: dict[str, Any], first: int, progress: Callable[[int], Any]) -> list[Picture]:
+        """Pictures ``first`` to ``first + BATCH`` of a request, or up to its end."""
+        model, side = self.parts.model, settings["size"]
+        config = model.config
+        count = min(BATCH, settings["n"] - first)
+        features = self.parts.encoder.encode([settings["text"]], config.text_length)
+        prompt = Prompt(features.tokens, features.pooled, features.mask).to(self._device).repeat(count)
+        mask = None if settings["mask"] is None else self._merged(unpack_map(settings["mask"]), settings["merge"])
+        distilled = config.guidance_embed
+        velocity = guided_velocity(
+            model,
+            prompt,
+            mask,
+            self.encode_mask(None, side),
+            1.0 if distilled else settings["guidance"],
+            settings["mask_guidance"],
+            has_words=bool(settings["text"]) or not config.null_conditions,
+            distilled=settings["guidance"] if distilled else None,
+        )
+        cells = side // config.latent_factor
+        shape = (config.latent_channels, cells, cells)
+        noise = draw_noise(shape, settings["seed"] + first, count).to(self._device)
+        times = schedule(settings["steps"], self.parts.shift((cells // config.patch) ** 2))
+        latents = SAMPLERS[settings["sampler"]](velocity, noise, times, lambda step, t, x, estimate: progress(step))
+        return [self._picture(image, settings, first + k) for k, image in enumerate(self._decode(latents))]
+
+    def _merged(self, regions: np.ndarray, how: int | str | None) -> MaskCache | None:
+        cache = self.encode_mask(regions)
+        if how is None or cache is None:
+            return cache
+        if how == "regions":
+            return merge_regions(cache, torch.from_numpy(regions)[None], self.parts.model.config.token_pixels)
+        if not isinstance(how, int) or how < 1:
+            raise InputError(f"merge={how!r}: give the number of mask tokens to keep, or 'regions'")
+        return merge_similar(cache, how)
+
+    def _decode(self, latents: Tensor) -> np.ndarray:
+        return to_pictures(torch.cat([self.parts.codec.decode(one[None]) for one in latents]))
+
+    def _picture(self, pixels: np.ndarray, settings: dict[str, Any], index: int) -> Picture:
+        has_words, has_mask = bool(settings["text"]), settings["mask"] is not None
+        scales = settings["guidance"], settings["mask_guidance"]
+        recipe = {
+            "limner": __version__,
+            "engine": "mditface",
+            "source": self.name,
+            **settings,
+            "picture": index,
+            "branches": 1 if self.parts.model.config.guidance_embed else len(branches(has_words, has_mask, *scales)),
+            "weights": self.weights(),
+            "precision": str(self.parts.model.image_in.weight.dtype).removeprefix("torch."),
+            "device": self._device.type,
+            "threads": torch.get_num_threads(),
+            "torch": torch.__version__,
+        }
+        return Picture(Image.fromarray(pixels), recipe)
+
+
+SETTINGS = ("text", "mask", "n", "steps", "guidance", "mask_guidance", "seed", "sampler", "merge", "size")
+
+
+def region_map(mask: Mask, side: int) -> np.ndarray:
+    """A mask in any of its forms as region ids (side, side) uint8.
+
+    A Face gives its own regions, aligned as faces are for training. A map must be square; it is resized without mixing
+    labels. ``InputError`` for what is no region map.
+    """
+    if hasattr(mask, "regions") and hasattr(mask, "crop"):
+        regions, crop = mask.regions, np.asarray(mask.crop, np.float64)  # type: ignore[union-attr]
+        return warp(regions, crop * (side / 256), side, nearest=True)
+    regions = read_region_map(mask)  # type: ignore[arg-type]
+    if regions.shape[0] != regions.shape[1]:
+        height, width = regions.shape
+        raise InputError(f"the mask is {width} x {height}: give a square map, or the photo itself with --like")
+    if regions.shape[0] == side:
+        return np.ascontiguousarray(regions)
+    places = (np.arange(side) + 0.5) * regions.shape[0] / side
+    return np.ascontiguousarray(regions[places.astype(int)][:, places.astype(int)])
+
+
+def choose(device: str, precision: str) -> tuple[torch.device, torch.dtype, str]:
+    """Where and in which number type to compute, and why. ``InputError`` for what is not there."""
+    if device not in ("auto", "cpu", "cuda"):
+        raise InputError(f"device {device!r}: choose auto, cpu or cuda")
+    if precision not in ("auto", "bf16", "fp32"):
+        raise InputError(f"precision {precision!r}: choose auto, bf16 or fp32")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise InputError("device cuda: PyTorch sees no GPU here; use cpu")
+    where = torch.device("cuda" if device == "cuda" or (device == "auto" and torch.cuda.is_available()) else "cpu")
+    reason = f"{where.type}: {'asked for' if device != 'auto' else 'the best there is'}"
+    if precision != "auto":
+        return where, torch.bfloat16 if precision == "bf16" else torch.float32, f"{reason}; {precision}: asked for"
+    if where.type == "cuda":
+        return where, torch.bfloat16, f"{reason}; bf16: what GPUs are fastest in"
+    if torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported():
+        return where, torch.bfloat16, f"{reason}; bf16: this processor multiplies it in hardware"
+    return where, torch.float32, f"{reason}; fp32: this processor has no bf16 multiplication"

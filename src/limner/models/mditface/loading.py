@@ -1,0 +1,115 @@
+"""The parts of a painter, from nano weights or from a FLUX.1 pipeline."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from limner.codecs.continuous import KLCodec
+from limner.errors import InputError
+from limner.weights.store import locate
+from limner.weights.tensors import check_keys, load_tensors, read_tensors
+from limner.words.encoder import MiniLM, TextEncoder
+
+from .config import MDiTConfig
+from .flow import flux_shift
+from .flux import from_flux
+from .lora import load_mask_lora
+from .transformer import MDiT
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Everything a painter paints with."""
+
+    model: MDiT
+    codec: KLCodec
+    encoder: TextEncoder
+    size: int
+    """Side of a picture in pixels unless told otherwise."""
+    fixed: bool
+    """Whether it can paint no other size."""
+    shift: Callable[[int], float]
+    """Shift of the sampling times by number of image tokens."""
+    guidance: float
+    """Guidance of words unless told otherwise."""
+
+
+def load_parts(
+    source: str | os.PathLike[str], device: torch.device, dtype: torch.dtype, lora: str | os.PathLike[str] | None = None
+) -> Parts:
+    """Load what ``source`` names: nano weights (one file) or a FLUX.1 pipeline folder in diffusers' format.
+
+    lora: file of trained mask corrections, for FLUX. Raises ``InputError`` with the way out.
+    """
+    place = Path(locate(source))
+    if place.is_dir() and ((place / "transformer").is_dir() or (place / "model_index.json").is_file()):
+        return _flux(place, device, dtype, lora)
+    if lora is not None:
+        raise InputError("--lora holds corrections for FLUX.1: nano weights take none")
+    return _nano(_weight_file(place), device, dtype)
+
+
+def _weight_file(place: Path) -> Path:
+    if place.is_file():
+        return place
+    files = sorted(place.glob("*.safetensors"))
+    if len(files) != 1:
+        raise InputError(f"{place} holds no painter: give one weight file, or the folder of a FLUX.1 pipeline")
+    return files[0]
+
+
+def _nano(file: Path, device: torch.device, dtype: torch.dtype) -> Parts:
+    header = read_header(file)
+    with torch.device("meta"):
+        model = MDiT(MDiTConfig.from_dict(header["model"]))
+    tensors = load_tensors(file)[0]
+    check_keys(tensors, model.state_dict(), where=str(file))
+    model.load_state_dict({key: value.to(device, dtype) for key, value in tensors.items()}, strict=True, assign=True)
+    codec = KLCodec.load(header.get("codec", "kl-codec-nano")).to(device)
+    shift = float(header.get("shift", 1.0))
+    side = int(header.get("size", 256))
+    guidance = float(header.get("guidance", 3.0))
+    return Parts(
+        model.eval().requires_grad_(False),
+        codec,
+        MiniLM.load(device=device),
+        side,
+        True,
+        lambda tokens: shift,
+        guidance,
+    )
+
+
+def read_header(file: Path) -> dict[str, Any]:
+    """The header of nano weights; ``InputError`` if the file is something else."""
+    header = read_tensors(file)[1]
+    if "model" not in header:
+        raise InputError(f"{file} holds no MDiTFace weights: its header names no model")
+    return header
+
+
+def flux_encoder(folder: Path, device: torch.device | str, dtype: torch.dtype) -> TextEncoder:
+    """FLUX.1's text encoders from a pipeline's folder: T5 for tokens (which see the padding), CLIP for pooled."""
+    from limner.words.transformers_encoders import PairedEncoder, TransformersEncoder
+
+    return PairedEncoder(
+        TransformersEncoder.load(folder / "text_encoder_2", folder / "tokenizer_2", device, dtype, attend_padding=True),
+        TransformersEncoder.load(folder / "text_encoder", folder / "tokenizer", device, dtype),
+    )
+
+
+def _flux(folder: Path, device: torch.device, dtype: torch.dtype, lora: str | os.PathLike[str] | None) -> Parts:
+    model = from_flux(folder, dtype).to(device)
+    model = load_mask_lora(model, lora) if lora is not None else model
+    encoder = flux_encoder(folder, device, dtype)
+    codec = KLCodec.load(folder / "vae").to(device)
+    dev = model.config.guidance_embed
+    return Parts(
+        model.requires_grad_(False), codec, encoder, 512, False, flux_shift if dev else lambda tokens: 1.0, 3.5
+    )

@@ -1,0 +1,219 @@
+"""From built shards to a prepared set: codec latents, region maps and text features, computed once.
+
+    python -m limner.models.mditface.prepare SHARDS... --out FOLDER [--codec kl-codec-nano | --flux FLUX_FOLDER]
+
+Legend: N faces, K captions, P captions a face, T text tokens.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from limner.codecs.continuous import KLCodec
+from limner.errors import InputError
+from limner.faces.batches import to_model
+from limner.faces.picture import read_picture, read_region_map
+from limner.faces.regions import colourise, flip
+from limner.files import write_json_atomic
+from limner.words.encoder import MiniLM, TextEncoder
+
+from .loading import flux_encoder
+from .prepared import HEADER, Prepared
+
+SIDES = {"left": "right", "right": "left", "Left": "Right", "Right": "Left"}
+
+
+class Encoder(Protocol):
+    """The half of a codec that is needed."""
+
+    def encode(self, pictures: Tensor) -> Tensor:
+        """(B, 3, H, W) in [-1, 1] to latents (B, C, h, w)."""
+        ...
+
+
+@dataclass(frozen=True)
+class Face:
+    """What of a shard's row is needed: an aligned picture (H, W, 3), its regions (H, W), captions, its split."""
+
+    picture: np.ndarray
+    regions: np.ndarray
+    captions: tuple[str, ...]
+    validation: bool
+
+    def mirrored(self) -> Face:
+        """The mirrored face: left and right change places in the regions and in the words."""
+        return Face(self.picture[:, ::-1], flip(self.regions), tuple(map(mirror_words, self.captions)), self.validation)
+
+
+def mirror_words(caption: str) -> str:
+    """A caption of the mirrored face. Sides are the subject's or the light's; both change."""
+    return re.sub(r"\b[Ll]eft\b|\b[Rr]ight\b", lambda match: SIDES[match.group()], caption)
+
+
+def read_faces(folders: Sequence[Path]) -> Iterator[Face]:
+    """The training and validation faces of built sets, folder after folder; test faces stay where they are.
+
+    Their words are the set's prompts, which fit the text encoder, not its longer captions.
+    """
+    from limner.data.shards import iterate
+
+    for folder in folders:
+        for split in ("train", "validation"):
+            for row in iterate(folder, split, columns=["image", "regions", "prompts"]):
+                picture, regions = read_picture(row["image"]["bytes"]), read_region_map(row["regions"]["bytes"])
+                yield Face(picture, regions, tuple(row["prompts"]), split == "validation")
+
+
+class Texts:
+    """Different captions, each once, in the order they are met."""
+
+    def __init__(self) -> None:
+        self.numbers: dict[str, int] = {}
+
+    def number(self, caption: str) -> int:
+        """The row the caption has, or gets, in the text arrays."""
+        return self.numbers.setdefault(caption, len(self.numbers))
+
+
+def prepare(
+    faces: Callable[[], Iterator[Face]],
+    out: Path,
+    codec: Encoder,
+    encoder: TextEncoder,
+    facts: dict[str, str],
+    text_length: int = 32,
+    captions: int = 6,
+    mirror: bool = True,
+    palette: bool = False,
+    batch: int = 16,
+    report: Callable[[str, int, int], None] = lambda what, done, total: None,
+) -> Prepared:
+    """Write a prepared set to ``out``.
+
+    faces: called twice (to count, then to encode). captions: kept per face (P); a face with fewer repeats them.
+    mirror: training faces also mirrored (our choice: twice the faces for the price of one codec pass). palette: also
+    the latents of the coloured region maps, for models with ``mask_embedding="palette"``. facts: goes into the
+    header. Raises ``InputError`` if there is no face, or one without captions.
+    """
+    rows = sum(1 for _ in _both(faces(), mirror))
+    if rows == 0:
+        raise InputError("no faces in these shards: build some with `limner data build`")
+    out.mkdir(parents=True, exist_ok=True)
+    (out / HEADER).unlink(missing_ok=True)
+    texts, validation, choices = Texts(), np.zeros(rows, bool), np.zeros((rows, captions), np.int32)
+    arrays: dict[str, np.ndarray] = {}
+    for start, group in _groups(_both(faces(), mirror), batch):
+        regions = np.stack([face.regions for face in group])  # (B, H, W)
+        made = {"regions": regions, "latents": _encode(codec, np.stack([face.picture for face in group]))}
+        if palette:
+            made["palette"] = _encode(codec, colourise(regions))
+        stop = start + len(group)
+        for name, value in made.items():
+            if name not in arrays:
+                arrays[name] = _array(out, name, value.dtype, (rows, *value.shape[1:]))
+            arrays[name][start:stop] = value
+        for row, face in enumerate(group, start):
+            if not face.captions:
+                raise InputError("a face has no captions: build the shards again with captions")
+            validation[row] = face.validation
+            numbers = [texts.number(face.captions[i % len(face.captions)]) for i in range(captions)]
+            choices[row] = numbers
+        report("faces", stop, rows)
+    _write_texts(out, list(texts.numbers), encoder, text_length, report)
+    np.save(out / "captions.npy", choices)
+    np.save(out / "validation.npy", validation)
+    header = {"rows": rows, "captions": len(texts.numbers), "mirrored": mirror, "palette": palette}
+    write_json_atomic(out / HEADER, {**facts, **header})
+    return Prepared.open(out)
+
+
+def _both(faces: Iterator[Face], mirror: bool) -> Iterator[Face]:
+    for face in faces:
+        yield face
+        if mirror and not face.validation:
+            yield face.mirrored()
+
+
+def _groups(faces: Iterator[Face], size: int) -> Iterator[tuple[int, list[Face]]]:
+    start, group = 0, []
+    for face in faces:
+        group.append(face)
+        if len(group) == size:
+            yield start, group
+            start, group = start + size, []
+    if group:
+        yield start, group
+
+
+def _write_texts(out: Path, captions: list[str], encoder: TextEncoder, length: int, report) -> None:
+    tokens = _array(out, "tokens", np.float16, (len(captions), length, encoder.width))
+    lengths, pooled = np.zeros(len(captions), np.int32), []
+    for start in range(0, len(captions), 64):
+        with torch.no_grad():
+            features = encoder.encode(captions[start : start + 64], length)
+        stop = start + features.tokens.shape[0]
+        tokens[start:stop] = (features.tokens * features.mask[:, :, None]).half().numpy()
+        lengths[start:stop] = features.mask.sum(1).numpy()
+        pooled.append(features.pooled.numpy())
+        report("captions", stop, len(captions))
+    np.save(out / "lengths.npy", lengths)
+    np.save(out / "pooled.npy", np.concatenate(pooled).astype(np.float32))
+
+
+@torch.no_grad()
+def _encode(codec: Encoder, pictures: np.ndarray) -> np.ndarray:
+    return codec.encode(to_model(pictures)).half().numpy()  # (B, C, h, w)
+
+
+def _array(out: Path, name: str, dtype: type | np.dtype, shape: tuple[int, ...]) -> np.ndarray:
+    return np.lib.format.open_memmap(out / f"{name}.npy", mode="w+", dtype=dtype, shape=shape)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The command line above."""
+    parser = argparse.ArgumentParser(prog="python -m limner.models.mditface.prepare", description=__doc__)
+    parser.add_argument("shards", nargs="+", type=Path, help="folders of built shards")
+    parser.add_argument("--out", type=Path, required=True, help="folder to write")
+    parser.add_argument("--codec", default="kl-codec-nano", help="registry name or folder of a codec")
+    parser.add_argument("--captions", type=int, default=6, help="prompts kept per face")
+    parser.add_argument("--text-length", type=int, default=32, help="text tokens a caption is padded or cut to")
+    parser.add_argument("--no-mirror", action="store_true", help="do not add mirrored faces")
+    parser.add_argument("--palette", action="store_true", help="also encode the coloured region maps")
+    parser.add_argument("--flux", type=Path, help="FLUX.1 pipeline whose codec and text encoders to use instead")
+    given = parser.parse_args(arguments)
+
+    def report(what: str, done: int, total: int) -> None:
+        print(f"\r{what} {done}/{total}", end="" if done < total else "\n", file=sys.stderr, flush=True)
+
+    if given.flux is not None:
+        source = str(given.flux / "vae")
+        encoder, facts = flux_encoder(given.flux, "cpu", torch.float32), {"codec": source, "encoder": str(given.flux)}
+    else:
+        source = str(given.codec)
+        encoder, facts = MiniLM.load(), {"codec": source, "encoder": "minilm"}
+    prepare(
+        lambda: read_faces(given.shards),
+        given.out,
+        KLCodec.load(source),
+        encoder,
+        facts,
+        text_length=given.text_length,
+        captions=given.captions,
+        mirror=not given.no_mirror,
+        palette=given.palette or given.flux is not None,
+        report=report,
+    )
+
+
+if __name__ == "__main__":
+    main()

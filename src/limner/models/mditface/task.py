@@ -1,0 +1,246 @@
+"""Training an MDiT from scratch: rectified flow matching with dropped conditions.
+
+Legend: B batch, C latent channels, h x w latent grid, T text tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from limner.codecs.continuous import KLCodec
+from limner.errors import InputError
+from limner.faces.batches import to_model, to_pictures
+from limner.faces.folders import data_root
+from limner.faces.regions import PALETTE, colourise
+from limner.weights.tensors import load_into, save_tensors
+
+from .config import PRESETS, MDiTConfig, preset
+from .embedding import Prompt
+from .flow import draw_noise, draw_times, euler, interpolate, schedule
+from .flux import from_flux, read_flux_config
+from .guidance import guided_velocity
+from .lora import add_mask_lora, mask_parameters, save_mask_lora
+from .mask_cache import encode_mask
+from .prepared import Prepared
+from .transformer import MaskFeatures, MDiT
+
+MODES = {"both": (True, True), "mask": (False, True), "text": (True, False)}  # (words, mask)
+
+
+class MDiTFaceSettings(BaseModel):
+    """The `[task]` table of an MDiTFace recipe."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kind: str = "mditface"
+    data: str = Field(description="Prepared set (see prepare.py), relative to LIMNER_DATA.")
+    preset: str = Field(default="nano", description=f"Sizes to start from: {', '.join(PRESETS)}.")
+    model: dict[str, Any] = Field(default={}, description="Fields of MDiTConfig that differ from the preset.")
+    start: str | None = Field(default=None, description="Weight file to start from, relative to LIMNER_DATA.")
+    flux: str | None = Field(
+        default=None, description="FLUX.1 folder, relative to LIMNER_DATA: train mask corrections for it, nothing else."
+    )
+    rank: int = Field(default=16, gt=0, description="Rank of those corrections.")
+    codec: str | None = Field(default=None, description="Codec for sample sheets; None: the one the data names.")
+    drop_text: float = Field(default=0.1, ge=0, le=1, description="Share of faces trained without words.")
+    drop_mask: float = Field(default=0.1, ge=0, le=1, description="Share trained without mask.")
+    drop_both: float = Field(default=0.05, ge=0, le=1, description="Share trained without either.")
+    shift: float = Field(default=1.0, gt=0, description="Shift of training and sampling times towards noise.")
+    validation_faces: int = Field(default=96, gt=0, description="Held-out faces the validation loss is taken on.")
+    sample_faces: int = Field(default=6, gt=0, description="Columns of a sample sheet.")
+    sample_steps: int = Field(default=20, gt=0, description="Euler steps of sample sheets.")
+    guidance: float = Field(default=3.0, description="Guidance of words in sample sheets, and of the shipped weights.")
+
+
+class MDiTFaceTask:
+    """Loss = mean |v(x_t, t, c, m) - (eps - x_0)|^2, t = sigmoid(N(0, 1)) [R].
+
+    Words, mask or both are replaced by their learned absences in a share of the faces [O], so that one model paints
+    from words, from a mask, from both and from neither, and can be guided by either. With ``flux``, FLUX.1 stays as it
+    is and only the low-rank corrections of its mask stream are trained [P]; nothing is dropped then, for FLUX.1 has no
+    absent conditions.
+    """
+
+    def __init__(self, settings: dict[str, Any], batch_size: int, seed: int) -> None:
+        self.settings = s = MDiTFaceSettings.model_validate(settings)
+        dropped = s.drop_text + s.drop_mask + s.drop_both
+        if dropped > 1:
+            raise InputError("drop_text + drop_mask + drop_both is above 1: lower one of them")
+        self.batch_size, self.seed = batch_size, seed
+        self.data = Prepared.open(data_root() / s.data)
+        self.train, self.held_out = self.data.rows(validation=False), self.data.rows(validation=True)
+        self.config = MDiTConfig.from_dict({**preset(s.preset).to_dict(), **s.model})
+        if s.flux is not None:
+            self.config = replace(read_flux_config(data_root() / s.flux), mask_rank=s.rank)
+        if not self.config.null_conditions and dropped > 0:
+            raise InputError("this model has no absent conditions: set drop_text, drop_mask and drop_both to 0")
+        self.modes = MODES if self.config.null_conditions else {"both": MODES["both"]}
+        self.codec: KLCodec | None = None
+
+    def build(self) -> nn.Module:
+        if self.settings.flux is not None:
+            return self._build_flux(data_root() / self.settings.flux)
+        model = MDiT(self.config)
+        if self.settings.start is not None:
+            load_into(model, data_root() / self.settings.start)
+            return model
+        return model.initialise(torch.Generator().manual_seed(self.seed))
+
+    def _build_flux(self, folder: Path) -> nn.Module:
+        model = add_mask_lora(from_flux(folder), self.settings.rank, seed=self.seed).requires_grad_(False)
+        for parameter in mask_parameters(model):
+            parameter.requires_grad_(True)
+        return model
+
+    def batch(self, step: int) -> dict[str, Tensor]:
+        """Faces in an order that is new in each epoch, one caption each; a function of the step alone."""
+        positions = np.arange(step * self.batch_size, (step + 1) * self.batch_size)
+        epochs, places = np.divmod(positions, len(self.train))
+        orders = {e: np.random.default_rng([self.seed, e]).permutation(self.train) for e in set(epochs.tolist())}
+        rows = np.array([orders[e][place] for e, place in zip(epochs.tolist(), places)])
+        choices = np.random.default_rng([self.seed, 1, step]).integers(0, 1 << 30, self.batch_size)
+        return self.data.batch(rows, choices)
+
+    def loss(
+        self, model: nn.Module, batch: dict[str, Tensor], generator: torch.Generator, step: int
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Flow-matching loss of a batch (see `Prepared.batch`), with times, noise and dropped conditions drawn."""
+        count, device = len(batch["latents"]), batch["latents"].device
+        s = self.settings
+        times = draw_times(count, generator, s.shift).to(device)
+        noise = torch.randn(batch["latents"].shape, generator=generator).to(device)
+        chance = torch.rand(count, generator=generator).to(device)
+        neither, wordless = chance < s.drop_both, chance < s.drop_both + s.drop_text
+        maskless = ~wordless & (chance < s.drop_both + s.drop_text + s.drop_mask)
+        losses = flow_loss(model, batch, times, noise, ~wordless, ~(neither | maskless))
+        return losses.mean(), {}
+
+    def validate(self, model: nn.Module) -> dict[str, float]:
+        """Mean loss on held-out faces at evenly spread times, the same noise every time, in each mode."""
+        rows = self.held_out[: self.settings.validation_faces]
+        generator = torch.Generator().manual_seed(1)
+        figures = {}
+        for mode, (words, mask) in self.modes.items():
+            generator.manual_seed(1)
+            losses = []
+            for start in range(0, len(rows), 32):
+                batch = _to(self.data.batch(rows[start : start + 32], np.zeros(1, np.int64)), _device(model))
+                count = len(batch["latents"])
+                times = ((torch.arange(count) + 0.5) / count).to(batch["latents"].device)
+                noise = torch.randn(batch["latents"].shape, generator=generator).to(times.device)
+                given = torch.ones(count, dtype=torch.bool, device=times.device)
+                with torch.autocast(times.device.type, torch.bfloat16):
+                    losses.append(flow_loss(model, batch, times, noise, given & words, given & mask))
+            figures[f"{mode}.loss"] = torch.cat(losses).mean().item()
+        return figures
+
+    def samples(self, model: nn.Module) -> np.ndarray | None:
+        """Rows: held-out maps; painted from mask and words, from the mask, from the words; the codec's own limit."""
+        assert isinstance(model, MDiT)
+        codec = self.codec = self.codec or KLCodec.load(self.settings.codec or self.data.header["codec"])
+        rows = self.held_out[: self.settings.sample_faces]
+        batch = _to(self.data.batch(rows, np.zeros(1, np.int64)), _device(model))
+        sheet = [np.concatenate(list(colourise(batch["regions"].cpu().numpy())), axis=1)]
+        for words, mask in self.modes.values():
+            latents = self._paint(model, batch, words, mask)
+            sheet.append(np.concatenate(list(to_pictures(codec.decode(latents.cpu()))), axis=1))
+        sheet.append(np.concatenate(list(to_pictures(codec.decode(batch["latents"].cpu()))), axis=1))
+        return np.concatenate(sheet, axis=0)
+
+    def export(self, model: nn.Module, path: Path, facts: dict[str, str]) -> None:
+        """Weights in float16 with the model's configuration and the facts in the header; of FLUX the corrections."""
+        assert isinstance(model, MDiT)
+        if self.settings.flux is not None:
+            return save_mask_lora(model, path, facts)
+        s, side = self.settings, self.data.arrays["latents"].shape[2] * self.config.latent_factor
+        codec = s.codec or self.data.header["codec"]
+        header = {
+            "model": self.config.to_dict(),
+            "codec": codec,
+            "size": side,
+            "shift": s.shift,
+            "guidance": s.guidance,
+        }
+        save_tensors(path, model.state_dict(), {**header, **facts}, dtype=torch.float16)
+
+    def _paint(self, model: MDiT, batch: dict[str, Tensor], words: bool, mask: bool) -> Tensor:
+        s, device = self.settings, batch["latents"].device
+        grid = (batch["latents"].shape[2] // self.config.patch, batch["latents"].shape[3] // self.config.patch)
+        distilled = self.config.guidance_embed
+        scale = s.guidance if words and self.config.null_conditions else 1.0
+        with torch.autocast(device.type, torch.bfloat16):
+            cache = encode_mask(model, mask_input(model, batch, self.codec)) if mask else None
+            null = None if model.no_mask is None else encode_mask(model, None, grid)
+            velocity = guided_velocity(
+                model, _prompt(batch), cache, null, scale, 1.0 if words else 1.5, has_words=words,
+                distilled=s.guidance if distilled else None,
+            )  # fmt: skip
+            noise = draw_noise(batch["latents"].shape[1:], 0, len(batch["latents"])).to(device)
+            return euler(velocity, noise, schedule(s.sample_steps, s.shift))
+
+
+def flow_loss(
+    model: nn.Module, batch: dict[str, Tensor], times: Tensor, noise: Tensor, words: Tensor, mask: Tensor
+) -> Tensor:
+    """Squared error of the velocity, mean over each face's latents: (B,).
+
+    times: (B,); noise: (B, C, h, w); words, mask: (B,) bool, False where the condition is dropped.
+    """
+    assert isinstance(model, MDiT)
+    latents = batch["latents"]
+    grid = (latents.shape[2] // model.config.patch, latents.shape[3] // model.config.patch)
+    features = _mask_features(model, mask_input(model, batch), mask, grid)
+    noisy = interpolate(latents, noise, times)
+    guidance = torch.ones_like(times) if model.config.guidance_embed else None  # 1: as if it were not distilled
+    prompt = _prompt(batch).without(~words) if model.config.null_conditions else _prompt(batch)
+    velocity = model(noisy, times, prompt, features, guidance)
+    return F.mse_loss(velocity.float(), noise - latents, reduction="none").mean((1, 2, 3))
+
+
+def _mask_features(model: MDiT, masks: Tensor, keep: Tensor, grid: tuple[int, int]) -> MaskFeatures:
+    """Static path of a batch; the rows without mask share one run of the null mask, which saves their share of it."""
+    if model.no_mask is None:
+        assert bool(keep.all()), "nothing is dropped where there is nothing to put in its place"
+        return model.static_path(model.embed_mask(masks), grid)
+    tokens = [model.embed_mask(None, grid=grid)]
+    if bool(keep.any()):
+        tokens.append(model.embed_mask(masks[keep]))
+    rows = torch.where(keep, keep.cumsum(0), 0)
+    keys, values, _ = model.static_path(torch.cat(tokens), grid)
+    return MaskFeatures(tuple(k[rows] for k in keys), tuple(v[rows] for v in values))
+
+
+def mask_input(model: MDiT, batch: dict[str, Tensor], codec: KLCodec | None = None) -> Tensor:
+    """What ``embed_mask`` takes: region ids, or the palette picture's latents (``ValueError`` without a codec)."""
+    if model.mask_in is not None:
+        return batch["regions"]
+    if "palette" in batch:
+        return batch["palette"]
+    if codec is None:
+        raise ValueError("mask_embedding='palette' needs the codec, or the coloured maps' latents as batch['palette']")
+    pictures = PALETTE[batch["regions"].cpu().numpy()]
+    return codec.encode(to_model(pictures)).to(batch["latents"].device)
+
+
+def _prompt(batch: dict[str, Tensor]) -> Prompt:
+    return Prompt(batch["tokens"], batch["pooled"], batch["keep"])
+
+
+def _device(model: nn.Module) -> torch.device:
+    return next(model.parameters()).device
+
+
+def _to(batch: dict[str, Tensor], device: torch.device) -> dict[str, Tensor]:
+    return {key: value.to(device) for key, value in batch.items()}
+
+
+__all__: Sequence[str] = ("MDiTFaceSettings", "MDiTFaceTask", "flow_loss", "mask_input")

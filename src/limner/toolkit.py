@@ -1,0 +1,81 @@
+"""The verbs as methods of one object; each engine loads when a verb first needs it."""
+
+from __future__ import annotations
+
+import os
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from limner.weights.store import locate
+
+if TYPE_CHECKING:
+    import numpy as np
+    from PIL import Image
+
+    from limner.faces.picture import Source
+    from limner.faces.reader import FaceReader
+    from limner.faces.record import Face
+    from limner.models.mditface.engine import MDiTFace, Picture
+
+# Scales by name: which weights serve which engine.
+PAINTERS = {"nano": "mditface-nano"}
+
+
+def load(source: str | os.PathLike[str] = "nano") -> Toolkit:
+    """A toolkit at the scale `source`: "nano", or a registry name or folder of MDiTFace weights.
+
+    Nothing is loaded yet, but that the weights are here is checked. Raises InputError with the way out.
+    """
+    painter = PAINTERS.get(source, source) if isinstance(source, str) else source
+    locate(painter)
+    return Toolkit(painter)
+
+
+class Toolkit:
+    """Reads and paints faces. Make one with `limner.load`; use it from one thread at a time."""
+
+    def __init__(self, painter: str | os.PathLike[str]) -> None:
+        self._painter_source = painter
+
+    @cached_property
+    def reader(self) -> FaceReader:
+        """The engine behind `read`."""
+        from limner.faces.reader import FaceReader
+
+        return FaceReader.load()
+
+    @cached_property
+    def painter(self) -> MDiTFace:
+        """The engine behind `paint`."""
+        from limner.models.mditface.engine import MDiTFace
+
+        return MDiTFace.load(self._painter_source)
+
+    def read(self, photo: Source, min_score: float = 0.5) -> list[Face]:
+        """The faces in a photo, largest first; empty when there is none.
+
+        photo: path, encoded bytes, PIL image, or (H, W, 3) uint8 RGB array. min_score: detections below it, in [0, 1],
+        are dropped. Raises InputError for what is not a picture.
+        """
+        return self.reader.read(photo, min_score=min_score)
+
+    def paint(
+        self,
+        text: str | None = None,
+        mask: Face | np.ndarray | Image.Image | str | os.PathLike[str] | None = None,
+        n: int = 1,
+        **settings: Any,
+    ) -> list[Picture]:
+        """Paint `n` portraits from words, from a region mask, or from both.
+
+        mask: a Face that `read` returned, an (H, W) id map, a palette picture (RGB array or PIL image), or the path of
+        either as a file. settings: seed, steps, guidance, … as `MDiTFace.paint` takes them.
+        Raises InputError when neither text nor mask is given and for a mask that is neither ids nor a known palette.
+        """
+        from PIL import Image
+
+        if isinstance(mask, str | os.PathLike | Image.Image):
+            from limner.faces.picture import read_region_map
+
+            mask = read_region_map(mask)
+        return self.painter.paint(text, mask, n=n, **settings)

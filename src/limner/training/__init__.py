@@ -1,0 +1,1 @@
+"""One loop that knows no model by name."""

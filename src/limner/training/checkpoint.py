@@ -1,0 +1,153 @@
+"""Checkpoints that survive `kill -9` at any moment.
+
+A checkpoint is a folder `step-00001234/` of safetensors plus `state.json`. It is written under a temporary name, every
+file is flushed to disk, the marker `complete.json` (sizes of all files) is written last, and then the folder is
+renamed. Readers trust only folders whose marker matches; older ones go only when two good ones exist.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from limner.errors import InputError
+from limner.training.optimizer import Optimizers
+
+MARKER = "complete.json"
+KEEP = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkpoint:
+    """Where a good checkpoint lies and the step it was taken after."""
+
+    path: Path
+    step: int
+
+
+def save_checkpoint(
+    root: Path,
+    step: int,
+    model: nn.Module,
+    average: dict[str, Tensor],
+    optimizers: Optimizers,
+    extra: dict[str, Any],
+) -> Checkpoint:
+    """Write everything a run needs to go on exactly: weights, averages, optimiser moments, all random states.
+
+    `extra` must be JSON-able. Keeps the newest two checkpoints of `root`.
+    """
+    root.mkdir(parents=True, exist_ok=True)
+    final = root / f"step-{step:08d}"
+    temporary = root / f".writing-{os.getpid()}-{final.name}"
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir()
+    moments, plain = _flatten(optimizers.state_dicts())
+    save_file(_contiguous(model.state_dict()), temporary / "model.safetensors")
+    save_file(_contiguous(average), temporary / "average.safetensors")
+    save_file(moments, temporary / "optimizer.safetensors")
+    save_file({"torch": torch.get_rng_state()}, temporary / "random.safetensors")
+    state = {"step": step, "groups": plain, "python": random.getstate(), "numpy": _numpy_state(), **extra}
+    (temporary / "state.json").write_text(json.dumps(state))
+    sizes = {}
+    for file in sorted(temporary.iterdir()):
+        sizes[file.name] = file.stat().st_size
+        _flush(file)
+    (temporary / MARKER).write_text(json.dumps(sizes))
+    _flush(temporary / MARKER)
+    _flush(temporary)
+    if final.exists():
+        shutil.rmtree(final)
+    os.replace(temporary, final)
+    _flush(root)
+    for old in find_checkpoints(root)[:-KEEP]:
+        shutil.rmtree(old.path)
+    return Checkpoint(path=final, step=step)
+
+
+def find_checkpoints(root: Path) -> list[Checkpoint]:
+    """All complete checkpoints below `root`, oldest first; half-written ones are passed over."""
+    found = []
+    for path in sorted(root.glob("step-*")) if root.is_dir() else []:
+        marker = path / MARKER
+        if not marker.is_file():
+            continue
+        try:
+            sizes = json.loads(marker.read_text())
+        except json.JSONDecodeError:
+            continue
+        if all((path / name).is_file() and (path / name).stat().st_size == size for name, size in sizes.items()):
+            found.append(Checkpoint(path=path, step=int(path.name.removeprefix("step-"))))
+    return found
+
+
+def load_checkpoint(
+    checkpoint: Checkpoint, model: nn.Module, optimizers: Optimizers
+) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Restore `model`, `optimizers` and the global random states; returns (averages, state).
+
+    Raises InputError when the checkpoint belongs to another architecture.
+    """
+    weights = load_file(checkpoint.path / "model.safetensors")
+    expected = model.state_dict()
+    for key in sorted(expected.keys() | weights.keys()):
+        if key not in weights or key not in expected or weights[key].shape != expected[key].shape:
+            raise InputError(
+                f"{checkpoint.path} was made by another architecture (first difference: {key}); "
+                "use the recipe it was made with, or start a new run folder with --run"
+            )
+    model.load_state_dict(weights)
+    state = json.loads((checkpoint.path / "state.json").read_text())
+    moments = load_file(checkpoint.path / "optimizer.safetensors")
+    optimizers.load_state_dicts(_restore(moments, state["groups"]))
+    torch.set_rng_state(load_file(checkpoint.path / "random.safetensors")["torch"])
+    version, internal, gauss = state["python"]
+    random.setstate((version, tuple(internal), gauss))
+    kind, keys, position, has_gauss, cached = state["numpy"]
+    np.random.set_state((kind, np.array(keys, dtype=np.uint32), position, has_gauss, cached))
+    return load_file(checkpoint.path / "average.safetensors"), state
+
+
+def _contiguous(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {key: value.detach().contiguous().clone() for key, value in tensors.items()}
+
+
+def _numpy_state() -> list[Any]:
+    kind, keys, position, has_gauss, cached = np.random.get_state(legacy=True)
+    return [kind, np.asarray(keys).tolist(), position, has_gauss, cached]
+
+
+def _flatten(states: list[dict[str, Any]]) -> tuple[dict[str, Tensor], list[Any]]:
+    """Tensors by part, parameter and name; and the groups' plain settings."""
+    moments: dict[str, Tensor] = {}
+    for part, state in enumerate(states):
+        for index, entry in state["state"].items():
+            for name, value in entry.items():
+                moments[f"{part}.{index}.{name}"] = torch.as_tensor(value).detach().contiguous().clone()
+    return moments, [state["param_groups"] for state in states]
+
+
+def _restore(moments: dict[str, Tensor], groups: list[Any]) -> list[dict[str, Any]]:
+    states: list[dict[str, Any]] = [{"state": {}, "param_groups": plain} for plain in groups]
+    for key, value in moments.items():
+        part, index, name = key.split(".", 2)
+        states[int(part)]["state"].setdefault(int(index), {})[name] = value
+    return states
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,121 @@
+"""Tensor files: safetensors with the configuration in the header, read strictly.
+
+One file says what it is: the header's metadata key `config` holds JSON, so no side file can be lost or swapped.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from limner.errors import InputError
+from limner.files import atomic_write
+from limner.weights.quantised import dequantise
+
+
+def save_tensors(
+    path: str | os.PathLike[str],
+    tensors: Mapping[str, Tensor],
+    config: Mapping[str, Any],
+    dtype: torch.dtype | None = None,
+) -> None:
+    """Write `tensors` and `config` to one safetensors file, all or nothing.
+
+    `dtype` casts the floating-point tensors (torch.float16 or torch.bfloat16 for shipped weights); integers stay as
+    they are. The same tensors and config give the same bytes. Raises ValueError for a config that JSON cannot hold and
+    for a cast that overflows to infinity.
+    """
+    # A single metadata key: safetensors writes several in random order, and the bytes would differ from run to run.
+    header = {"config": json.dumps(config, sort_keys=True, allow_nan=False)}
+    ready: dict[str, Tensor] = {}
+    for key, tensor in tensors.items():
+        value = tensor.detach().cpu()
+        if dtype is not None and value.is_floating_point():
+            cast = value.to(dtype)
+            if not torch.isfinite(cast).all() and torch.isfinite(value).all():
+                raise ValueError(
+                    f"tensor '{key}' does not fit {dtype}: its largest magnitude is {value.abs().max():.3g}"
+                )
+            value = cast
+        # Tensors that share storage (tied weights) are written once each: the file has no notion of sharing.
+        ready[key] = value.clone(memory_format=torch.contiguous_format)
+    with atomic_write(path) as temporary:
+        save_file(ready, temporary, metadata=header)
+
+
+def read_tensors(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The tensors as they are stored, and the config, of a safetensors file; see `load_tensors`."""
+    file = Path(path)
+    if not file.is_file():
+        raise InputError(f"{file} is not a file: give the path of a .safetensors file")
+    try:
+        with safe_open(file, framework="pt") as handle:
+            metadata = handle.metadata() or {}
+            tensors = {key: handle.get_tensor(key) for key in handle.keys()}  # noqa: SIM118 (not a mapping)
+    except SafetensorError as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(
+            f"{file} is not a whole safetensors file (truncated, over-long or another format): {reason}; fetch it again"
+        ) from error
+    try:
+        config = json.loads(metadata.get("config", "{}"))
+    except json.JSONDecodeError as error:
+        raise InputError(f"{file} has a header whose config is not JSON: fetch it again") from error
+    if not isinstance(config, dict):
+        raise InputError(f"{file} has a header whose config is not a JSON object: fetch it again")
+    return tensors, config
+
+
+def load_tensors(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The tensors (on the CPU, in the dtype they were saved in) and the config of a file.
+
+    Matrices stored in 8 bits (see `limner.weights.quantised`) come back as float32. A file without a config gives {}.
+    Raises InputError, one line, when the file is absent, truncated, over-long or not safetensors.
+    """
+    tensors, config = read_tensors(path)
+    return dequantise(tensors), config
+
+
+def load_into(module: nn.Module, path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Fill every parameter and persistent buffer of `module` from a file and return the file's config.
+
+    Strict: a missing, unexpected or differently shaped tensor is an InputError that names the first one. Values are
+    cast to the dtype the module has. A module on the meta device takes the tensors themselves, in its own dtype.
+    """
+    tensors, config = load_tensors(path)
+    wanted = module.state_dict()
+    check_keys(tensors, wanted, where=str(path))
+    ready = {key: value.to(wanted[key].dtype) for key, value in tensors.items()}
+    on_meta = any(value.is_meta for value in wanted.values())
+    module.load_state_dict(ready, strict=True, assign=on_meta)
+    return config
+
+
+def check_keys(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor], where: str) -> None:
+    """Raise InputError naming the first tensor that is missing, mis-shaped or unexpected in `found`."""
+    missing = [key for key in wanted if key not in found]
+    unexpected = [key for key in found if key not in wanted]
+    for key, value in wanted.items():
+        if key in found and found[key].shape != value.shape:
+            raise InputError(
+                f"{where}: tensor '{key}' is {list(found[key].shape)}, the model needs {list(value.shape)}; "
+                "this file belongs to another configuration"
+            )
+    if missing:
+        raise InputError(
+            f"{where}: tensor '{missing[0]}' is missing ({len(missing)} missing, {len(unexpected)} unexpected); "
+            "this file belongs to another model"
+        )
+    if unexpected:
+        raise InputError(
+            f"{where}: tensor '{unexpected[0]}' is unexpected ({len(unexpected)} such); "
+            "this file belongs to another model"
+        )

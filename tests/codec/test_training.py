@@ -1,0 +1,77 @@
+"""Training a small codec: batches from the step alone, reconstruction improves, the export loads."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from codec.tiny import SETTINGS, make_folder
+from limner.codecs.continuous import KLCodec
+from limner.codecs.pictures import PictureCrops
+from limner.codecs.task import CodecTask
+from limner.errors import InputError
+from limner.faces.batches import to_model, to_pictures
+from limner.faces.folders import picture_files
+from limner.training.loop import train
+from limner.training.recipe import Recipe
+
+
+def test_pictures_survive_the_way_into_a_model_and_back() -> None:
+    pictures = np.arange(256, dtype=np.uint8).repeat(3).reshape(1, 16, 16, 3)
+    x = to_model(pictures)
+    assert x.shape == (1, 3, 16, 16) and x.min() == -1 and x.max() == 1
+    np.testing.assert_array_equal(to_pictures(x), pictures)
+
+
+def test_a_batch_depends_on_seed_and_step_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_folder(tmp_path / "faces", 5)
+    monkeypatch.setenv("LIMNER_DATA", str(tmp_path))
+    files = picture_files(["faces"])
+    one, again, other = (PictureCrops(files, 2, seed, window=64) for seed in (0, 0, 1))
+    np.testing.assert_array_equal(one.batch(3), again.batch(3))
+    assert not torch.equal(one.batch(3), other.batch(3)) and not torch.equal(one.batch(3), one.batch(4))
+    assert one.batch(0).shape == (2, 3, 64, 64)
+
+
+def test_every_epoch_visits_every_picture_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_folder(tmp_path / "faces", 5)
+    monkeypatch.setenv("LIMNER_DATA", str(tmp_path))
+    visited: list[Path] = []
+    crops = PictureCrops(picture_files(["faces"]), 2, 0)
+    monkeypatch.setattr(crops, "crop", lambda file, random: visited.append(file) or np.zeros((256, 256, 3), np.uint8))
+    for step in range(5):
+        crops.batch(step)
+    assert sorted(visited[:5]) == sorted(visited[5:]) == crops.files and visited[:5] != visited[5:]
+
+
+def test_a_missing_folder_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LIMNER_DATA", str(tmp_path))
+    with pytest.raises(InputError, match="LIMNER_DATA"):
+        picture_files(["nowhere"])
+
+
+def test_it_learns_and_its_export_is_a_codec(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_folder(tmp_path / "faces", 4)
+    monkeypatch.setenv("LIMNER_DATA", str(tmp_path))
+    settings = SETTINGS | {"lpips": str(tmp_path / "lpips.safetensors"), "adversarial_weight": 0.01}
+    recipe = Recipe.model_validate({
+        "name": "tiny", "task": settings,
+        "train": {"steps": 60, "batch_size": 2, "learning_rate": 3e-3, "warmup": 5, "precision": "fp32", "ema": 0.9,
+                  "validate_every": 30, "sample_every": 60, "threads": 1},
+    })  # fmt: skip
+    task = CodecTask(recipe.task, 2, 0)
+    lines: list[dict] = []
+    weights = train(task, recipe, tmp_path / "run", report=lines.append)
+    validations = [line for line in lines if line["kind"] == "validate"]
+    assert validations[-1]["faces.psnr"] > validations[0]["faces.psnr"] > 8
+    assert "critic" in lines[-2] or any("critic" in line for line in lines)
+    codec = KLCodec.load(weights.with_suffix(""))
+    x = to_model(task.held_out["faces"])
+    latents = codec.encode(x)
+    assert latents.std().item() == pytest.approx(1, abs=0.1), "the scaling factor makes unit variance"
+    error = (codec.decode(latents) - x).mul(127.5).square().mean((1, 2, 3))
+    psnr = (10 * torch.log10(255**2 / error)).mean().item()
+    assert psnr == pytest.approx(validations[-1]["faces.psnr"], abs=0.2)

@@ -1,0 +1,168 @@
+"""The loop: resumed equals uninterrupted, killed loses nothing, bad recipes say so."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from limner.errors import InputError
+from limner.training.checkpoint import find_checkpoints
+from limner.training.loop import train
+from limner.training.schedule import learning_rate
+from training.tiny import TinyTask, recipe
+
+
+def weights_of(path: Path) -> dict[str, torch.Tensor]:
+    return load_file(path)
+
+
+def lines_of(run: Path, kind: str) -> list[dict]:
+    lines = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    return [line for line in lines if line["kind"] == kind]
+
+
+@pytest.mark.parametrize("stop", [1, 2, 7, 13])
+@pytest.mark.parametrize(("accumulate", "optimizer"), [(1, "adamw"), (2, "adamw"), (1, "muon")])
+def test_resumed_equals_uninterrupted_bit_for_bit(tmp_path: Path, stop: int, accumulate: int, optimizer: str) -> None:
+    settings = recipe(accumulate=accumulate, optimizer=optimizer)
+    whole = train(TinyTask(), settings, tmp_path / "whole")
+    train(TinyTask(), settings, tmp_path / "parts", stop_after=stop)
+    torch.manual_seed(99)  # whatever a new process happens to hold
+    parts = train(TinyTask(), settings, tmp_path / "parts", resume=True)
+    one, other = weights_of(whole), weights_of(parts)
+    assert one.keys() == other.keys()
+    assert all(torch.equal(one[key], other[key]) for key in one)
+    losses = [[line["loss"] for line in lines_of(tmp_path / run, "train")] for run in ("whole", "parts")]
+    assert losses[0] == losses[1] and len(losses[0]) == 14
+
+
+def test_accumulated_batches_make_the_gradient_of_one_large_batch(tmp_path: Path) -> None:
+    class Plain(TinyTask):
+        def build(self) -> torch.nn.Module:
+            return torch.nn.Linear(3, 1)
+
+        def loss(self, model, batch, generator, step):
+            error = (model(batch["x"]) - batch["y"]).square().mean()
+            return error, {}
+
+    small = weights_of(train(Plain(2), recipe(batch_size=2, accumulate=2), tmp_path / "small"))
+    large = weights_of(train(Plain(4), recipe(batch_size=4, accumulate=1), tmp_path / "large"))
+    for key in small:
+        torch.testing.assert_close(small[key], large[key], rtol=1e-5, atol=1e-6)
+
+
+def test_it_learns_and_writes_what_it_promises(tmp_path: Path) -> None:
+    seen: list[dict] = []
+    train(TinyTask(), recipe(steps=300, validate_every=150, sample_every=150), tmp_path, report=seen.append)
+    validations = lines_of(tmp_path, "validate")
+    assert validations[-1]["error"] < 0.5 * float(TinyTask().y.var())
+    assert [line["step"] for line in validations] == [150, 300]
+    assert (tmp_path / "samples" / "step-00000300.png").is_file()
+    assert any(path.name.startswith("events") for path in (tmp_path / "tensorboard").iterdir())
+    assert [line for line in seen if line["kind"] == "validate"] == validations
+    assert seen[10]["samples_per_second"] > 0 and seen[10]["utilisation"] > 0
+    assert len(find_checkpoints(tmp_path / "checkpoints")) <= 2
+
+
+def test_an_occupied_run_is_not_overwritten(tmp_path: Path) -> None:
+    train(TinyTask(), recipe(), tmp_path, stop_after=3)
+    before = (tmp_path / "log.jsonl").read_bytes()
+    with pytest.raises(InputError, match="--resume"):
+        train(TinyTask(), recipe(), tmp_path)
+    assert (tmp_path / "log.jsonl").read_bytes() == before
+
+
+def test_a_checkpoint_of_another_architecture_is_refused(tmp_path: Path) -> None:
+    class Wider(TinyTask):
+        def build(self) -> torch.nn.Module:
+            return torch.nn.Linear(3, 2)
+
+    train(TinyTask(), recipe(), tmp_path, stop_after=3)
+    with pytest.raises(InputError, match="another architecture"):
+        train(Wider(), recipe(), tmp_path, resume=True)
+
+
+def test_a_gradient_that_is_not_finite_stops_the_run_and_keeps_the_checkpoint(tmp_path: Path) -> None:
+    class Explodes(TinyTask):
+        def loss(self, model, batch, generator, step):
+            error, parts = super().loss(model, batch, generator, step)
+            return error * (float("nan") if step == 5 else 1.0), parts
+
+    train(TinyTask(), recipe(), tmp_path, stop_after=3)
+    with pytest.raises(InputError, match="not finite at step 5"):
+        train(Explodes(), recipe(), tmp_path, resume=True)
+    assert [c.step for c in find_checkpoints(tmp_path / "checkpoints")] == [3]
+
+
+def test_sigterm_finishes_the_step_and_saves(tmp_path: Path) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "training.tiny", str(tmp_path)],
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
+        stderr=subprocess.PIPE,
+    )
+    wait_for(lambda: bool(find_checkpoints(tmp_path / "checkpoints")), process)
+    process.terminate()
+    _, error = process.communicate(timeout=60)
+    assert b"go on with --resume" in error
+    last = find_checkpoints(tmp_path / "checkpoints")[-1].step
+    assert lines_of(tmp_path, "train")[-1]["step"] == last
+
+
+def test_killed_at_any_moment_a_good_checkpoint_remains(tmp_path: Path) -> None:
+    """It saves after every step, so most kills fall into a save."""
+    reached = 0
+    for attempt in range(4):
+        process = subprocess.Popen(
+            [sys.executable, "-m", "training.tiny", str(tmp_path)],
+            env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
+        )
+        start = reached
+        wait_for(lambda start=start: latest(tmp_path) > start + 2, process)
+        time.sleep(0.013 * attempt)
+        process.send_signal(signal.SIGKILL)
+        process.wait(timeout=60)
+        reached = latest(tmp_path)
+        assert reached > start
+    train(TinyTask(), recipe(steps=reached + 1), tmp_path, resume=True)
+    steps = [line["step"] for line in lines_of(tmp_path, "train")]
+    assert steps == list(range(1, reached + 2)), "the log must hold every step once"
+
+
+def latest(run: Path) -> int:
+    """Step of the newest complete checkpoint; a running process may remove older ones while we look."""
+    found = find_checkpoints(run / "checkpoints")
+    return found[-1].step if found else 0
+
+
+def wait_for(condition, process: subprocess.Popen, seconds: float = 90) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert process.poll() is None, "the training process ended by itself"
+        assert time.monotonic() < end, "the training process never saved"
+        time.sleep(0.02)
+
+
+def test_a_half_written_checkpoint_is_passed_over(tmp_path: Path) -> None:
+    train(TinyTask(), recipe(), tmp_path, stop_after=3)
+    train(TinyTask(), recipe(), tmp_path, stop_after=5, resume=True)
+    root = tmp_path / "checkpoints"
+    newest = find_checkpoints(root)[-1].path / "optimizer.safetensors"
+    newest.write_bytes(newest.read_bytes()[:-1])
+    assert [c.step for c in find_checkpoints(root)] == [3]
+
+
+def test_the_schedule_warms_up_and_comes_down() -> None:
+    rates = [learning_rate(step, 1.0, 0.1, 10, 100) for step in range(101)]
+    assert rates[0] == pytest.approx(0.1) and rates[9] == pytest.approx(1.0)
+    assert all(a >= b for a, b in itertools.pairwise(rates[10:]))
+    assert rates[55] == pytest.approx(0.55) and rates[100] == pytest.approx(0.1)

@@ -1,0 +1,61 @@
+"""Recipes: what is wrong is named."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from limner.errors import InputError
+from limner.training.recipe import read_recipe
+
+GOOD = """
+name = "tiny"
+[task]
+kind = "tiny"
+[train]
+steps = 10
+batch_size = 2
+"""
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "recipe.toml"
+    path.write_text(text)
+    return path
+
+
+def test_overrides_are_typed(tmp_path: Path) -> None:
+    recipe = read_recipe(
+        write(tmp_path, GOOD), ["train.learning_rate=3e-4", "task.widths=[1, 2]", "task.start=some/folder"]
+    )
+    assert recipe.train.learning_rate == 3e-4
+    assert recipe.task == {"kind": "tiny", "widths": [1, 2], "start": "some/folder"}
+
+
+@pytest.mark.parametrize(
+    ("text", "overrides", "message"),
+    [
+        (GOOD, ["train.steps=-1"], "train.steps"),
+        (GOOD, ["train.stepps=1"], "train.stepps"),
+        (GOOD, ["train.steps"], "key=value"),
+        (GOOD, ["name.x=1"], "is a value"),
+        ("name = ", None, "not a TOML file"),
+        ("[train]\nsteps = 1\nbatch_size = 1", None, "name"),
+    ],
+)
+def test_mistakes_are_named(tmp_path: Path, text: str, overrides: list[str] | None, message: str) -> None:
+    with pytest.raises(InputError, match=message) as caught:
+        read_recipe(write(tmp_path, text), overrides)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_recipe_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no recipe at"):
+        read_recipe(tmp_path / "nowhere.toml")
+
+
+@pytest.mark.parametrize("path", sorted(Path(__file__).parents[2].glob("recipes/*.toml")), ids=lambda p: p.stem)
+def test_every_shipped_recipe_is_valid(path: Path) -> None:
+    recipe = read_recipe(path)
+    assert path.stem == recipe.name
