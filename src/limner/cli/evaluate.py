@@ -129,6 +129,23 @@ def samples(
         _picture(out, sample_sheet(MDiTFace.load(weights), count, steps, seed, progress))
 
 
+@app.command()
+def watermark(
+    pictures: Annotated[list[str], typer.Option(help="Folder of photographs; may be given several times.")],
+    marked: Annotated[int, typer.Option(help="How many to mark, attack and look at.")] = 500,
+    unmarked: Annotated[int, typer.Option(help="How many to look at as they are.")] = 2000,
+    seed: Annotated[int, typer.Option(help="Seed of the draw, the messages and the crops.")] = 0,
+    out: Out = RESULTS,
+) -> None:
+    """How often the watermark is found again after each attack, false alarms, and PSNR."""
+    from limner.evaluation.watermark import evaluate_watermark
+
+    with _progress("looking for marks") as progress:
+        figures = evaluate_watermark(pictures, marked, unmarked, seed, progress)
+    settings = {"pictures": pictures, "marked": marked, "unmarked": unmarked}
+    _store(out / "watermark.json", figures, seed, settings)
+
+
 def _store(path: Path, figures: dict[str, Any], seed: int | None, settings: dict[str, Any]) -> None:
     from limner.evaluation.results import store_result
 

@@ -1,0 +1,129 @@
+"""Finding the watermark again, without the unmarked picture.
+
+1. Even out: subtract the local mean and divide by the local spread, so no part of the picture speaks loudest.
+2. For each way the picture may have been cut or stretched, take its Fourier coefficients F_k at the pattern's waves:
+   two small matrix products. Keep their phases only.
+3. Turn them back by the pattern's own phases. If the mark is there, what is left is the phase of one shift, the same
+   for all waves; an inverse transform tries 64 x 64 shifts at once:
+
+       z(shift) = √(2/K) Σ_k Re[ F_k/|F_k| · exp(-iφ_k) · exp(2πi k·shift) ]
+
+   On any unmarked picture each term is a cosine of a phase that the pattern drew at random, so z is standard normal
+   whatever the picture shows, and the chance of the best of N tries to reach z is at most N·Q(z).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from limner.faces.geometry import resize
+from limner.provenance.pattern import BITS, HIGHEST, TILES, Pattern, column_waves, local_mean, pattern, row_waves
+from limner.provenance.watermark import LUMA
+
+CHANCE = 1e-4  # a find is what unmarked pictures give more rarely than this; ten times stricter than promised
+WORKING_SIDE = 256  # pixels; larger pictures are made smaller first
+SHIFTS = 64  # per tile and axis
+FEWEST = 60  # waves, below which a picture is too small to say anything
+
+# Size of a tile against what an uncut picture would have, per axis (rows, columns). Even cuts down to one half of the
+# shorter side (a picture out of a sheet of four, too); uneven ones up to 8 % (cut at the edges, then made square).
+EVEN = tuple((size, size) for size in np.exp(np.arange(-0.02, 0.74, 0.009)).tolist())
+_SLIGHT = np.exp(np.arange(0.0, 0.095, 0.0125)).tolist()
+UNEVEN = tuple((rows, columns) for columns in _SLIGHT for rows in _SLIGHT if rows != columns)
+
+
+@dataclass(frozen=True)
+class Found:
+    """What the detector says about a picture."""
+
+    found: bool
+    score: float
+    """z of the best try; standard deviations."""
+    chance: float
+    """At most this share of unmarked pictures scores as high."""
+    message: int | None
+    """The bits that came with the mark; None if it is not there."""
+    mirrored: bool
+
+
+@dataclass(frozen=True)
+class _Try:
+    score: float
+    sizes: tuple[float, float]
+    mirrored: bool
+    shift: tuple[float, float]  # in tiles
+    turned: np.ndarray  # (K,) complex: unit phases, turned back by the pattern's
+
+
+def detect(picture: np.ndarray) -> Found:
+    """Look for the mark in a picture (H, W, 3) uint8 of any size.
+
+    It survives resizing, cuts, JPEG, brightness and mirroring, in any mixture within reason; not rotation.
+    """
+    field = _evened(picture)
+    waves = pattern()
+    tries = [(sizes, mirrored) for mirrored in (False, True) for sizes in EVEN]
+    tries += [(sizes, False) for sizes in UNEVEN]
+    best = max(_search(field, waves, tries), key=lambda one: one.score, default=None)
+    if best is None:
+        return Found(False, 0.0, 1.0, None, False)
+    chance = min(1.0, len(tries) * SHIFTS**2 * math.erfc(best.score / math.sqrt(2)) / 2)
+    if chance > CHANCE:
+        return Found(False, best.score, chance, None, False)
+    around = [
+        ((best.sizes[0] * rows, best.sizes[1] * columns), best.mirrored)
+        for rows in (0.995, 1.0, 1.005)
+        for columns in (0.995, 1.0, 1.005)
+    ]
+    nearest = max(_search(field, waves, around, 2 * SHIFTS), key=lambda one: one.score)
+    return Found(True, best.score, chance, _message(waves, nearest), best.mirrored)
+
+
+def _evened(picture: np.ndarray) -> np.ndarray:
+    """Brightness without its local mean, at local spread 1. (H, W) float32"""
+    height, width = picture.shape[:2]
+    shrink = WORKING_SIDE / min(height, width)
+    if shrink < 1:
+        picture = resize(picture, (round(width * shrink), round(height * shrink)))
+    luma = picture @ LUMA
+    radius = max(2, round(min(luma.shape) / 64))
+    rest = luma - local_mean(luma, radius)
+    # 2 grey levels: below that it is noise of rounding, which should not be blown up
+    return (rest / (np.sqrt(local_mean(rest**2, radius)) + 2)).astype(np.float32)
+
+
+def _search(
+    field: np.ndarray, waves: Pattern, tries: list[tuple[tuple[float, float], bool]], shifts: int = SHIFTS
+) -> Iterator[_Try]:
+    """The best shift of each try; nothing where too few waves fit."""
+    tile = min(field.shape) / TILES
+    fixed = waves.bit < 0
+    rows, columns = waves.waves.T
+    back = np.exp(-1j * waves.phases).astype(np.complex64)
+    halves: dict[float, np.ndarray] = {}
+    for (row_size, column_size), mirrored in tries:
+        held = waves.radius < 0.49 * tile * min(row_size, column_size)
+        if (held & fixed).sum() < FEWEST:
+            continue
+        if column_size not in halves:
+            halves[column_size] = field @ column_waves(field.shape[1], tile * column_size).conj().astype(np.complex64)
+        along = row_waves(field.shape[0], tile * row_size).conj().astype(np.complex64)
+        spectrum = along.T @ halves[column_size]  # (41, 21)
+        values = spectrum[HIGHEST - rows, columns].conj() if mirrored else spectrum[HIGHEST + rows, columns]
+        turned = held * values / np.maximum(np.abs(values), 1e-12) * back  # (K,)
+        grid = np.zeros((shifts, shifts // 2 + 1), np.complex64)
+        grid[rows[fixed], columns[fixed]] = turned[fixed] * np.where(columns[fixed] == 0, 2, 1)
+        scores = np.fft.irfft2(grid, (shifts, shifts)) * (shifts**2 / 2 / math.sqrt((held & fixed).sum() / 2))
+        place = int(scores.argmax())
+        shift = (place // shifts / shifts, place % shifts / shifts)
+        yield _Try(float(scores.flat[place]), (row_size, column_size), mirrored, shift, turned)
+
+
+def _message(waves: Pattern, best: _Try) -> int:
+    """Each bit by the vote of its waves."""
+    votes = (best.turned * np.exp(2j * np.pi * (waves.waves @ np.array(best.shift)))).real  # (K,)
+    return sum(1 << bit for bit in range(BITS) if votes[waves.bit == bit].sum() < 0)
