@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from limner.errors import InputError
     from limner.faces.record import Attribute, Face, Pose
     from limner.faces.regions import Region
-    from limner.models.mditface.engine import Picture
+    from limner.provenance.picture import Picture
     from limner.toolkit import Toolkit, load
 
 __version__ = "0.1.0"
@@ -21,7 +21,7 @@ _HOME = {
     "Attribute": "limner.faces.record",
     "Face": "limner.faces.record",
     "InputError": "limner.errors",
-    "Picture": "limner.models.mditface.engine",
+    "Picture": "limner.provenance.picture",
     "Pose": "limner.faces.record",
     "Region": "limner.faces.regions",
     "Toolkit": "limner.toolkit",

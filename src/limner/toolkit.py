@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from limner.faces.picture import Source
     from limner.faces.reader import FaceReader
     from limner.faces.record import Face
-    from limner.models.mditface.engine import MDiTFace, Picture
+    from limner.models.mditface.engine import MDiTFace
+    from limner.provenance.picture import Picture
 
 # Scales by name: which weights serve which engine.
 PAINTERS = {"nano": "mditface-nano"}

@@ -15,7 +15,9 @@ from limner.errors import InputError
 from limner.faces.picture import encode_png, read_picture
 from limner.faces.regions import colourise
 from limner.models.mditface.engine import MDiTFace, choose, region_map
-from limner.models.mditface.picture import Picture, grid, pack_map, read_recipe, unpack_map
+from limner.models.mditface.picture import grid, pack_map, unpack_map
+from limner.provenance.picture import Picture
+from limner.provenance.recipe import read_recipe
 from mditface.parts import write_codec, write_nano
 
 WORDS = "a smiling woman with grey hair"

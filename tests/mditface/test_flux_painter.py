@@ -13,7 +13,7 @@ import torch
 from limner.errors import InputError
 from limner.models.mditface.engine import MDiTFace
 from limner.models.mditface.lora import add_mask_lora, load_mask_lora, mask_parameters, save_mask_lora
-from limner.models.mditface.picture import Picture
+from limner.provenance.picture import Picture
 from mditface.parts import write_flux
 from mditface.tiny import kind
 

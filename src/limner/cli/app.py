@@ -28,7 +28,8 @@ class Verb(NamedTuple):
 VERBS = (
     Verb("read", "limner.cli.read", "read", "Read the faces in photos: boxes, landmarks, regions, attributes."),
     Verb("paint", "limner.cli.paint", "paint", "Paint portraits from words, a region map, or both."),
-    Verb("replay", "limner.cli.paint", "replay", "Make a picture again from the recipe inside its PNG."),
+    Verb("replay", "limner.cli.paint", "replay", "Make a picture again from the recipe inside its file."),
+    Verb("verify", "limner.cli.verify", "verify", "Is this picture Limner's? Recipe, watermark and manifest."),
     Verb("data", "limner.cli.data", "app", "Make, build and show sets of face records."),
     Verb("train", "limner.cli.train", "train", "Train what a recipe describes, or go on with it."),
     Verb("evaluate", "limner.cli.evaluate", "app", "Measure weights and write tables and figures."),
@@ -50,6 +51,7 @@ EXTRAS = {
     "uvicorn": "studio",
     "av": "video",
     "c2pa": "provenance",
+    "cryptography": "provenance",
     "openvino": "synth",
     "datasets": "dev",
 }

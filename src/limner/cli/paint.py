@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     import numpy as np
 
-    from limner.models.mditface.picture import Picture
+    from limner.provenance.picture import Picture
 
 Engine = Annotated[str, typer.Option(help="Weights to paint with: a registry name, a weight file, a FLUX.1 folder.")]
 Precision = Annotated[str, typer.Option(help="auto, bf16 or fp32.")]
@@ -48,24 +48,34 @@ def paint(
     size: Annotated[int | None, typer.Option(help="Side in pixels, for FLUX.1.")] = None,
     out: Annotated[
         Path,
-        typer.Option(help="A folder, or a .png file; with several pictures the file holds all of them, as a grid."),
+        typer.Option(help="A folder, or a .png, .jpg or .webp file; of several pictures it holds all, as a grid."),
     ] = Path("painted"),
     engine: Engine = "mditface-nano",
     lora: Lora = None,
     precision: Precision = "auto",
     device: Device = "auto",
+    watermark: Annotated[
+        bool, typer.Option("--watermark/--no-watermark", help="Mark the pixels invisibly. The recipe says which.")
+    ] = True,
+    manifest: Annotated[
+        bool | None,
+        typer.Option("--manifest/--no-manifest", help="Sign a C2PA manifest; default: if the extra is installed."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the files and their recipes as JSON.")] = False,
 ) -> None:
     """Paint portraits from words, a region map, or both.
 
-    Every picture is a PNG that carries its recipe; `limner replay` makes it again.
+    Every picture carries its recipe, with which `limner replay` makes it again, and says where it came from:
+    `limner verify` reads that.
     """
     if mask is not None and like is not None:
         raise InputError("--mask and --like both say which regions to follow: give one of them")
     if edit_mask is not None and mask is None and like is None:
         raise InputError("--edit-mask needs a mask to edit: give --mask or --like")
-    if out.suffix and out.suffix.lower() != ".png":
-        raise InputError(f"--out {out}: name a folder or a .png file, which can hold the recipe")
+    from limner.provenance.recipe import MIME
+
+    if out.suffix and out.suffix.lower() not in MIME:
+        raise InputError(f"--out {out}: name a folder, or a .png, .jpg or .webp file, which can hold the recipe")
     regions = _regions(mask, like)
     from limner.models.mditface.engine import MDiTFace, region_map
     from limner.models.mditface.mask_edits import edit_mask as edited
@@ -87,7 +97,7 @@ def paint(
             size=size,
             callback=show,
         )
-    files = _save(pictures, out)
+    files = _save(pictures, out, watermark, manifest)
     if as_json:
         print(json.dumps([{"file": str(file), "recipe": recipe} for file, recipe in files]))
     else:
@@ -96,20 +106,22 @@ def paint(
 
 
 def replay(
-    file: Annotated[Path, typer.Argument(help="A PNG that limner painted.")],
+    file: Annotated[Path, typer.Argument(help="A file that limner painted.")],
     out: Annotated[Path | None, typer.Option(help="Where to write the new picture; default: only compare.")] = None,
     engine: Annotated[str | None, typer.Option(help="Weights to paint with; default: those the recipe names.")] = None,
     lora: Lora = None,
 ) -> None:
-    """Make a picture again from the recipe inside its PNG, and compare the two.
+    """Make a picture again from the recipe inside its file, and compare the two.
 
-    Status 0: the same bits. 1: another machine or version rounded differently; the largest difference is printed.
+    Status 0: the same pixels. 1: another machine or version rounded differently; the largest difference is printed.
     """
     import numpy as np
 
     from limner.faces.picture import read_picture
     from limner.models.mditface.engine import MDiTFace
-    from limner.models.mditface.picture import grid, read_recipe
+    from limner.models.mditface.picture import grid
+    from limner.provenance.picture import Picture
+    from limner.provenance.recipe import read_recipe
 
     recipe = read_recipe(file)
     if recipe.get("engine") != "mditface":
@@ -123,10 +135,18 @@ def replay(
     with _progress("painting again") as show:
         pictures = [painter.replay({**recipe, "picture": place}, callback=show) for place in places]
     image = grid([picture.image for picture in pictures]) if recipe.get("grid") else pictures[0].image
+    again = Picture(image, recipe, pictures[0].ingredients)
+    marked = recipe.get("watermark") is True
     if out is not None:
-        _write(image, recipe, out)
+        again.save(out, marked)
         print(out)
-    difference = np.abs(np.asarray(image).astype(int) - read_picture(file)).max()
+    # as it would stand in a file of this format: marked, and through the same losses
+    new = read_picture(again.encode(_format(file), marked, manifest=False)[0])
+    old = read_picture(file)
+    if new.shape != old.shape:
+        print(f"different: {old.shape[1]} x {old.shape[0]} pixels here, {new.shape[1]} x {new.shape[0]} as painted")
+        raise typer.Exit(1)
+    difference = np.abs(new.astype(int) - old).max()
     print("identical" if difference == 0 else f"different: by at most {difference} of 255 in a pixel")
     if difference:
         raise typer.Exit(1)
@@ -149,31 +169,38 @@ def _regions(mask: Path | None, like: Path | None) -> Any:
     return None
 
 
-def _save(pictures: list[Picture], out: Path) -> list[tuple[Path, dict[str, Any]]]:
+def _save(
+    pictures: list[Picture], out: Path, watermark: bool, manifest: bool | None
+) -> list[tuple[Path, dict[str, Any]]]:
     """Write pictures and, of several, their grid; returns what was written."""
     from limner.models.mditface.picture import grid
+    from limner.provenance.picture import Picture
 
-    single = out.suffix.lower() == ".png"
+    suffix = out.suffix.lower()
     files = []
     for k, picture in enumerate(pictures):
         seed = picture.recipe["seed"] + k
-        file = (
-            out if single and len(pictures) == 1 else out.with_suffix(f".{seed}.png") if single else out / f"{seed}.png"
-        )
-        picture.save(file)
-        files.append((file, picture.recipe))
+        alone = out if len(pictures) == 1 else out.with_suffix(f".{seed}{suffix}")
+        file = alone if suffix else out / f"{seed}.png"
+        files.append((file, picture.save(file, watermark, manifest)))
     if len(pictures) > 1:
-        recipe = {**pictures[0].recipe, "grid": True}
-        file = out if single else out / "grid.png"
-        _write(grid([picture.image for picture in pictures]), recipe, file)
-        files.append((file, recipe))
+        sheet = Picture(
+            grid([picture.image for picture in pictures]), {**pictures[0].recipe, "grid": True}, pictures[0].ingredients
+        )
+        file = out if suffix else out / "grid.png"
+        files.append((file, sheet.save(file, watermark, manifest)))
     return files
 
 
-def _write(image: Any, recipe: dict[str, Any], file: Path) -> None:
-    from limner.models.mditface.picture import Picture
+def _format(file: Path) -> str:
+    """The suffix that stands for what a file is, whatever its name."""
+    from limner.provenance.recipe import MIME
+    from limner.provenance.verify import mime_of
 
-    Picture(image, recipe).save(file)
+    mime = mime_of(file.read_bytes())
+    if mime is None:
+        raise InputError(f"{file.name} is no PNG, JPEG or WebP: give the file that limner wrote")
+    return next(suffix for suffix, kind in MIME.items() if kind == mime)
 
 
 @contextmanager

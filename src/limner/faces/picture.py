@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
-from PIL import Image, ImageCms, ImageOps, PngImagePlugin, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageCms, ImageOps, PngImagePlugin, UnidentifiedImageError
 
 from limner.errors import InputError
 from limner.faces.regions import from_palette
-from limner.files import atomic_write, write_bytes_atomic
+from limner.files import write_bytes_atomic
 
 Source: TypeAlias = str | os.PathLike[str] | bytes | bytearray | memoryview | Image.Image | np.ndarray
 
@@ -42,6 +42,7 @@ SUFFIXES = (
     ".jp2",
 )  # of pictures in folders
 _BROKEN = (OSError, SyntaxError, ValueError, EOFError, IndexError, TypeError, struct.error, zlib.error)
+_ASCII = b"ASCII\0\0\0"  # how EXIF marks the letters of a UserComment
 _SIXTEEN_BIT = ("I;16", "I;16L", "I;16B", "I;16N")
 
 
@@ -105,13 +106,38 @@ def save_png(path: str | os.PathLike[str], image: np.ndarray | Image.Image, text
     write_bytes_atomic(path, encode_png(image, text))
 
 
-def encode_jpeg(image: np.ndarray | Image.Image, quality: int = 92) -> bytes:
-    """JPEG bytes of (H, W) or (H, W, 3) uint8, quality 1..95, colour at full resolution."""
+def encode_jpeg(image: np.ndarray | Image.Image, quality: int = 92, comment: str = "", xmp: str = "") -> bytes:
+    """JPEG bytes of (H, W) or (H, W, 3) uint8, quality 1..95, colour at full resolution.
+
+    comment: ASCII text for EXIF's UserComment; xmp: an XMP packet. PictureError if one is too long for a JPEG (64 KB).
+    """
     if not 1 <= quality <= 95:
         raise ValueError(f"quality is {quality}: choose 1 to 95")
+    if max(len(comment), len(xmp.encode())) > 65000:
+        raise PictureError("the notes that go with this picture are too long for a JPEG: name it .png or .webp")
     buffer = io.BytesIO()
-    _as_pil(image).save(buffer, "JPEG", quality=quality, subsampling=0)
+    _as_pil(image).save(buffer, "JPEG", quality=quality, subsampling=0, **_notes(comment, xmp))
     return buffer.getvalue()
+
+
+def encode_webp(image: np.ndarray | Image.Image, quality: int = 92, comment: str = "", xmp: str = "") -> bytes:
+    """WebP bytes of (H, W) or (H, W, 3) uint8, quality 1..100; notes as in `encode_jpeg`, of any length."""
+    if not 1 <= quality <= 100:
+        raise ValueError(f"quality is {quality}: choose 1 to 100")
+    buffer = io.BytesIO()
+    _as_pil(image).save(buffer, "WEBP", quality=quality, **_notes(comment, xmp))
+    return buffer.getvalue()
+
+
+def read_comment(source: Source) -> str | None:
+    """The EXIF UserComment of a picture, if it has one in ASCII. Raises as `read_picture` does."""
+    if isinstance(source, np.ndarray):
+        return None
+    with _opened(source) as (image, name), _decoding(name):
+        comment = image.getexif().get_ifd(ExifTags.IFD.Exif).get(ExifTags.Base.UserComment)
+    if not isinstance(comment, bytes) or not comment.startswith(_ASCII):
+        return None
+    return comment.removeprefix(_ASCII).decode("ascii", "replace").rstrip("\0 ")
 
 
 def save_picture(
@@ -124,10 +150,20 @@ def save_picture(
     elif suffix in (".jpg", ".jpeg"):
         write_bytes_atomic(path, encode_jpeg(image))
     elif suffix == ".webp":
-        with atomic_write(path) as temporary:
-            _as_pil(image).save(temporary, "WEBP", quality=92)
+        write_bytes_atomic(path, encode_webp(image))
     else:
         raise PictureError(f"cannot write {Path(path).name}: choose a name that ends in .png, .jpg or .webp")
+
+
+def _notes(comment: str, xmp: str) -> dict[str, bytes]:
+    notes = {}
+    if comment:
+        exif = Image.Exif()
+        exif.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.UserComment] = _ASCII + comment.encode("ascii")
+        notes["exif"] = exif.tobytes()
+    if xmp:
+        notes["xmp"] = xmp.encode()
+    return notes
 
 
 def _as_pil(image: np.ndarray | Image.Image) -> Image.Image:

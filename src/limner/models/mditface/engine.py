@@ -17,6 +17,7 @@ from limner.faces.batches import to_model, to_pictures
 from limner.faces.geometry import warp
 from limner.faces.picture import read_region_map
 from limner.faces.regions import colourise
+from limner.provenance.picture import Picture
 
 from .embedding import Prompt
 from .flow import SAMPLERS, draw_noise, schedule
@@ -24,7 +25,7 @@ from .guidance import branches, guided_velocity
 from .loading import Parts, load_parts
 from .mask_cache import MaskCache, encode_mask, fingerprint, weights_hash
 from .merging import merge_regions, merge_similar
-from .picture import Picture, pack_map, unpack_map
+from .picture import map_ingredient, pack_map, unpack_map
 
 if TYPE_CHECKING:
     from limner.faces.record import Face
@@ -236,7 +237,8 @@ class MDiTFace:
             "threads": torch.get_num_threads(),
             "torch": torch.__version__,
         }
-        return Picture(Image.fromarray(pixels), recipe)
+        ingredients = (map_ingredient(settings["mask"]),) if has_mask else ()
+        return Picture(Image.fromarray(pixels), recipe, ingredients)
 
 
 SETTINGS = ("text", "mask", "n", "steps", "guidance", "mask_guidance", "seed", "sampler", "merge", "size")

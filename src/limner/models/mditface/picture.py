@@ -1,50 +1,15 @@
-"""A painted picture and its recipe, and the recipe inside a PNG."""
+"""Region maps as text in a recipe, and paintings side by side."""
 
 from __future__ import annotations
 
 import base64
-import json
-import os
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from limner.errors import InputError
-from limner.faces.picture import Source, encode_png, read_png_text, read_region_map, save_png
-
-KEY = "limner"
-"""Name of the PNG text entry that holds the recipe as JSON."""
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A picture and everything needed to make it again."""
-
-    image: Image.Image
-    recipe: dict[str, Any] = field(repr=False)
-
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write a PNG with the recipe in it, whole or not at all. ``InputError`` for another format."""
-        if Path(path).suffix.lower() != ".png":
-            raise InputError(f"{Path(path).name}: name it .png; a picture is saved with its recipe, which PNG can hold")
-        save_png(path, self.image, {KEY: json.dumps(self.recipe, sort_keys=True)})
-
-
-def read_recipe(source: Source) -> dict[str, Any]:
-    """The recipe inside a PNG that ``Picture.save`` wrote; ``InputError`` where there is none."""
-    text = read_png_text(source).get(KEY)
-    if text is None:
-        raise InputError("this picture carries no recipe: only PNG files as limner saved them can be made again")
-    try:
-        recipe = json.loads(text)
-    except json.JSONDecodeError:
-        raise InputError("the recipe in this picture is damaged: it cannot be made again") from None
-    if not isinstance(recipe, dict):
-        raise InputError("the recipe in this picture is damaged: it cannot be made again")
-    return recipe
+from limner.faces.picture import encode_png, read_region_map
+from limner.faces.regions import colourise
+from limner.provenance.manifest import Ingredient
 
 
 def pack_map(regions: np.ndarray) -> str:
@@ -55,6 +20,11 @@ def pack_map(regions: np.ndarray) -> str:
 def unpack_map(text: str) -> np.ndarray:
     """Inverse of ``pack_map``."""
     return read_region_map(base64.b64decode(text))
+
+
+def map_ingredient(text: str) -> Ingredient:
+    """A packed map as an ingredient of the painting that follows it, in colours that can be looked at."""
+    return Ingredient("region map", encode_png(colourise(unpack_map(text))), "image/png")
 
 
 def grid(images: list[Image.Image], columns: int | None = None) -> Image.Image:
