@@ -92,19 +92,19 @@ def evaluate_watermark(
     """Shares found under each attack, messages read wrongly, PSNR, and false alarms, over photographs of the folders.
 
     marked: how many are marked and attacked; unmarked: how many are looked at as they are; both drawn without
-    repetition from all folders together. ``InputError`` if there are not so many.
+    repetition, from each folder alike as long as it lasts. ``InputError`` if there are not so many.
     """
     files = photographs(folders)
     if max(marked, unmarked) > len(files) or min(marked, unmarked) < 1:
         raise InputError(f"{len(files)} photographs: ask for 1 to so many, not {marked} marked and {unmarked} unmarked")
     random = np.random.default_rng(seed)
-    order = random.permutation(len(files))
+    order = in_turn(files, random)
     found = dict.fromkeys(ATTACKS, 0)
     misread = dict.fromkeys(ATTACKS, 0)
     scores: dict[str, list[float]] = {name: [] for name in ATTACKS}
     psnr = []
-    for count, index in enumerate(order[:marked]):
-        picture = read_picture(files[index])
+    for count, file in enumerate(order[:marked]):
+        picture = read_picture(file)
         message = int(random.integers(2**BITS))
         with_mark = embed(picture, message)
         psnr.append(10 * np.log10(255**2 / np.mean((with_mark - picture.astype(float)) ** 2)))
@@ -117,9 +117,9 @@ def evaluate_watermark(
             progress(count + 1, marked + unmarked)
     plain = []
     alarms: dict[str, dict[str, int]] = {}
-    for count, index in enumerate(order[-unmarked:]):
-        plain.append(detect(read_picture(files[index])))
-        of_folder = alarms.setdefault(files[index].parent.name, {"pictures": 0, "alarms": 0})
+    for count, file in enumerate(order[:unmarked]):
+        plain.append(detect(read_picture(file)))
+        of_folder = alarms.setdefault(file.parent.name, {"pictures": 0, "alarms": 0})
         of_folder["pictures"] += 1
         of_folder["alarms"] += plain[-1].found
         if progress:
@@ -136,6 +136,17 @@ def evaluate_watermark(
         "unmarked_chance_below_0.1": sum(result.chance < 0.1 for result in plain) / unmarked,
         "unmarked_chance_below_0.01": sum(result.chance < 0.01 for result in plain) / unmarked,
     }
+
+
+def in_turn(files: list[Path], random: np.random.Generator) -> list[Path]:
+    """Shuffled, and one from each folder in turn."""
+    turns: dict[Path, int] = {}
+    places = []
+    for index in random.permutation(len(files)):
+        folder = files[index].parent
+        turns[folder] = turns.get(folder, 0) + 1
+        places.append((turns[folder], str(folder), files[index]))
+    return [file for _, _, file in sorted(places)]
 
 
 def photographs(folders: list[str]) -> list[Path]:

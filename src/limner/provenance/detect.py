@@ -104,6 +104,7 @@ def _search(
     fixed = waves.bit < 0
     rows, columns = waves.waves.T
     back = np.exp(-1j * waves.phases).astype(np.complex64)
+    downs: dict[float, np.ndarray] = {}  # what tries have in common
     halves: dict[float, np.ndarray] = {}
     for (row_size, column_size), mirrored in tries:
         held = waves.radius < 0.49 * tile * min(row_size, column_size)
@@ -111,8 +112,9 @@ def _search(
             continue
         if column_size not in halves:
             halves[column_size] = field @ column_waves(field.shape[1], tile * column_size).conj().astype(np.complex64)
-        along = row_waves(field.shape[0], tile * row_size).conj().astype(np.complex64)
-        spectrum = along.T @ halves[column_size]  # (41, 21)
+        if row_size not in downs:
+            downs[row_size] = row_waves(field.shape[0], tile * row_size).conj().astype(np.complex64).T
+        spectrum = downs[row_size] @ halves[column_size]  # (41, 21)
         values = spectrum[HIGHEST - rows, columns].conj() if mirrored else spectrum[HIGHEST + rows, columns]
         turned = held * values / np.maximum(np.abs(values), 1e-12) * back  # (K,)
         grid = np.zeros((shifts, shifts // 2 + 1), np.complex64)
