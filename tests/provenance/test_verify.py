@@ -1,0 +1,91 @@
+"""`limner verify`: three marks, apart from each other, and a status that tells."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from limner.cli.app import main
+from limner.faces.picture import encode_jpeg, encode_png, read_picture, save_png
+from limner.provenance.recipe import KEY, read_recipe
+from limner.provenance.verify import verify
+from provenance.faces import painted, photo
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Path:
+    painted().save(tmp_path / "ours.png", manifest=False)
+    return tmp_path / "ours.png"
+
+
+def test_all_marks_of_a_fresh_file(saved: Path, capsys) -> None:
+    assert main(["verify", str(saved)]) == 0
+    heading, recipe, watermark, manifest = capsys.readouterr().out.splitlines()
+    assert heading == f"{saved}: made by Limner, its marks say"
+    assert "engine tiny of Limner 0.0" in recipe and "proves nothing" in recipe
+    assert "found, of a painting" in watermark and "It fits the recipe" in watermark and "It proves that" in watermark
+    assert manifest.startswith("  manifest:  no")
+
+
+def test_the_watermark_alone_is_enough(saved: Path, tmp_path: Path) -> None:
+    (tmp_path / "posted.jpg").write_bytes(encode_jpeg(read_picture(saved), 75))
+    report = verify(tmp_path / "posted.jpg")
+    assert (report.recipe, report.watermark.found, report.kind, report.belongs) == (None, True, "painting", None)
+    assert main(["verify", str(tmp_path / "posted.jpg")]) == 0
+
+
+def test_the_recipe_alone_is_enough_and_says_it_proves_nothing(tmp_path: Path, capsys) -> None:
+    painted().save(tmp_path / "x.webp", watermark=False, manifest=False)
+    report = verify(tmp_path / "x.webp")
+    assert report.ours and not report.watermark.found
+    assert "watermark declined" in report.sentences()["recipe"]
+    assert main(["verify", str(tmp_path / "x.webp")]) == 0
+
+
+def test_edits_are_told_from_paintings(tmp_path: Path) -> None:
+    painted(kind="edit").save(tmp_path / "x.png", manifest=False)
+    assert verify(tmp_path / "x.png").kind == "edit"
+
+
+def test_a_recipe_put_on_another_painting_is_noticed(saved: Path, tmp_path: Path) -> None:
+    other = {**read_recipe(saved), "seed": 4}
+    save_png(tmp_path / "swapped.png", read_picture(saved), {KEY: json.dumps(other)})
+    report = verify(tmp_path / "swapped.png")
+    assert report.belongs is False and "NOT" in report.sentences()["watermark"]
+    assert verify(saved).belongs is True
+
+
+def test_a_photograph_has_none_and_status_one(tmp_path: Path, capsys) -> None:
+    save_png(tmp_path / "photo.png", photo())
+    assert main(["verify", str(tmp_path / "photo.png"), "--json"]) == 1
+    (report,) = json.loads(capsys.readouterr().out)
+    assert report["limner"] is False and report["recipe"] is None and report["watermark"]["found"] is False
+    assert all("prove" in report["says"][mark] for mark in ("recipe", "watermark"))
+
+
+@pytest.mark.parametrize(("names", "status"), [("ours", 0), ("ours photo", 1), ("photo ours bad", 2), ("gone", 2)])
+def test_status_is_that_of_the_worst_file(names: str, status: int, saved: Path, tmp_path: Path, capsys) -> None:
+    save_png(tmp_path / "photo.png", photo())
+    (tmp_path / "bad.png").write_bytes(b"no picture at all")
+    files = [str(tmp_path / f"{name}.png") for name in names.split()]
+    assert main(["verify", *files, "--json"]) == status
+    said = capsys.readouterr()
+    assert [one["limner"] for one in json.loads(said.out)] == [
+        {"ours": True, "photo": False}.get(name) for name in names.split()
+    ]
+    assert said.err.count("error: ") == said.err.count("\n") == sum(name in ("bad", "gone") for name in names.split())
+
+
+def test_a_damaged_recipe_is_said_and_does_not_stop_the_rest(saved: Path, tmp_path: Path) -> None:
+    save_png(tmp_path / "x.png", read_picture(saved), {KEY: "{"})
+    report = verify(tmp_path / "x.png")
+    assert "damaged" in report.sentences()["recipe"] and report.watermark.found
+
+
+def test_a_hostile_recipe_cannot_write_to_the_terminal(tmp_path: Path) -> None:
+    hostile = {"limner": "\x1b[2J\n0.0", "engine": "\u202eevil"}
+    (tmp_path / "x.png").write_bytes(encode_png(np.zeros((32, 32, 3), np.uint8), {KEY: json.dumps(hostile)}))
+    assert all(sentence.isprintable() for sentence in verify(tmp_path / "x.png").sentences().values())
