@@ -10,7 +10,7 @@ import numpy as np
 
 from limner.provenance.pattern import BITS, HIGHEST, TILES, Pattern, column_waves, local_mean, pattern, row_waves
 
-PSNR = 42.0  # dB against the unmarked picture, at least; our choice: 4 more than promised
+PSNR = 42.0  # dB against the unmarked picture, at least, before rounding (0.1 dB); our choice: 4 more than promised
 SMOOTH, BUSY, MOST = 1.0, 0.35, 6.0  # grey levels where nothing happens, per level of activity, and the most
 LUMA = np.array([0.299, 0.587, 0.114])
 
