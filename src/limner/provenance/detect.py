@@ -132,5 +132,5 @@ def _search(
 
 def _message(waves: Pattern, best: _Try) -> int:
     """Each bit by the vote of its waves."""
-    votes = (best.turned * np.exp(2j * np.pi * (waves.waves @ np.array(best.shift)))).real  # (K,)
+    votes = np.real(best.turned * np.exp(2j * np.pi * (waves.waves @ np.array(best.shift))))  # (K,)
     return sum(1 << bit for bit in range(BITS) if votes[waves.bit == bit].sum() < 0)
