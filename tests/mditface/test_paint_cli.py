@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from limner.cli.app import main
+from limner.faces.geometry import resize
 from limner.faces.picture import encode_png, read_picture, save_png
 from limner.faces.regions import Region, colourise
 from limner.models.mditface.picture import unpack_map
@@ -41,6 +42,18 @@ def test_one_picture_to_a_file_and_again(weights: str, face_map: Path, tmp_path:
     assert capsys.readouterr().out == f"{again}\nidentical\n"
     assert np.array_equal(read_picture(again), read_picture(out))
     assert read_recipe(again) == read_recipe(out)
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "webp"])
+def test_lossy_files_are_made_again_too(weights: str, suffix: str, tmp_path: Path, capsys) -> None:
+    out = tmp_path / f"portrait.{suffix}"
+    assert main(["paint", "a man", "--steps", "1", "--engine", weights, "--out", str(out)]) == 0
+    assert main(["replay", str(out)]) == 0
+    assert capsys.readouterr().out == f"{out}\nidentical\n"
+    smaller = resize(read_picture(out), (48, 48))
+    save_png(tmp_path / "smaller.png", smaller, {KEY: json.dumps(read_recipe(out))})
+    assert main(["replay", str(tmp_path / "smaller.png")]) == 1
+    assert capsys.readouterr().out == "different: 48 x 48 pixels here, 64 x 64 as painted\n"
 
 
 def test_several_pictures_with_their_grid(weights: str, tmp_path: Path, capsys) -> None:
