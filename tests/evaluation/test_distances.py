@@ -28,7 +28,7 @@ def test_frechet_distance_is_its_definition(random: np.random.Generator) -> None
 
 def test_frechet_distance_of_moved_points_is_the_move_squared(random: np.random.Generator) -> None:
     points = random.standard_normal((50, 4))
-    assert frechet_distance(points, points + [3, 0, 4, 0]) == pytest.approx(25)
+    assert frechet_distance(points, points + np.array([3, 0, 4, 0])) == pytest.approx(25)
 
 
 def test_kernel_distance_is_its_double_sum(random: np.random.Generator) -> None:
