@@ -44,8 +44,8 @@ def train(
     """Train `task` as `recipe.train` says; everything it writes lies below `run`.
 
     Writes `log.jsonl`, TensorBoard events, `samples/`, `checkpoints/` and, at the end, `weights.safetensors` (or
-    whatever `task.export` makes of that path) and `summary.json`. `report` is called with every log line. `stop_after` ends the run
-    early after that many steps, with a checkpoint, as a signal would.
+    whatever `task.export` makes of that path) and `summary.json`. `report` is called with every log line. `stop_after`
+    ends the run early after that many steps, with a checkpoint, as a signal would.
 
     Returns the path of the exported weights. Raises InputError when `run` holds another run's checkpoints and
     `resume` is off, or the loss is not finite; Interrupted after SIGINT or SIGTERM.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import statistics
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,8 @@ def summarise(run: Path) -> dict[str, Any]:
     size = max(1, -(-len(train) // POINTS))
     stretches = [train[start : start + size] for start in range(0, len(train), size)]
     speeds = [line["samples_per_second"] for line in train if "samples_per_second" in line]
-    steps_between = statistics.median([b["step"] - a["step"] for a, b in zip(train, train[1:])] or [0])
-    gaps = [b["time"] - a["time"] for a, b in zip(train, train[1:]) if b["step"] - a["step"] == steps_between]
+    steps_between = statistics.median([b["step"] - a["step"] for a, b in pairwise(train)] or [0])
+    gaps = [b["time"] - a["time"] for a, b in pairwise(train) if b["step"] - a["step"] == steps_between]
     usual = statistics.median(gaps) if gaps else 0.0
     return {
         "recipe": json.loads((run / "recipe.json").read_text(encoding="utf-8")),
