@@ -35,7 +35,7 @@ def test_kernel_distance_is_its_double_sum(random: np.random.Generator) -> None:
     one, other = random.standard_normal((7, 3)), random.standard_normal((9, 3)) + 1
 
     def kernel(a: np.ndarray, b: np.ndarray) -> float:
-        return (a @ b / 3 + 1) ** 3
+        return float((a @ b / 3 + 1) ** 3)
 
     within_one = np.mean([kernel(a, b) for i, a in enumerate(one) for j, b in enumerate(one) if i != j])
     within_other = np.mean([kernel(a, b) for i, a in enumerate(other) for j, b in enumerate(other) if i != j])
