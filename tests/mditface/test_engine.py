@@ -107,6 +107,28 @@ def test_replaying_with_other_weights_or_a_broken_recipe_is_refused(painter: MDi
     assert not (tmp_path / "portrait.gif").exists()
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"n": "8"},
+        {"n": 10**9},
+        {"steps": 0},
+        {"sampler": "foo"},
+        {"size": -64},
+        {"threads": -3},
+        {"picture": 7},
+        {"guidance": "high"},
+        {"text": ["a"]},
+        {"mask": 3},
+    ],
+)
+def test_a_recipe_that_was_tampered_with_is_refused(painter: MDiTFace, change: dict) -> None:
+    recipe = painter.paint(WORDS, steps=1)[0].recipe
+    with pytest.raises(InputError) as caught:
+        painter.replay({**recipe, **change})
+    assert "\n" not in str(caught.value)
+
+
 def test_progress_counts_steps_and_can_cancel(painter: MDiTFace) -> None:
     seen: list[tuple[int, int]] = []
     painter.paint(WORDS, n=9, steps=2, callback=lambda done, total: seen.append((done, total)))
@@ -130,6 +152,8 @@ def test_progress_counts_steps_and_can_cancel(painter: MDiTFace) -> None:
         ({"sampler": "ddim"}, "euler or heun"),
         ({"size": 128}, "size=128"),
         ({"merge": 4}, "no mask"),
+        ({"guidance": float("nan")}, "guidance=nan"),
+        ({"mask_guidance": -3}, "mask_guidance=-3"),
         ({"mask": np.zeros((32, 64), np.uint8)}, "square"),
         ({"mask": np.zeros((64, 64), np.uint8), "merge": "all"}, "merge='all'"),
         ({"mask": np.full((64, 64), 40, np.uint8)}, "region"),

@@ -70,6 +70,12 @@ def test_it_learns_and_writes_what_it_promises(tmp_path: Path) -> None:
     assert (tmp_path / "samples" / "step-00000300.png").is_file()
     assert any(path.name.startswith("events") for path in (tmp_path / "tensorboard").iterdir())
     assert [line for line in seen if line["kind"] == "validate"] == validations
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert summary["steps"] == 300 and len(summary["loss"]) == 25 and summary["samples_per_second"] > 0
+    assert summary["loss"][-1]["loss"] == pytest.approx(
+        sum(line["loss"] for line in lines_of(tmp_path, "train")[-12:]) / 12, abs=1e-4
+    )
+    assert [line["step"] for line in summary["validations"]] == [150, 300] and summary["recipe"]["name"] == "tiny"
     assert seen[10]["samples_per_second"] > 0 and seen[10]["utilisation"] > 0
     assert len(find_checkpoints(tmp_path / "checkpoints")) <= 2
 

@@ -114,6 +114,37 @@ def words(
 
 
 @app.command()
+def fidelity(
+    faces: Annotated[Path, typer.Argument(metavar="SET", help="Built set whose training faces the painter saw.")],
+    mode: Annotated[str, typer.Option(help="Paint from words, mask, or both.")] = "both",
+    count: Annotated[int, typer.Option(help="How many unseen faces to paint after; 0: all there are.")] = 0,
+    weights: Engine = "mditface-nano",
+    steps: Steps = 28,
+    seed: Seed = 0,
+    out: Out = RESULTS,
+    sheet: Sheet = None,
+) -> None:
+    """Fréchet and kernel distance to unseen faces, and how like the nearest training face paintings are."""
+    import numpy as np
+
+    from limner.errors import InputError
+    from limner.evaluation.fidelity import MODES, UNSEEN, measure_fidelity, neighbour_sheet, paint_set, read_set
+    from limner.models.mditface.engine import MDiTFace
+
+    if mode not in MODES:
+        raise InputError(f"--mode {mode}: choose {', '.join(MODES)}")
+    unseen = read_set(faces, UNSEEN, count)
+    seen = np.stack([face.picture for face in read_set(faces, ["train"])])
+    with _progress("painting") as progress:
+        painted = paint_set(MDiTFace.load(weights), unseen, mode, steps, seed, progress)
+    figures, nearest = measure_fidelity(painted, np.stack([face.picture for face in unseen]), seen)
+    settings = {"weights": weights, "mode": mode, "steps": steps, "training_faces": len(seen)}
+    _store(out / f"mditface-fidelity-{mode}.json", figures, seed, settings)
+    if sheet is not None:
+        _picture(sheet, neighbour_sheet(painted, seen, nearest))
+
+
+@app.command()
 def samples(
     count: Annotated[int, typer.Option(help="How many pictures, in rows of eight.")] = 64,
     weights: Engine = "mditface-nano",

@@ -120,6 +120,7 @@ def replay(
     from limner.faces.picture import read_picture
     from limner.models.mditface.engine import MDiTFace
     from limner.models.mditface.picture import grid
+    from limner.models.mditface.request import MOST
     from limner.provenance.picture import Picture
     from limner.provenance.recipe import read_recipe
 
@@ -131,7 +132,10 @@ def replay(
     precision = {"bfloat16": "bf16", "float32": "fp32"}.get(str(recipe.get("precision")), "auto")
     source = engine or str(recipe.get("source", "mditface-nano"))
     painter = MDiTFace.load(source, device=str(recipe.get("device", "auto")), precision=precision, lora=lora)
-    places = range(recipe["n"]) if recipe.get("grid") else [recipe.get("picture")]
+    count = recipe.get("n")
+    if not isinstance(count, int) or not 1 <= count <= MOST:
+        raise InputError(f"the recipe in {file.name} asks for n={count} pictures: the file was changed")
+    places = range(count) if recipe.get("grid") else [recipe.get("picture")]
     with _progress("painting again") as show:
         pictures = [painter.replay({**recipe, "picture": place}, callback=show) for place in places]
     image = grid([picture.image for picture in pictures]) if recipe.get("grid") else pictures[0].image

@@ -38,7 +38,14 @@ class Photograph:
     source: str
 
 
-PHOTOGRAPHS = (Photograph(name="astronaut.jpg", title="Eileen Collins", source="NASA, 1999, public domain"),)
+SYNTHETIC = "not a real person: face {} of the synthetic source"
+PHOTOGRAPHS = (
+    Photograph(name="astronaut.jpg", title="Eileen Collins", source="NASA, 1999, public domain"),
+    *(
+        Photograph(name=f"face-{index}.jpg", title=f"Face {index}", source=SYNTHETIC.format(index))
+        for index in (10038, 10018, 10031, 10016, 10015)
+    ),
+)
 
 
 def run(out: Path, toolkit: Toolkit, steps: int, report: Callable[[str], None]) -> tuple[Path, Path]:

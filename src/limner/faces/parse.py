@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from limner.errors import InputError
 from limner.faces.batches import to_model
 from limner.faces.efficientnet import EfficientNetLite0
-from limner.faces.regions import Region
+from limner.faces.regions import Region, flip
 
 SIZE = 256
 ENCODER_BLOCKS = 14  # through the second block of stride 32: the rest of lite0 is heavy and adds no resolution
@@ -87,9 +87,20 @@ class RegionParser:
         """Regions of aligned crops, uint8 (B, 256, 256, 3) RGB."""
         if crops.ndim != 4 or crops.shape[1:] != (SIZE, SIZE, 3) or crops.dtype != np.uint8:
             raise InputError(f"the parser takes uint8 crops of shape (B, 256, 256, 3), not {crops.dtype} {crops.shape}")
-        shares = self.net(to_model(crops).contiguous(memory_format=torch.channels_last)).softmax(1)
-        confidence, ids = shares.max(1)
+        confidence, ids = mirrored_shares(self.net, crops).max(1)
         return RegionMaps(ids=ids.to(torch.uint8).numpy(), confidence=confidence.numpy())
+
+
+def mirrored_shares(net: nn.Module, pictures: np.ndarray) -> Tensor:
+    """The mean of the net's answers to pictures and to their mirror images, sides swapped back: (B, 19, H, W).
+
+    pictures: uint8 (B, H, W, 3). Our choice: because it is right on a quarter of a percent more pixels than one answer,
+    and treats both sides of a face alike.
+    """
+    both = np.concatenate([pictures, pictures[:, :, ::-1]])
+    shares, mirrored = net(to_model(both).contiguous(memory_format=torch.channels_last)).softmax(1).chunk(2)
+    swap = torch.from_numpy(flip(np.arange(len(Region))[:, None])[:, 0])
+    return 0.5 * (shares + mirrored.flip(3)[:, swap])
 
 
 def _convolution(channels: int, out: int, kernel: int) -> nn.Sequential:

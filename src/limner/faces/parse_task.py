@@ -14,10 +14,10 @@ from limner.faces.batches import to_model
 from limner.faces.efficientnet import EfficientNetLite0
 from limner.faces.folders import data_root, picture_files
 from limner.faces.geometry import warp
-from limner.faces.parse import ENCODER_BLOCKS, FROZEN_BLOCKS, SIZE, ParserNet, RegionParser
+from limner.faces.parse import ENCODER_BLOCKS, FROZEN_BLOCKS, SIZE, ParserNet, RegionParser, mirrored_shares
 from limner.faces.parse_data import IGNORE, augment, find_pairs, mirror, read_pair
 from limner.faces.picture import read_picture
-from limner.faces.regions import REGION_NAMES, Region, colourise, flip
+from limner.faces.regions import REGION_NAMES, Region, colourise
 from limner.weights.tensors import load_into
 
 
@@ -145,10 +145,7 @@ def self_labelled(files: list[Path], teacher: str, sure: float) -> list[tuple[np
     for start in range(0, len(files), 8):
         pictures = np.stack([read_picture(file) for file in files[start : start + 8]])
         with torch.inference_mode():
-            shares = net(_input(pictures)).softmax(1)
-            mirrored = net(_input(pictures[:, :, ::-1])).softmax(1)
-        swap = torch.from_numpy(flip(np.arange(len(Region))[:, None])[:, 0])
-        confidence, ids = (0.5 * (shares + mirrored.flip(3)[:, swap])).max(1)
+            confidence, ids = mirrored_shares(net, pictures).max(1)
         maps = ids.where(confidence >= sure, IGNORE).to(torch.uint8).numpy()
         labelled += list(zip(pictures, maps, strict=True))
     return labelled

@@ -43,6 +43,12 @@ class Journal:
         self.report(line)
 
 
+def read_journal(path: Path) -> list[dict[str, Any]]:
+    """The whole lines of a log, in order; a line that a crash cut off is passed over."""
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    return [json.loads(line) for line in lines if _step_of(line) < float("inf")]
+
+
 def _board(folder: Path, step: int):
     try:
         from torch.utils.tensorboard import SummaryWriter

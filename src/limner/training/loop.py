@@ -21,6 +21,7 @@ from limner.training.journal import Journal
 from limner.training.optimizer import Optimizers, make_optimizers
 from limner.training.recipe import Recipe, TrainSettings
 from limner.training.schedule import learning_rate
+from limner.training.summary import write_summary
 from limner.training.task import Task
 from limner.training.throughput import FlopMeter, matmul_peak
 
@@ -43,8 +44,8 @@ def train(
     """Train `task` as `recipe.train` says; everything it writes lies below `run`.
 
     Writes `log.jsonl`, TensorBoard events, `samples/`, `checkpoints/` and, at the end, `weights.safetensors` (or
-    whatever `task.export` makes of that path). `report` is called with every log line. `stop_after` ends the run
-    early after that many steps, with a checkpoint, as a signal would.
+    whatever `task.export` makes of that path) and `summary.json`. `report` is called with every log line. `stop_after`
+    ends the run early after that many steps, with a checkpoint, as a signal would.
 
     Returns the path of the exported weights. Raises InputError when `run` holds another run's checkpoints and
     `resume` is off, or the loss is not finite; Interrupted after SIGINT or SIGTERM.
@@ -96,6 +97,7 @@ def train(
     path = run / "weights.safetensors"
     with average.applied(model) as averaged:
         task.export(averaged, path, {"recipe": recipe.model_dump_json(), "step": str(step)})
+    write_summary(run)
     return path
 
 

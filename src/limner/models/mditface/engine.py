@@ -13,6 +13,7 @@ from torch import Tensor
 
 from limner import __version__
 from limner.errors import InputError
+from limner.faces.align_map import align_map
 from limner.faces.batches import to_model, to_pictures
 from limner.faces.geometry import warp
 from limner.faces.picture import read_region_map
@@ -26,6 +27,7 @@ from .loading import Parts, load_parts
 from .mask_cache import MaskCache, encode_mask, fingerprint, weights_hash
 from .merging import merge_regions, merge_similar
 from .picture import map_ingredient, pack_map, unpack_map
+from .request import SETTINGS, check_request
 
 if TYPE_CHECKING:
     from limner.faces.record import Face
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     Mask = Face | np.ndarray | Image.Image | str | os.PathLike[str]
 
 BATCH = 8  # pictures painted at once
+MOST_THREADS = 1024  # that a recipe may ask for
 Progress = Callable[[int, int], None]
 """(evaluations' steps done, steps in all). To cancel, raise."""
 
@@ -106,6 +109,9 @@ class MDiTFace:
             first = picture // BATCH * BATCH
         except (KeyError, TypeError, ValueError):
             raise InputError("this recipe is not one of MDiTFace's: use the version of limner that wrote it") from None
+        check_request(made, self.parts)
+        if not 0 <= picture < made["n"] or not 1 <= threads <= MOST_THREADS:
+            raise InputError(f"picture={picture}, threads={threads}: no recipe that limner writes says so")
         if weights != self.weights():
             raise InputError("this picture was made with other weights or precision than are loaded: see its recipe")
         before = torch.get_num_threads()
@@ -145,33 +151,21 @@ class MDiTFace:
         merge: int | str | None,
         size: int | None,
     ) -> dict[str, Any]:
-        words = (text or "").strip()
-        if not words and mask is None:
-            raise InputError("nothing to paint: give words, a mask, or both")
-        if sampler not in SAMPLERS:
-            raise InputError(f"sampler {sampler!r} does not exist: choose {' or '.join(SAMPLERS)}")
-        for name, value, low, high in (("n", n, 1, 1024), ("steps", steps, 1, 1000), ("seed", seed, 0, 2**63 - 1 - n)):
-            if not low <= value <= high:
-                raise InputError(f"{name}={value}: choose a number from {low} to {high}")
-        side = size or self.parts.size
-        if self.parts.fixed and side != self.parts.size:
-            raise InputError(f"size={side}: these weights paint {self.parts.size} pixels and nothing else")
-        if side < 1 or side % self.parts.model.config.token_pixels:
-            raise InputError(f"size={side}: choose a multiple of {self.parts.model.config.token_pixels}")
-        if merge is not None and mask is None:
-            raise InputError("merge: there is no mask whose tokens could be merged")
-        return {
+        words, side = (text or "").strip(), self.parts.size if size is None else size
+        request = {
             "text": words,
-            "mask": None if mask is None else pack_map(region_map(mask, side)),
+            "mask": None if mask is None else "",  # packed last, when its size is known to be right
             "n": n,
             "steps": steps,
-            "guidance": self.parts.guidance if guidance is None else float(guidance),
-            "mask_guidance": (1.0 if words else self._mask_alone) if mask_guidance is None else float(mask_guidance),
+            "guidance": self.parts.guidance if guidance is None else guidance,
+            "mask_guidance": (1.0 if words else self._mask_alone) if mask_guidance is None else mask_guidance,
             "seed": seed,
             "sampler": sampler,
             "merge": merge,
             "size": side,
         }
+        check_request(request, self.parts)
+        return request if mask is None else {**request, "mask": pack_map(region_map(mask, side))}
 
     @property
     def _mask_alone(self) -> float:
@@ -214,9 +208,7 @@ class MDiTFace:
             return cache
         if how == "regions":
             return merge_regions(cache, torch.from_numpy(regions)[None], self.parts.model.config.token_pixels)
-        if not isinstance(how, int) or how < 1:
-            raise InputError(f"merge={how!r}: give the number of mask tokens to keep, or 'regions'")
-        return merge_similar(cache, how)
+        return merge_similar(cache, int(how))
 
     def _decode(self, latents: Tensor) -> np.ndarray:
         return to_pictures(torch.cat([self.parts.codec.decode(one[None]) for one in latents]))
@@ -241,26 +233,17 @@ class MDiTFace:
         return Picture(Image.fromarray(pixels), recipe, ingredients)
 
 
-SETTINGS = ("text", "mask", "n", "steps", "guidance", "mask_guidance", "seed", "sampler", "merge", "size")
-
-
 def region_map(mask: Mask, side: int) -> np.ndarray:
     """A mask in any of its forms as region ids (side, side) uint8.
 
-    A Face gives its own regions, aligned as faces are for training. A map must be square; it is resized without mixing
-    labels. ``InputError`` for what is no region map.
+    A Face gives its own regions, aligned as faces are for training. A map of a whole photo, as ``limner read
+    --regions`` writes it, is aligned by its eyes and mouth; an aligned one is only resized, without mixing labels.
+    ``InputError`` for what is no region map, or cannot be aligned.
     """
     if hasattr(mask, "regions") and hasattr(mask, "crop"):
         regions, crop = mask.regions, np.asarray(mask.crop, np.float64)  # type: ignore[union-attr]
         return warp(regions, crop * (side / 256), side, nearest=True)
-    regions = read_region_map(mask)  # type: ignore[arg-type]
-    if regions.shape[0] != regions.shape[1]:
-        height, width = regions.shape
-        raise InputError(f"the mask is {width} x {height}: give a square map, or the photo itself with --like")
-    if regions.shape[0] == side:
-        return np.ascontiguousarray(regions)
-    places = (np.arange(side) + 0.5) * regions.shape[0] / side
-    return np.ascontiguousarray(regions[places.astype(int)][:, places.astype(int)])
+    return align_map(read_region_map(mask), side)  # type: ignore[arg-type]
 
 
 def choose(device: str, precision: str) -> tuple[torch.device, torch.dtype, str]:
