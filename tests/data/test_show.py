@@ -77,6 +77,7 @@ def test_without_matplotlib_one_line_says_what_to_install(
         (["build", "photos", "--out", "x", "--shares", "90/20/5"], "add up to 100"),
         (["build", "photos", "--out", "photos"], "holds other files"),
         (["show", "photos"], "no built set"),
+        (["build", "photos", "--out", "photos/000.png/set"], "a file stands where a folder should be"),
     ],
 )
 def test_mistakes_get_one_line(

@@ -75,3 +75,11 @@ def test_several_photos_go_on_after_a_bad_one(photos, tmp_path, capsys):
 def test_impossible_wishes(photos, capsys, words):
     assert main(["read", str(photos / "her.png"), str(photos / "nobody.png"), *words]) == 2
     assert capsys.readouterr().err
+
+
+def test_a_place_that_cannot_be_written_is_one_line(photos, capsys):
+    assert main(["read", str(photos / "her.png"), "--regions", str(photos / "notes.txt" / "maps")]) == 2
+    error = capsys.readouterr().err
+    assert (
+        error.startswith("error: cannot write ") and error.endswith("give another place\n") and error.count("\n") == 1
+    )

@@ -88,6 +88,12 @@ def test_an_occupied_run_is_not_overwritten(tmp_path: Path) -> None:
     assert (tmp_path / "log.jsonl").read_bytes() == before
 
 
+def test_a_run_folder_that_cannot_be_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match=r"cannot write .*a file stands where a folder should be"):
+        train(TinyTask(), recipe(), tmp_path / "file" / "run")
+
+
 def test_a_checkpoint_of_another_architecture_is_refused(tmp_path: Path) -> None:
     class Wider(TinyTask):
         def build(self) -> torch.nn.Module:

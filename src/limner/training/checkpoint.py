@@ -17,11 +17,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from limner.errors import InputError
+from limner.files import make_folder, writing
 from limner.training.optimizer import Optimizers
+from limner.weights.tensors import write_tensors
 
 MARKER = "complete.json"
 KEEP = 2
@@ -47,29 +49,30 @@ def save_checkpoint(
 
     `extra` must be JSON-able. Keeps the newest two checkpoints of `root`.
     """
-    root.mkdir(parents=True, exist_ok=True)
+    make_folder(root)
     final = root / f"step-{step:08d}"
-    temporary = root / f".writing-{os.getpid()}-{final.name}"
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir()
-    moments, plain = _flatten(optimizers.state_dicts())
-    save_file(_contiguous(model.state_dict()), temporary / "model.safetensors")
-    save_file(_contiguous(average), temporary / "average.safetensors")
-    save_file(moments, temporary / "optimizer.safetensors")
-    save_file({"torch": torch.get_rng_state()}, temporary / "random.safetensors")
-    state = {"step": step, "groups": plain, "python": random.getstate(), "numpy": _numpy_state(), **extra}
-    (temporary / "state.json").write_text(json.dumps(state))
-    sizes = {}
-    for file in sorted(temporary.iterdir()):
-        sizes[file.name] = file.stat().st_size
-        _flush(file)
-    (temporary / MARKER).write_text(json.dumps(sizes))
-    _flush(temporary / MARKER)
-    _flush(temporary)
-    if final.exists():
-        shutil.rmtree(final)
-    os.replace(temporary, final)
-    _flush(root)
+    with writing(final):
+        temporary = root / f".writing-{os.getpid()}-{final.name}"
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir()
+        moments, plain = _flatten(optimizers.state_dicts())
+        write_tensors(temporary / "model.safetensors", _contiguous(model.state_dict()))
+        write_tensors(temporary / "average.safetensors", _contiguous(average))
+        write_tensors(temporary / "optimizer.safetensors", moments)
+        write_tensors(temporary / "random.safetensors", {"torch": torch.get_rng_state()})
+        state = {"step": step, "groups": plain, "python": random.getstate(), "numpy": _numpy_state(), **extra}
+        (temporary / "state.json").write_text(json.dumps(state))
+        sizes = {}
+        for file in sorted(temporary.iterdir()):
+            sizes[file.name] = file.stat().st_size
+            _flush(file)
+        (temporary / MARKER).write_text(json.dumps(sizes))
+        _flush(temporary / MARKER)
+        _flush(temporary)
+        if final.exists():
+            shutil.rmtree(final)
+        os.replace(temporary, final)
+        _flush(root)
     for old in find_checkpoints(root)[:-KEEP]:
         shutil.rmtree(old.path)
     return Checkpoint(path=final, step=step)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from limner.errors import InputError
-from limner.files import write_bytes_atomic, write_json_atomic
+from limner.files import make_folder, write_bytes_atomic, write_json_atomic
 from limner.training.average import Average
 from limner.training.checkpoint import find_checkpoints, load_checkpoint, save_checkpoint
 from limner.training.journal import Journal
@@ -68,7 +68,7 @@ def train(
     if found:
         average.tensors, state = load_checkpoint(found[-1], model, optimizers)
         step = state["step"]
-    run.mkdir(parents=True, exist_ok=True)
+    make_folder(run)
     write_json_atomic(run / "recipe.json", recipe.model_dump())
     last = min(settings.steps, stop_after or settings.steps)
     with Journal(run, step, report) as journal, _signals() as stop, _batches(task, settings, step, last) as batches:
@@ -228,5 +228,4 @@ def _write_samples(task: Task, model: nn.Module, average: Average, path: Path) -
     with average.applied(model) as averaged, torch.no_grad():
         sheet = task.samples(averaged)
     if sheet is not None:
-        path.parent.mkdir(parents=True, exist_ok=True)
         write_bytes_atomic(path, encode_png(sheet))
