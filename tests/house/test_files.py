@@ -71,7 +71,7 @@ def test_killed_writer_leaves_the_old_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize("write", [lambda path: write_bytes_atomic(path, b"new"), make_folder], ids=["file", "folder"])
 def test_a_place_below_a_file_is_one_line(tmp_path: Path, write) -> None:
     (tmp_path / "x").write_bytes(b"old")
-    with pytest.raises(InputError, match="cannot write .*: a file stands where a folder should be; give") as caught:
+    with pytest.raises(InputError, match=r"cannot write .*: a file stands where a folder should be; give") as caught:
         write(tmp_path / "x" / "below" / "y")
     assert "\n" not in str(caught.value) and (tmp_path / "x").read_bytes() == b"old"
 
