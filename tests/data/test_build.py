@@ -20,7 +20,7 @@ from limner.data.build import build
 from limner.data.shards import FIELDS, as_arrays, iterate, made_with, read_shards, shard_files, unpack_attributes
 from limner.data.sources import open_sources
 from limner.data.stages import RecordSettings, choose_split
-from limner.errors import InputError
+from limner.errors import InputError, WeightsError
 
 sys.path.insert(0, str(Path(__file__).parent))
 import plain_reader
@@ -190,6 +190,18 @@ def test_a_folder_with_other_things_is_left_alone(photos: Path, tmp_path: Path) 
         read_shards(tmp_path / "mine")
     with pytest.raises(InputError, match="workers"):
         build(open_sources([photos]), tmp_path / "new", SETTINGS, 0, load_reader=plain_reader.load)
+
+
+def test_damaged_weights_end_the_build(photos: Path, tmp_path: Path) -> None:
+    """They are no picture's fault: nothing is marked as done, so the build goes on once they are mended."""
+
+    class Damaged(plain_reader.PlainReader):
+        def read(self, photo, min_score=0.5):
+            raise WeightsError("weights 'face-mesh': damaged")
+
+    with pytest.raises(WeightsError, match="face-mesh"):
+        build(open_sources([photos]), tmp_path / "set", SETTINGS, 1, load_reader=Damaged)
+    assert not list((tmp_path / "set").rglob("0*.json"))
 
 
 def test_a_killed_build_goes_on(photos: Path, built: Path, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from limner.errors import InputError
+from limner.errors import InputError, WeightsError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -50,6 +50,8 @@ def read(
         try:
             photo = read_picture(file)
             faces = reader.read(photo, min_score=min_score)
+        except WeightsError:
+            raise
         except InputError as error:
             failed.append(f"error: {error}")
             continue

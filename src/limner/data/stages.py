@@ -19,7 +19,7 @@ from PIL import Image
 
 from limner.data.shards import SPLITS, pack_attributes
 from limner.data.sources import Item
-from limner.errors import InputError
+from limner.errors import InputError, WeightsError
 from limner.faces.geometry import warp
 from limner.faces.picture import encode_jpeg, encode_png, read_picture
 from limner.faces.record import Face
@@ -202,6 +202,8 @@ def make_records(
     for item in items:
         try:
             found += find_faces(open_item(item), reader, settings)
+        except WeightsError:
+            raise
         except (InputError, OSError) as error:
             errors.append({"id": item.id, "reason": str(error).splitlines()[0]})
     rows: list[Row] = []
