@@ -27,6 +27,7 @@ from limner.weights.tensors import write_tensors
 
 MARKER = "complete.json"
 KEEP = 2
+UNFINISHED = ".writing-"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,14 +53,14 @@ def save_checkpoint(
     make_folder(root)
     final = root / f"step-{step:08d}"
     with writing(final):
-        temporary = root / f".writing-{os.getpid()}-{final.name}"
+        temporary = root / f"{UNFINISHED}{os.getpid()}-{final.name}"
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir()
         moments, plain = _flatten(optimizers.state_dicts())
         write_tensors(temporary / "model.safetensors", _contiguous(model.state_dict()))
         write_tensors(temporary / "average.safetensors", _contiguous(average))
         write_tensors(temporary / "optimizer.safetensors", moments)
-        write_tensors(temporary / "random.safetensors", {"torch": torch.get_rng_state()})
+        write_tensors(temporary / "random.safetensors", _torch_states())
         state = {"step": step, "groups": plain, "python": random.getstate(), "numpy": _numpy_state(), **extra}
         (temporary / "state.json").write_text(json.dumps(state))
         sizes = {}
@@ -113,12 +114,32 @@ def load_checkpoint(
     state = json.loads((checkpoint.path / "state.json").read_text())
     moments = load_file(checkpoint.path / "optimizer.safetensors")
     optimizers.load_state_dicts(_restore(moments, state["groups"]))
-    torch.set_rng_state(load_file(checkpoint.path / "random.safetensors")["torch"])
+    _set_torch_states(load_file(checkpoint.path / "random.safetensors"))
     version, internal, gauss = state["python"]
     random.setstate((version, tuple(internal), gauss))
     kind, keys, position, has_gauss, cached = state["numpy"]
     np.random.set_state((kind, np.array(keys, dtype=np.uint32), position, has_gauss, cached))
     return load_file(checkpoint.path / "average.safetensors"), state
+
+
+def clear_unfinished(root: Path) -> None:
+    """Remove what processes that were killed in the middle of a save left below `root`."""
+    for folder in root.glob(f"{UNFINISHED}*"):
+        shutil.rmtree(folder)
+
+
+def _torch_states() -> dict[str, Tensor]:
+    """PyTorch's random states: `torch` of the CPU and, where there are GPUs, `cuda.0`, `cuda.1`, …"""
+    gpus = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+    return {"torch": torch.get_rng_state(), **{f"cuda.{index}": state for index, state in enumerate(gpus)}}
+
+
+def _set_torch_states(states: dict[str, Tensor]) -> None:
+    """The inverse of `_torch_states`; states of GPUs that this machine does not have are passed over."""
+    torch.set_rng_state(states["torch"])
+    for index in range(torch.cuda.device_count() if torch.cuda.is_available() else 0):
+        if f"cuda.{index}" in states:
+            torch.cuda.set_rng_state(states[f"cuda.{index}"], index)
 
 
 def _contiguous(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
