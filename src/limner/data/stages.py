@@ -12,6 +12,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 from typing import Any, Protocol
 
 import numpy as np
@@ -85,7 +86,7 @@ def open_item(item: Item) -> Row:
         "person": item.person,
         "aligned": item.aligned,
         "w": None if item.w is None else np.asarray(item.w, np.float16),
-        "photo": read_picture(item.load()),
+        "photo": read_picture(item.load(), name=PurePosixPath(item.id).name),
     }
 
 
