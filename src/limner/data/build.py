@@ -29,7 +29,7 @@ from limner.errors import InputError
 from limner.files import make_folder, write_bytes_atomic, write_json_atomic
 from limner.weights.registry import hash_file, registry
 
-BLOCK = 256  # items a block: what a killed build loses at most, and about 10 MB of Parquet
+BLOCK = 64  # items a block: what a killed build loses at most, and about 2.5 MB of Parquet
 BATCH = 16  # items a worker gets at a time
 # Rooms whose code decides what a row holds.
 _CODE = ("faces", "words", "data/stages.py", "data/shards.py")
@@ -43,6 +43,7 @@ _WEIGHTS = (
     "face-expression",
     "efficientnet-lite0",
     "face-parser",
+    "face-traits",
 )
 
 Result = tuple[list[Row], list[Mapping[str, str]]]
