@@ -25,8 +25,8 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
+from limner.evaluation.results import store_result
 from limner.faces.regions import Region
-from limner.files import write_json_atomic
 from limner.models.mditface.config import FLUX_DEV, NANO, MDiTConfig
 from limner.models.mditface.coupled import coupled_velocity
 from limner.models.mditface.embedding import Prompt
@@ -157,7 +157,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("results/mditface-flops.json"))
     out = parser.parse_args().out
     rows = table()
-    write_json_atomic(out, {"command": "python benchmarks/mditface_flops.py", "torch": torch.__version__, "rows": rows})
+    settings = {"nano": NANO.to_dict(), "FLUX.1-dev": FLUX_DEV.to_dict(), "keys kept at nano": NANO_KEEP}
+    store_result(out, "python benchmarks/mditface_flops.py", {"rows": rows}, seed=None, settings=settings)
     print(markdown(rows))
 
 

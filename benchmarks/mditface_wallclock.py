@@ -28,7 +28,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from limner.files import write_json_atomic
+from limner.evaluation.results import store_result
 from limner.models.mditface.config import NANO, MDiTConfig
 from limner.models.mditface.coupled import coupled_velocity
 from limner.models.mditface.embedding import Prompt
@@ -39,6 +39,8 @@ from limner.weights.tensors import load_tensors
 from mditface_flops import NANO_KEEP, drawn_face
 
 STEPS = 28
+SEED = 0
+"""Of latents, words and random weights."""
 
 
 def load(file: Path | None, dtype: torch.dtype) -> MDiT:
@@ -48,8 +50,8 @@ def load(file: Path | None, dtype: torch.dtype) -> MDiT:
         model = MDiT(MDiTConfig.from_dict(header["model"]))
         model.load_state_dict(tensors)
         return model.to(dtype).eval().requires_grad_(False)
-    model = MDiT(NANO).initialise(torch.Generator().manual_seed(0))
-    generator = torch.Generator().manual_seed(1)
+    model = MDiT(NANO).initialise(torch.Generator().manual_seed(SEED))
+    generator = torch.Generator().manual_seed(SEED + 1)
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter.abs().max() == 0:
@@ -107,6 +109,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("results/mditface-wallclock.json"))
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
+    torch.manual_seed(SEED)
     model = load(given.weights, torch.bfloat16 if given.precision == "bf16" else torch.float32)
     clock = time.perf_counter if given.clock == "wall" else time.process_time
     step = {name: statistics.median(taken) for name, taken in measure(model, given.rounds, clock).items()}
@@ -115,19 +118,22 @@ def main() -> None:
     picture["merged"] += step["encode"] + step["merge"]
     extra = picture["full"] - picture["none"]
     reduction = {name: round(1 - (picture[name] - picture["none"]) / extra, 4) for name in ("cached", "merged")}
-    options = f"--rounds {given.rounds} --threads {given.threads} --clock {given.clock}"
-    write_json_atomic(
-        given.out,
-        {
-            "command": f"python benchmarks/mditface_wallclock.py {options}",
-            "clock": given.clock,
-            "precision": given.precision,
-            "torch": torch.__version__,
-            "median seconds of a guided step": {name: round(value, 6) for name, value in step.items()},
-            "seconds of a guided picture of 28 steps, without decoding": {k: round(v, 4) for k, v in picture.items()},
-            "reduction of the mask's extra time": reduction,
-        },
-    )
+    options = f"--rounds {given.rounds} --threads {given.threads} --clock {given.clock} --precision {given.precision}"
+    if given.weights is not None:
+        options += f" --weights {given.weights.name}"
+    figures = {
+        "median seconds of a guided step": step,
+        "seconds of a guided picture of 28 steps, without decoding": picture,
+        "reduction of the mask's extra time": reduction,
+    }
+    settings = {
+        "clock": given.clock,
+        "precision": given.precision,
+        "rounds": given.rounds,
+        "threads": given.threads,
+        "weights": "random" if given.weights is None else given.weights.name,
+    }
+    store_result(given.out, f"python benchmarks/mditface_wallclock.py {options}", figures, SEED, settings)
     for name, value in picture.items():
         print(f"{name:<8}{value:8.3f} s a picture")
     print(

@@ -8,3 +8,7 @@ class InputError(ValueError):
 
     The command line prints it as `error: …` and leaves with status 2; a library caller catches a `ValueError`.
     """
+
+
+class WeightsError(InputError):
+    """Weights on this machine are absent or damaged: no input would fare better, so going through more is no use."""

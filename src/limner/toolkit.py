@@ -6,7 +6,7 @@ import os
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from limner.weights.store import locate
+from limner.weights.store import known
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,11 +25,13 @@ PAINTERS = {"nano": "mditface-nano"}
 def load(source: str | os.PathLike[str] = "nano") -> Toolkit:
     """A toolkit at the scale `source`: "nano", or a registry name or folder of MDiTFace weights.
 
-    Nothing is loaded yet, but that the weights are here is checked. Raises InputError with the way out.
+    Nothing is loaded yet: a verb says what its weights lack when it first needs them, so that reading needs no painter.
+    Raises InputError with the way out for a name that is none, and a folder that is not there.
     """
-    painter = PAINTERS.get(source, source) if isinstance(source, str) else source
-    locate(painter)
-    return Toolkit(painter)
+    if isinstance(source, str) and source in PAINTERS:
+        return Toolkit(PAINTERS[source])
+    known(source)
+    return Toolkit(source)
 
 
 class Toolkit:

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,8 @@ from limner.data.build import build
 from limner.data.shards import FIELDS, as_arrays, iterate, made_with, read_shards, shard_files, unpack_attributes
 from limner.data.sources import open_sources
 from limner.data.stages import RecordSettings, choose_split
-from limner.errors import InputError
+from limner.errors import InputError, WeightsError
+from limner.weights.registry import find_entry
 
 sys.path.insert(0, str(Path(__file__).parent))
 import plain_reader
@@ -144,6 +146,7 @@ def test_bad_files_are_reported_and_skipped(photos: Path, tmp_path: Path) -> Non
         e["id"]: e["reason"] for e in map(json.loads, (tmp_path / "set" / "errors.jsonl").read_text().splitlines())
     }
     assert set(errors) == {f"mixed/00{k}.png" for k in (1, 2, 3, 4)}
+    assert all(errors[f"mixed/00{k}.png"].startswith(f"00{k}.png is ") for k in (1, 2))
     assert errors["mixed/003.png"] == "no face found" and "20 pixels wide" in errors["mixed/004.png"]
 
 
@@ -190,6 +193,37 @@ def test_a_folder_with_other_things_is_left_alone(photos: Path, tmp_path: Path) 
         read_shards(tmp_path / "mine")
     with pytest.raises(InputError, match="workers"):
         build(open_sources([photos]), tmp_path / "new", SETTINGS, 0, load_reader=plain_reader.load)
+
+
+def test_every_network_that_is_read_with_is_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All engines of the reader, loaded: whatever they ask the store for stands in a shard's `weights`."""
+    from limner.faces.reader import FaceReader
+    from limner.weights import store
+
+    asked: set[str] = set()
+
+    def noted(name: str):
+        asked.add(name)
+        return store.Installed(entry := find_entry(name), store.EMBEDDED / name, entry.files, None)
+
+    monkeypatch.setattr(store, "require", noted)
+    reader = FaceReader.load()
+    for engine, value in vars(FaceReader).items():
+        if isinstance(value, cached_property):
+            getattr(reader, engine)
+    assert len(asked) >= 9 and asked <= set(build_module.weight_hashes())
+
+
+def test_damaged_weights_end_the_build(photos: Path, tmp_path: Path) -> None:
+    """They are no picture's fault: nothing is marked as done, so the build goes on once they are mended."""
+
+    class Damaged(plain_reader.PlainReader):
+        def read(self, photo, min_score=0.5):
+            raise WeightsError("weights 'face-mesh': damaged")
+
+    with pytest.raises(WeightsError, match="face-mesh"):
+        build(open_sources([photos]), tmp_path / "set", SETTINGS, 1, load_reader=Damaged)
+    assert not list((tmp_path / "set").rglob("0*.json"))
 
 
 def test_a_killed_build_goes_on(photos: Path, built: Path, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 
 from limner.cli.app import main
 from limner.data import build as build_module
-from limner.data.show import contact_sheet, statistics
+from limner.data.show import _summary, contact_sheet, statistics
 from limner.faces.picture import read_picture
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -62,11 +63,20 @@ def test_show_writes_everything(built: Path, capsys: pytest.CaptureFixture[str])
 def test_without_matplotlib_one_line_says_what_to_install(
     built: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Everything else is written and printed all the same."""
+    monkeypatch.setattr("limner.cli.data.find_spec", lambda name: None if name == "matplotlib" else find_spec(name))
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    assert main(["data", "show", str(built)]) == 2
-    assert "limner[eval]" in capsys.readouterr().err
+    assert main(["data", "show", str(built)]) == 0
+    captured = capsys.readouterr()
+    assert "limner[eval]" in captured.err and captured.err.count("\n") == 1
+    assert "different captions" in captured.out
+    assert {path.name for path in (built / "show").iterdir()} == {"sheet.png", "statistics.json"}
     assert main(["data", "show", str(built), "--no-plots"]) == 0
+    assert capsys.readouterr().err == ""
+
+
+def test_lengths_are_rounded_for_people() -> None:
+    assert _summary([100, 101, 102, 103, 105.1]) == {"mean": 102.22, "p5": 100.2, "median": 102.0, "p95": 104.68}
 
 
 @pytest.mark.parametrize(
@@ -77,6 +87,7 @@ def test_without_matplotlib_one_line_says_what_to_install(
         (["build", "photos", "--out", "x", "--shares", "90/20/5"], "add up to 100"),
         (["build", "photos", "--out", "photos"], "holds other files"),
         (["show", "photos"], "no built set"),
+        (["build", "photos", "--out", "photos/000.png/set"], "a file stands where a folder should be"),
     ],
 )
 def test_mistakes_get_one_line(

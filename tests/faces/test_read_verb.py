@@ -75,3 +75,36 @@ def test_several_photos_go_on_after_a_bad_one(photos, tmp_path, capsys):
 def test_impossible_wishes(photos, capsys, words):
     assert main(["read", str(photos / "her.png"), str(photos / "nobody.png"), *words]) == 2
     assert capsys.readouterr().err
+
+
+def test_a_place_that_cannot_be_written_is_one_line(photos, capsys):
+    assert main(["read", str(photos / "her.png"), "--regions", str(photos / "notes.txt" / "maps")]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: cannot write ") and error.endswith("give another place\n")
+    assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize("kind", ["--overlay", "--regions"])
+def test_folders_are_kept_apart(photos, tmp_path, kind):
+    """Photos of one name in two folders below the named one: each has its own picture."""
+    for place in ("one", "two"):
+        (tmp_path / "in" / place).mkdir(parents=True)
+        (tmp_path / "in" / place / "her.png").write_bytes((photos / "her.png").read_bytes())
+    assert main(["read", str(tmp_path / "in"), kind, str(tmp_path / "out")]) == 0
+    name = "her.png" if kind == "--overlay" else "her.0.png"
+    found = sorted(path.relative_to(tmp_path / "out").as_posix() for path in (tmp_path / "out").rglob("*.png"))
+    assert found == [f"one/{name}", f"two/{name}"]
+
+
+def test_two_photos_never_share_a_name(photos, tmp_path, capsys):
+    Image.new("RGB", (64, 64)).save(tmp_path / "her.jpg")
+    both = [str(photos / "her.png"), str(tmp_path / "her.jpg")]
+    assert main(["read", *both, "--regions", str(tmp_path / "maps")]) == 2
+    error = capsys.readouterr().err
+    assert "would both be written as 'her'" in error and all(name in error for name in both) and error.count("\n") == 1
+    assert not (tmp_path / "maps").exists()
+
+
+def test_an_overlay_that_is_no_png_is_refused_before_reading(tmp_path, capsys):
+    assert main(["read", str(tmp_path / "absent.png"), "--overlay", str(tmp_path / "o.jpg")]) == 2
+    assert "name it .png" in capsys.readouterr().err

@@ -57,6 +57,22 @@ def test_unknown_weights_are_refused_at_once() -> None:
         limner.load("no/such/folder")
 
 
+def test_reading_asks_for_no_painter(tmp_path: Path) -> None:
+    """Neither nano's weights nor those of a folder are looked at before something is to be painted."""
+    for source in ("nano", tmp_path):
+        toolkit = limner.load(source)
+        vars(toolkit)["_painter_source"] = tmp_path  # an empty folder: whatever nano has by now
+        assert toolkit.read(np.full((64, 64, 3), 128, np.uint8)) == []
+        with pytest.raises(InputError, match="holds no painter"):
+            toolkit.paint("a smiling woman")
+
+
+def test_nano_is_known_without_its_weights(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("limner.weights.store.EMBEDDED", tmp_path)
+    assert isinstance(limner.load("nano"), Toolkit)
+    assert isinstance(limner.load(), Toolkit)
+
+
 class Recorder:
     """Stands where MDiTFace does and keeps what it was asked."""
 

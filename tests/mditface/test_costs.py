@@ -33,14 +33,14 @@ def test_nano_keeps_its_bars_and_the_closed_form(flops: ModuleType) -> None:
 
 
 def test_stored_results_are_what_is_counted_now(flops: ModuleType) -> None:
-    stored = json.loads((ROOT / "results" / "mditface-flops.json").read_text())["rows"]
+    stored = json.loads((ROOT / "results" / "mditface-flops.json").read_text())["figures"]["rows"]
     assert stored[0] == {"model": "nano", **flops.measure(NANO, 256, 32, 56, flops.NANO_KEEP, "similar")}
     at_512 = next(row for row in stored if row["pixels"] == 512 and row["text tokens"] == 512)
     assert at_512["reduction"]["cached"] >= 0.90 and at_512["reduction"]["merged"] >= 0.95
 
 
 def test_documented_table_is_the_stored_one(flops: ModuleType) -> None:
-    stored = json.loads((ROOT / "results" / "mditface-flops.json").read_text())["rows"]
+    stored = json.loads((ROOT / "results" / "mditface-flops.json").read_text())["figures"]["rows"]
     text = (ROOT / "docs" / "mditface.md").read_text(encoding="utf-8")
     shown = text.partition("<!-- flops -->")[2].partition("<!-- end -->")[0].strip()
     assert shown == flops.markdown(stored)

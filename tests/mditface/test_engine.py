@@ -15,9 +15,11 @@ from limner.errors import InputError
 from limner.faces.picture import encode_png, read_picture
 from limner.faces.regions import colourise
 from limner.models.mditface.engine import MDiTFace, choose, region_map
+from limner.models.mditface.loading import load_parts
 from limner.models.mditface.picture import grid, pack_map, unpack_map
 from limner.provenance.picture import Picture
 from limner.provenance.recipe import read_recipe
+from limner.weights.tensors import save_tensors
 from mditface.parts import write_codec, write_nano
 
 WORDS = "a smiling woman with grey hair"
@@ -169,13 +171,21 @@ def test_loading_says_what_is_wrong(tmp_path: Path) -> None:
     write_codec(tmp_path / "codec")
     with pytest.raises(InputError, match="no painter"):
         MDiTFace.load(tmp_path)
-    with pytest.raises(InputError, match="names no model"):
+    with pytest.raises(InputError, match="describes no such model"):
         MDiTFace.load(tmp_path / "codec" / "diffusion_pytorch_model.safetensors")
     for wrong in (("tpu", "auto"), ("cpu", "int8")):
         with pytest.raises(InputError, match="choose"):
             choose(*wrong)
     where, dtype, why = choose("cpu", "bf16")
     assert (where.type, dtype) == ("cpu", torch.bfloat16) and "asked for" in why
+
+
+@pytest.mark.parametrize("model", ["face-parser", {"depth": 3}, {"width": 7}, {"width": "wide"}, None])
+def test_a_file_of_another_model_is_refused_in_one_line(tmp_path: Path, model: object) -> None:
+    save_tensors(tmp_path / "other.safetensors", {"a": torch.zeros(1)}, {"model": model})
+    with pytest.raises(InputError, match=r"other\.safetensors holds no MDiTFace weights") as caught:
+        load_parts(tmp_path / "other.safetensors", torch.device("cpu"), torch.float32)
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("changes", [{"mask_embedding": "palette"}, {"null_conditions": False}])

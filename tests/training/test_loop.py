@@ -16,6 +16,7 @@ import torch
 from safetensors.torch import load_file
 
 from limner.errors import InputError
+from limner.training import checkpoint
 from limner.training.checkpoint import find_checkpoints
 from limner.training.loop import train
 from limner.training.schedule import learning_rate
@@ -88,6 +89,12 @@ def test_an_occupied_run_is_not_overwritten(tmp_path: Path) -> None:
     assert (tmp_path / "log.jsonl").read_bytes() == before
 
 
+def test_a_run_folder_that_cannot_be_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match=r"cannot write .*a file stands where a folder should be"):
+        train(TinyTask(), recipe(), tmp_path / "file" / "run")
+
+
 def test_a_checkpoint_of_another_architecture_is_refused(tmp_path: Path) -> None:
     class Wider(TinyTask):
         def build(self) -> torch.nn.Module:
@@ -156,6 +163,57 @@ def wait_for(condition, process: subprocess.Popen, seconds: float = 90) -> None:
         assert process.poll() is None, "the training process ended by itself"
         assert time.monotonic() < end, "the training process never saved"
         time.sleep(0.02)
+
+
+def test_going_on_from_nothing_says_so(tmp_path: Path) -> None:
+    seen: list[dict] = []
+    train(TinyTask(), recipe(steps=1), tmp_path, resume=True, report=seen.append)
+    assert [line["text"] for line in seen if line["kind"] == "note"] == [
+        f"{tmp_path} holds no checkpoint to go on from: starting at step 0"
+    ]
+    seen.clear()
+    train(TinyTask(), recipe(steps=2), tmp_path, resume=True, report=seen.append)
+    assert {line["kind"] for line in seen} == {"train", "validate"}
+
+
+def test_a_run_goes_on_only_as_what_it_was(tmp_path: Path) -> None:
+    train(TinyTask(), recipe(), tmp_path, stop_after=2)
+    for field, value in (("seed", 1), ("batch_size", 2), ("accumulate", 2)):
+        with pytest.raises(InputError, match=rf"started with train\.{field} = .*, not {value}: .*--run") as caught:
+            train(TinyTask(), recipe(**{field: value}), tmp_path, resume=True)
+        assert "\n" not in str(caught.value)
+    other = recipe().model_copy(update={"task": {"kind": "tiny", "width": 8}})
+    with pytest.raises(InputError, match=r"started with task\.width = None, not 8"):
+        train(TinyTask(), other, tmp_path, resume=True)
+    changes = {"steps": 3, "learning_rate": 0.01, "warmup": 1, "log_every": 2, "threads": 0, "loaders": 2}
+    assert train(TinyTask(), recipe(**changes), tmp_path, resume=True).is_file()
+    assert latest(tmp_path) == 3
+
+
+def test_what_a_killed_save_left_is_cleared(tmp_path: Path) -> None:
+    train(TinyTask(), recipe(), tmp_path, stop_after=2)
+    left = tmp_path / "checkpoints" / ".writing-1-step-00000002"
+    left.mkdir()
+    (left / "model.safetensors").write_bytes(b"half")
+    train(TinyTask(), recipe(), tmp_path, stop_after=3, resume=True)
+    assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir()) == ["step-00000002", "step-00000003"]
+
+
+def test_random_states_of_gpus_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a machine with two GPUs, played here: states are saved, and put back where there is such a GPU."""
+    gpus = [torch.arange(4, dtype=torch.uint8), torch.arange(4, 8, dtype=torch.uint8)]
+    back: dict[int, torch.Tensor] = {}
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "get_rng_state_all", lambda: gpus)
+    monkeypatch.setattr(torch.cuda, "set_rng_state", lambda state, index: back.update({index: state}))
+    states = checkpoint._torch_states()
+    assert sorted(states) == ["cuda.0", "cuda.1", "torch"]
+    checkpoint._set_torch_states(states)
+    assert all(torch.equal(back[index], gpus[index]) for index in (0, 1))
+    back.clear()
+    checkpoint._set_torch_states({"torch": states["torch"]})  # saved where there was none
+    assert not back
 
 
 def test_a_half_written_checkpoint_is_passed_over(tmp_path: Path) -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 
-from limner.errors import InputError
+from limner.errors import InputError, WeightsError
 from limner.weights.registry import EMBEDDED, REGISTRY_FILE, find_entry, hash_file, parse_registry, refresh, registry
 from limner.weights.store import locate, verify
 
@@ -122,3 +123,37 @@ def test_locate_says_what_to_do(tmp_path: Path) -> None:
         locate("some/where.safetensors")
     with pytest.raises(InputError, match="limner models pull clip-l"):
         locate("clip-l")
+
+
+@pytest.mark.parametrize(
+    ("name", "file"),
+    [("face-mesh", "mesh.tflite"), ("age-gender", "age.onnx"), ("face-parser", "model.safetensors")],
+)
+def test_weights_with_other_content_are_never_loaded(
+    name: str, file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the right size, so only their hash tells; the whole ones beside it load, before and after."""
+    place = tmp_path / "files"
+    shutil.copytree(EMBEDDED / name, place / name)
+    monkeypatch.setattr("limner.weights.store.EMBEDDED", place)
+    assert locate(name).exists()
+    whole = (place / name / file).read_bytes()
+    middle = len(whole) // 2
+    (place / name / file).write_bytes(whole[:middle] + bytes(64) + whole[middle + 64 :])
+    with pytest.raises(WeightsError, match=rf"{file} has other content .*`limner models verify`") as caught:
+        locate(name)
+    assert "\n" not in str(caught.value)
+    (place / name / file).write_bytes(whole)
+    assert locate(name).exists()
+
+
+def test_embedded_weights_are_hashed_once_a_process() -> None:
+    """The second time a process loads weights, no file is read: the hash is remembered."""
+    from limner.weights import store
+
+    for name in EMBEDDED_NAMES:
+        locate(name)
+    before = store._hash_once.cache_info().misses
+    for name in EMBEDDED_NAMES:
+        locate(name)
+    assert store._hash_once.cache_info().misses == before

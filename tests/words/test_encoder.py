@@ -190,6 +190,25 @@ def test_clip_and_t5_give_what_transformers_gives(
         assert torch.allclose(alone.pooled[0], features.pooled[0], atol=1e-5)
 
 
+def test_loading_is_silent_and_leaves_the_bars_as_they_were(clip_and_t5, capfd: pytest.CaptureFixture[str]) -> None:
+    from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_bars
+    from transformers.utils import logging
+
+    hub_hidden = are_progress_bars_disabled()
+    capfd.readouterr()
+    for shown in (False, True):
+        logging.enable_progress_bar() if shown else logging.disable_progress_bar()
+        for hidden in (not shown, True):
+            if hidden:
+                disable_progress_bars()
+            TransformersEncoder.load(clip_and_t5[3])
+            assert capfd.readouterr().err == ""
+            assert logging.is_progress_bar_enabled() is shown and are_progress_bars_disabled() is hidden
+    logging.enable_progress_bar()
+    if hub_hidden:
+        disable_progress_bars()
+
+
 def test_a_pair_takes_tokens_from_one_and_pooled_from_the_other(
     clip_and_t5: tuple[CLIPTextModel, Path, T5EncoderModel, Path],
 ) -> None:

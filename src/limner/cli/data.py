@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -88,7 +89,7 @@ def show(
     seed: Annotated[int, typer.Option(help="Which faces.")] = 0,
     plots: Annotated[bool, typer.Option("--plots/--no-plots", help="Draw plots (extra `eval`).")] = True,
 ) -> None:
-    """Write a contact sheet, statistics and plots of a built set; print its numbers."""
+    """Write a contact sheet, statistics and, where matplotlib is, plots of a built set; print its numbers."""
     from limner.data.show import contact_sheet, statistics, write_plots
     from limner.faces.picture import save_png
     from limner.files import write_json_atomic
@@ -101,7 +102,9 @@ def show(
     save_png(place / "sheet.png", contact_sheet(folder, faces, seed=seed))
     _print_numbers(numbers)
     print(f"contact sheet: {place / 'sheet.png'}")
-    if plots:
+    if plots and find_spec("matplotlib") is None:
+        typer.echo("no plots: they need the package 'matplotlib', `pip install 'limner[eval]'`", err=True)
+    elif plots:
         for path in write_plots(numbers, folder, place):
             print(f"plot: {path}")
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from limner.errors import InputError
+from limner.errors import InputError, WeightsError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -32,9 +32,14 @@ def read(
     A photo without a face is no error. A file that cannot be used is named on standard error, the others are read all
     the same, and the status is 2.
     """
-    files = _files(photos)
+    names = _named(photos)
+    files = list(names)
     if overlay is not None and len(files) > 1 and overlay.suffix:
         raise InputError(f"--overlay {overlay} is one file, but there are {len(files)} photos: give a folder")
+    if overlay is not None and overlay.suffix.lower() not in ("", ".png"):
+        raise InputError(f"--overlay {overlay}: name it .png")
+    if overlay is not None or regions is not None:
+        _refuse_shared(names)
     from limner.faces.picture import read_picture
     from limner.faces.reader import FaceReader
 
@@ -45,13 +50,15 @@ def read(
         try:
             photo = read_picture(file)
             faces = reader.read(photo, min_score=min_score)
+        except WeightsError:
+            raise
         except InputError as error:
             failed.append(f"error: {error}")
             continue
         if overlay is not None:
-            _write_overlay(overlay, file, photo, faces, alone=len(files) == 1)
+            _write_overlay(overlay if overlay.suffix else overlay / f"{names[file]}.png", photo, faces)
         if regions is not None:
-            _write_regions(regions, file, faces)
+            _write_regions(regions, names[file], faces)
         if as_json:
             objects.append({"file": str(file), "faces": [face.to_dict() for face in faces]})
         else:
@@ -64,20 +71,32 @@ def read(
         raise typer.Exit(2)
 
 
-def _files(photos: list[Path]) -> list[Path]:
-    """The photos named, and those in folders named."""
+def _named(photos: list[Path]) -> dict[Path, str]:
+    """The photos named, and those in folders named, each with the name of what is written about it.
+
+    The name is that of the file without its suffix, behind the folders between it and the folder that was named.
+    """
     from limner.faces.picture import SUFFIXES
 
-    files: list[Path] = []
+    names: dict[Path, str] = {}
     for path in photos:
         if path.is_dir():
             found = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES)
             if not found:
                 raise InputError(f"there is no picture in the folder {path}")
-            files += found
+            names |= {file: file.relative_to(path).with_suffix("").as_posix() for file in found}
         else:
-            files.append(path)
-    return files
+            names[path] = path.stem
+    return names
+
+
+def _refuse_shared(names: dict[Path, str]) -> None:
+    """Raise InputError for the first two photos of one name: the second would overwrite what the first gave."""
+    owners: dict[str, Path] = {}
+    for file, name in names.items():
+        owner = owners.setdefault(name, file)
+        if owner != file:
+            raise InputError(f"{owner} and {file} would both be written as '{name}': read them one at a time")
 
 
 def _shown(files: list[Path], quiet: bool):
@@ -91,21 +110,18 @@ def _shown(files: list[Path], quiet: bool):
     yield from track(files, description="reading", console=Console(stderr=True))
 
 
-def _write_overlay(target: Path, file: Path, photo: np.ndarray, faces: list[Face], alone: bool) -> None:
+def _write_overlay(path: Path, photo: np.ndarray, faces: list[Face]) -> None:
     from limner.faces.overlay import draw_overlay
     from limner.faces.picture import save_png
 
-    path = target if alone and target.suffix else target / f"{file.stem}.png"
-    if path.suffix.lower() != ".png":
-        raise InputError(f"--overlay {target}: name it .png")
     save_png(path, draw_overlay(photo, faces))
 
 
-def _write_regions(folder: Path, file: Path, faces: list[Face]) -> None:
+def _write_regions(folder: Path, name: str, faces: list[Face]) -> None:
     from limner.faces.picture import save_png
 
     for number, face in enumerate(faces):
-        save_png(folder / f"{file.stem}.{number}.png", face.regions)
+        save_png(folder / f"{name}.{number}.png", face.regions)
 
 
 def _print(file: Path, photo: np.ndarray, faces: list[Face]) -> None:

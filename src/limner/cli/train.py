@@ -92,7 +92,9 @@ class _Display:
 
     def show(self, line: dict[str, Any]) -> None:
         """One log line."""
-        if line["kind"] == "train":
+        if line["kind"] == "note":
+            typer.echo(line["text"], err=True)
+        elif line["kind"] == "train":
             text = f"{self.name}  loss {line['loss']:.4f}"
             if "samples_per_second" in line:
                 hours, rest = divmod(int(line["seconds_left"]), 3600)

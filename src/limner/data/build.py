@@ -26,10 +26,10 @@ from limner.data.shards import BLOCKS, DATA, ERRORS, MANIFEST, SPLITS, write_sha
 from limner.data.sources import Item
 from limner.data.stages import Reader, RecordSettings, Row, make_records
 from limner.errors import InputError
-from limner.files import write_bytes_atomic, write_json_atomic
+from limner.files import make_folder, write_bytes_atomic, write_json_atomic
 from limner.weights.registry import hash_file, registry
 
-BLOCK = 256  # items a block: what a killed build loses at most, and about 10 MB of Parquet
+BLOCK = 64  # items a block: what a killed build loses at most, and about 2.5 MB of Parquet
 BATCH = 16  # items a worker gets at a time
 # Rooms whose code decides what a row holds.
 _CODE = ("faces", "words", "data/stages.py", "data/shards.py")
@@ -43,6 +43,7 @@ _WEIGHTS = (
     "face-expression",
     "efficientnet-lite0",
     "face-parser",
+    "face-traits",
 )
 
 Result = tuple[list[Row], list[Mapping[str, str]]]
@@ -97,7 +98,7 @@ def build(
 
     report()
     write_json_atomic(folder / MANIFEST, {**made, "complete": False})
-    (folder / DATA).mkdir(exist_ok=True)
+    make_folder(folder / DATA)
     work = [(k, blocks[k][start : start + BATCH]) for k in pending for start in range(0, len(blocks[k]), BATCH)]
     gathered: dict[int, list[Result]] = {}
     with _workers(min(workers, max(1, len(work))), load_reader) as run:
@@ -186,7 +187,7 @@ def _pending(folder: Path, blocks: Sequence[Sequence[Item]], made: Mapping[str, 
 def _read_marker(folder: Path, block: int) -> dict[str, Any] | None:
     try:
         return json.loads(_marker(folder, block).read_text("utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):  # below a file nothing is; writing there says so
         return None
     except json.JSONDecodeError as error:
         raise InputError(f"{_marker(folder, block)} is damaged: remove it and build again") from error

@@ -74,7 +74,7 @@ def _wrap(text: str, width: int, lines: int) -> str:
 
 
 def statistics(folder: str | os.PathLike[str]) -> dict[str, Any]:
-    """Numbers of a built set, ready for JSON: rows, attributes, lengths, kinds, repeated captions."""
+    """Numbers of a built set, ready for JSON: rows, attributes, lengths (to two places), kinds, repeated captions."""
     columns = ["split", "source", "attributes", "captions", "prompts", "questions", "stated", "w"]
     splits: Counter[str] = Counter()
     sources: Counter[str] = Counter()
@@ -134,7 +134,8 @@ def _summary(numbers: Sequence[float]) -> dict[str, float]:
     if not numbers:
         return {}
     low, mid, high = np.percentile(numbers, (5, 50, 95))
-    return {"mean": round(float(np.mean(numbers)), 2), "p5": float(low), "median": float(mid), "p95": float(high)}
+    found = {"mean": np.mean(numbers), "p5": low, "median": mid, "p95": high}
+    return {name: round(float(value), 2) for name, value in found.items()}
 
 
 def _count_lines(path: Path) -> int:

@@ -12,6 +12,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 from typing import Any, Protocol
 
 import numpy as np
@@ -19,7 +20,7 @@ from PIL import Image
 
 from limner.data.shards import SPLITS, pack_attributes
 from limner.data.sources import Item
-from limner.errors import InputError
+from limner.errors import InputError, WeightsError
 from limner.faces.geometry import warp
 from limner.faces.picture import encode_jpeg, encode_png, read_picture
 from limner.faces.record import Face
@@ -85,7 +86,7 @@ def open_item(item: Item) -> Row:
         "person": item.person,
         "aligned": item.aligned,
         "w": None if item.w is None else np.asarray(item.w, np.float16),
-        "photo": read_picture(item.load()),
+        "photo": read_picture(item.load(), name=PurePosixPath(item.id).name),
     }
 
 
@@ -202,6 +203,8 @@ def make_records(
     for item in items:
         try:
             found += find_faces(open_item(item), reader, settings)
+        except WeightsError:
+            raise
         except (InputError, OSError) as error:
             errors.append({"id": item.id, "reason": str(error).splitlines()[0]})
     rows: list[Row] = []

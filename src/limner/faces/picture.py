@@ -50,18 +50,18 @@ class PictureError(InputError):
     """This source is no picture that Limner can use. One line, with the way out."""
 
 
-def read_picture(source: Source) -> np.ndarray:
+def read_picture(source: Source, name: str = "this picture") -> np.ndarray:
     """Decode a photo, upright and in sRGB.
 
     source: path, encoded bytes, PIL image, or array: (H, W), (H, W, 1), (H, W, 3) RGB or (H, W, 4) RGBA; uint8, uint16,
-    bool, or float in [0, 1]. Returns (H, W, 3) uint8, a new array. EXIF rotation is applied, transparency is laid on
-    white (our choice: what a page would show), an embedded colour profile is converted to sRGB, of an animation the
-    first frame counts. Raises PictureError for what is not a picture, is damaged, has more than 40 megapixels
-    (before decoding), or a side under 16 pixels.
+    bool, or float in [0, 1]. name: what messages call bytes and images, which have no file name. Returns (H, W, 3)
+    uint8, a new array. EXIF rotation is applied, transparency is laid on white (our choice: what a page would show), an
+    embedded colour profile is converted to sRGB, of an animation the first frame counts. Raises PictureError for what
+    is not a picture, is damaged, has more than 40 megapixels (before decoding), or a side under 16 pixels.
     """
     if isinstance(source, np.ndarray):
         return _from_array(source)
-    with _opened(source) as (image, name):
+    with _opened(source, name) as (image, name):
         return np.array(_upright_rgb(image, name))
 
 
@@ -175,14 +175,14 @@ def _as_pil(image: np.ndarray | Image.Image) -> Image.Image:
 
 
 @contextmanager
-def _opened(source: Source) -> Iterator[tuple[Image.Image, str]]:
+def _opened(source: Source, name: str = "this picture") -> Iterator[tuple[Image.Image, str]]:
     """An image that has not been decoded yet and is within limits, and the name to use for it in a message."""
     if isinstance(source, Image.Image):
-        _check_size(*source.size, "this picture")
-        yield source, "this picture"
+        _check_size(*source.size, name)
+        yield source, name
         return
     if isinstance(source, bytes | bytearray | memoryview):
-        name, stream = "this picture", io.BytesIO(source)
+        stream = io.BytesIO(source)
     elif isinstance(source, str | os.PathLike):
         path = Path(source)
         name, stream = path.name or str(path), path

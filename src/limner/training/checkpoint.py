@@ -17,14 +17,17 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from limner.errors import InputError
+from limner.files import make_folder, writing
 from limner.training.optimizer import Optimizers
+from limner.weights.tensors import write_tensors
 
 MARKER = "complete.json"
 KEEP = 2
+UNFINISHED = ".writing-"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,29 +50,30 @@ def save_checkpoint(
 
     `extra` must be JSON-able. Keeps the newest two checkpoints of `root`.
     """
-    root.mkdir(parents=True, exist_ok=True)
+    make_folder(root)
     final = root / f"step-{step:08d}"
-    temporary = root / f".writing-{os.getpid()}-{final.name}"
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir()
-    moments, plain = _flatten(optimizers.state_dicts())
-    save_file(_contiguous(model.state_dict()), temporary / "model.safetensors")
-    save_file(_contiguous(average), temporary / "average.safetensors")
-    save_file(moments, temporary / "optimizer.safetensors")
-    save_file({"torch": torch.get_rng_state()}, temporary / "random.safetensors")
-    state = {"step": step, "groups": plain, "python": random.getstate(), "numpy": _numpy_state(), **extra}
-    (temporary / "state.json").write_text(json.dumps(state))
-    sizes = {}
-    for file in sorted(temporary.iterdir()):
-        sizes[file.name] = file.stat().st_size
-        _flush(file)
-    (temporary / MARKER).write_text(json.dumps(sizes))
-    _flush(temporary / MARKER)
-    _flush(temporary)
-    if final.exists():
-        shutil.rmtree(final)
-    os.replace(temporary, final)
-    _flush(root)
+    with writing(final):
+        temporary = root / f"{UNFINISHED}{os.getpid()}-{final.name}"
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir()
+        moments, plain = _flatten(optimizers.state_dicts())
+        write_tensors(temporary / "model.safetensors", _contiguous(model.state_dict()))
+        write_tensors(temporary / "average.safetensors", _contiguous(average))
+        write_tensors(temporary / "optimizer.safetensors", moments)
+        write_tensors(temporary / "random.safetensors", _torch_states())
+        state = {"step": step, "groups": plain, "python": random.getstate(), "numpy": _numpy_state(), **extra}
+        (temporary / "state.json").write_text(json.dumps(state))
+        sizes = {}
+        for file in sorted(temporary.iterdir()):
+            sizes[file.name] = file.stat().st_size
+            _flush(file)
+        (temporary / MARKER).write_text(json.dumps(sizes))
+        _flush(temporary / MARKER)
+        _flush(temporary)
+        if final.exists():
+            shutil.rmtree(final)
+        os.replace(temporary, final)
+        _flush(root)
     for old in find_checkpoints(root)[:-KEEP]:
         shutil.rmtree(old.path)
     return Checkpoint(path=final, step=step)
@@ -110,12 +114,32 @@ def load_checkpoint(
     state = json.loads((checkpoint.path / "state.json").read_text())
     moments = load_file(checkpoint.path / "optimizer.safetensors")
     optimizers.load_state_dicts(_restore(moments, state["groups"]))
-    torch.set_rng_state(load_file(checkpoint.path / "random.safetensors")["torch"])
+    _set_torch_states(load_file(checkpoint.path / "random.safetensors"))
     version, internal, gauss = state["python"]
     random.setstate((version, tuple(internal), gauss))
     kind, keys, position, has_gauss, cached = state["numpy"]
     np.random.set_state((kind, np.array(keys, dtype=np.uint32), position, has_gauss, cached))
     return load_file(checkpoint.path / "average.safetensors"), state
+
+
+def clear_unfinished(root: Path) -> None:
+    """Remove what processes that were killed in the middle of a save left below `root`."""
+    for folder in root.glob(f"{UNFINISHED}*"):
+        shutil.rmtree(folder)
+
+
+def _torch_states() -> dict[str, Tensor]:
+    """PyTorch's random states: `torch` of the CPU and, where there are GPUs, `cuda.0`, `cuda.1`, …"""
+    gpus = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+    return {"torch": torch.get_rng_state(), **{f"cuda.{index}": state for index, state in enumerate(gpus)}}
+
+
+def _set_torch_states(states: dict[str, Tensor]) -> None:
+    """The inverse of `_torch_states`; states of GPUs that this machine does not have are passed over."""
+    torch.set_rng_state(states["torch"])
+    for index in range(torch.cuda.device_count() if torch.cuda.is_available() else 0):
+        if f"cuda.{index}" in states:
+            torch.cuda.set_rng_state(states[f"cuda.{index}"], index)
 
 
 def _contiguous(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

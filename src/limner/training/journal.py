@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from limner.files import write_bytes_atomic
+from limner.files import write_bytes_atomic, writing
 
 
 class Journal:
@@ -17,17 +17,20 @@ class Journal:
     def __init__(self, run: Path, step: int, report: Callable[[dict[str, Any]], None]) -> None:
         self.path = run / "log.jsonl"
         self.report = report
-        self.board = _board(run / "tensorboard", step)
+        with writing(run / "tensorboard"):
+            self.board = _board(run / "tensorboard", step)
         if self.path.exists():
             lines = [line for line in self.path.read_text().splitlines() if _step_of(line) <= step]
             write_bytes_atomic(self.path, "".join(line + "\n" for line in lines).encode())
 
     def __enter__(self) -> Journal:
-        self.file = self.path.open("a", encoding="utf-8")
+        with writing(self.path):
+            self.file = self.path.open("a", encoding="utf-8")
         return self
 
     def __exit__(self, *reason: object) -> None:
-        self.file.close()
+        with writing(self.path):
+            self.file.close()
         if self.board is not None:
             self.board.close()
 
@@ -35,8 +38,9 @@ class Journal:
         """One line: `{"step", "kind", "time", …figures}`."""
         line = {"step": step, "kind": kind, "time": round(time.time(), 1)}
         line |= {key: float(f"{value:.6g}") for key, value in figures.items()}
-        self.file.write(json.dumps(line) + "\n")
-        self.file.flush()
+        with writing(self.path):
+            self.file.write(json.dumps(line) + "\n")
+            self.file.flush()
         if self.board is not None:
             for key, value in figures.items():
                 self.board.add_scalar(f"{kind}/{key}", value, step)

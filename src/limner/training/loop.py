@@ -14,12 +14,12 @@ import torch
 from torch import Tensor, nn
 
 from limner.errors import InputError
-from limner.files import write_bytes_atomic, write_json_atomic
+from limner.files import make_folder, write_bytes_atomic, write_json_atomic
 from limner.training.average import Average
-from limner.training.checkpoint import find_checkpoints, load_checkpoint, save_checkpoint
+from limner.training.checkpoint import clear_unfinished, find_checkpoints, load_checkpoint, save_checkpoint
 from limner.training.journal import Journal
 from limner.training.optimizer import Optimizers, make_optimizers
-from limner.training.recipe import Recipe, TrainSettings
+from limner.training.recipe import Recipe, TrainSettings, check_same_run
 from limner.training.schedule import learning_rate
 from limner.training.summary import write_summary
 from limner.training.task import Task
@@ -47,8 +47,11 @@ def train(
     whatever `task.export` makes of that path) and `summary.json`. `report` is called with every log line. `stop_after`
     ends the run early after that many steps, with a checkpoint, as a signal would.
 
-    Returns the path of the exported weights. Raises InputError when `run` holds another run's checkpoints and
-    `resume` is off, or the loss is not finite; Interrupted after SIGINT or SIGTERM.
+    `resume` goes on after the newest checkpoint; where there is none it starts at step 0 and reports a line of kind
+    "note" that says so. One process at a time trains in a folder.
+
+    Returns the path of the exported weights. Raises InputError when `run` holds checkpoints and `resume` is off, or
+    those of another task, seed or batch; and when the loss is not finite. Interrupted after SIGINT or SIGTERM.
     """
     settings = recipe.train
     if settings.threads:
@@ -58,6 +61,11 @@ def train(
     found = find_checkpoints(checkpoints)
     if found and not resume:
         raise InputError(f"{run} holds a run at step {found[-1].step}; add --resume to go on, or choose another --run")
+    if found:
+        check_same_run(run, recipe)
+    elif resume:
+        report({"step": 0, "kind": "note", "text": f"{run} holds no checkpoint to go on from: starting at step 0"})
+    clear_unfinished(checkpoints)
     torch.manual_seed(settings.seed)
     model = task.build().to(device).train()
     if settings.channels_last:
@@ -68,7 +76,7 @@ def train(
     if found:
         average.tensors, state = load_checkpoint(found[-1], model, optimizers)
         step = state["step"]
-    run.mkdir(parents=True, exist_ok=True)
+    make_folder(run)
     write_json_atomic(run / "recipe.json", recipe.model_dump())
     last = min(settings.steps, stop_after or settings.steps)
     with Journal(run, step, report) as journal, _signals() as stop, _batches(task, settings, step, last) as batches:
@@ -228,5 +236,4 @@ def _write_samples(task: Task, model: nn.Module, average: Average, path: Path) -
     with average.applied(model) as averaged, torch.no_grad():
         sheet = task.samples(averaged)
     if sheet is not None:
-        path.parent.mkdir(parents=True, exist_ok=True)
         write_bytes_atomic(path, encode_png(sheet))

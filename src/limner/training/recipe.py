@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 from typing import Any, Literal
@@ -73,6 +74,27 @@ def read_recipe(path: Path, overrides: list[str] | None = None) -> Recipe:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"])
         raise InputError(f"{path}: {field}: {first['msg']} (got {first['input']!r})") from None
+
+
+def check_same_run(run: Path, recipe: Recipe) -> None:
+    """Raise InputError when the run in folder `run` was started with another task, seed or batch than `recipe` says.
+
+    A run that goes on with them would be neither the old one nor a new one, since a batch is a function of the step.
+    Steps, learning rates, logging and machine settings may change. A folder without recipe.json passes.
+    """
+    file = run / "recipe.json"
+    if not file.is_file():
+        return
+    before, now = json.loads(file.read_text(encoding="utf-8")), recipe.model_dump(mode="json")
+    pairs = [("task", name) for name in sorted(before["task"].keys() | now["task"].keys())]
+    pairs += [("train", name) for name in ("seed", "batch_size", "accumulate")]
+    for table, name in pairs:
+        old, new = before[table].get(name), now[table].get(name)
+        if old != new:
+            raise InputError(
+                f"{run} was started with {table}.{name} = {old!r}, not {new!r}: go on with the recipe it was started "
+                "with, or start another run with --run"
+            )
 
 
 def _apply(data: dict[str, Any], override: str) -> None:

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import math
 import time
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 
-def matmul_peak(device: torch.device, dtype: torch.dtype, size: int = 1536, repeats: int = 4) -> float:
-    """Measured FLOP/s of a square matrix product: the denominator of utilisation."""
+def matmul_peak(device: torch.device, dtype: torch.dtype, size: int | None = None, repeats: int = 20) -> float:
+    """Measured FLOP/s of a square matrix product, the best of `repeats`: the denominator of utilisation.
+
+    size: rows (default, our choice: 1024, or 8192 on a GPU: many short products rather than a few long ones, because on
+    a machine that does other things too a short one has the better chance to run undisturbed).
+    """
+    size = size or (8192 if device.type == "cuda" else 1024)
     a = torch.ones(size, size, device=device, dtype=dtype)
     best = 0.0
     for _ in range(repeats):
@@ -22,6 +29,31 @@ def matmul_peak(device: torch.device, dtype: torch.dtype, size: int = 1536, repe
     return best
 
 
+def convolution_backward_flops(
+    grad_out: Sequence[int],
+    x: Sequence[int],
+    weight: Sequence[int],
+    bias: object,
+    stride: object,
+    padding: object,
+    dilation: object,
+    transposed: bool,
+    output_padding: object,
+    groups: int,
+    output_mask: Sequence[bool],
+    **results: object,
+) -> int:
+    """FLOPs of `aten.convolution_backward`, from the shapes of its tensors.
+
+    Each gradient asked for (of the input, of the weight) multiplies every weight once for every sample and position, as
+    the forward pass does: 2 · |weight| · N · positions. A grouped weight (C_out, C_in / groups, …) holds groups times
+    fewer numbers; PyTorch's own formula takes the weight's gradient to be dense whatever the groups (as of 2.13), which
+    counts a depthwise convolution C times.
+    """
+    positions = math.prod((x if transposed else grad_out)[2:])
+    return 2 * math.prod(weight) * x[0] * positions * (int(output_mask[0]) + int(output_mask[1]))
+
+
 class FlopMeter:
     """Counts the FLOPs of one training step (forward and backward)."""
 
@@ -30,7 +62,8 @@ class FlopMeter:
 
     def measure(self, loss_and_backward) -> tuple[Tensor, dict[str, Tensor]]:
         """Run `loss_and_backward()` under the counter; returns its result and keeps `.flops`."""
-        with FlopCounterMode(display=False) as counter:
+        formulas = {torch.ops.aten.convolution_backward: convolution_backward_flops}
+        with FlopCounterMode(display=False, custom_mapping=formulas) as counter:
             result = loss_and_backward()
         self.flops = counter.get_total_flops()
         return result

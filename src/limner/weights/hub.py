@@ -16,7 +16,7 @@ from typing import TypeVar
 from filelock import FileLock
 
 from limner.errors import InputError
-from limner.files import write_json_atomic
+from limner.files import make_folder, write_json_atomic, writing
 from limner.weights.registry import Entry, WeightFile, hash_file
 from limner.weights.store import MANIFEST, Installed, check, entry_folder, installed
 
@@ -68,9 +68,13 @@ def pull(
             f"https://huggingface.co/{entry.hub.repo}/commits/main and name it with --revision"
         )
     folder = entry_folder(entry)
-    folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder / ".lock"):
+    lock = FileLock(make_folder(folder) / ".lock")
+    with writing(folder):
+        lock.acquire()
+    try:
         return _fetch(entry, wanted, report)
+    finally:
+        lock.release()
 
 
 def _whole(entry: Entry, wanted: str | None) -> Installed | None:
@@ -143,7 +147,7 @@ def _download(entry: Entry, commit: str, remote: Remote, target: Path) -> None:
 
     assert entry.hub is not None
     part = target / ".partial" / remote.path
-    part.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(part.parent)
     done = part.stat().st_size if part.exists() else 0
     if done > remote.size:
         part.unlink()
@@ -162,7 +166,7 @@ def _download(entry: Entry, commit: str, remote: Remote, target: Path) -> None:
             ),
         )
     final = target / remote.path
-    final.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(final.parent)
     part.replace(final)
 
 

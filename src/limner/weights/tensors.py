@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -48,7 +49,20 @@ def save_tensors(
         # Tensors that share storage (tied weights) are written once each: the file has no notion of sharing.
         ready[key] = value.clone(memory_format=torch.contiguous_format)
     with atomic_write(path) as temporary:
-        save_file(ready, temporary, metadata=header)
+        write_tensors(temporary, ready, header)
+
+
+def write_tensors(
+    path: str | os.PathLike[str], tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None
+) -> None:
+    """safetensors' `save_file`, but what the system refuses to write is an OSError, as it is everywhere else."""
+    try:
+        save_file(dict(tensors), path, metadata=None if metadata is None else dict(metadata))
+    except SafetensorError as error:
+        code = re.search(r"os error (\d+)", str(error))
+        if code is None:
+            raise
+        raise OSError(int(code[1]), os.strerror(int(code[1]))) from error
 
 
 def read_tensors(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dict[str, Any]]:

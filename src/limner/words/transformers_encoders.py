@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +57,8 @@ class TransformersEncoder:
         classes = {"clip": CLIPTextModel, "clip_text_model": CLIPTextModel, "t5": T5EncoderModel}
         if kind not in classes:
             raise InputError(f"{place} holds a model of type {kind!r}: text encoders are {', '.join(sorted(classes))}")
-        model = classes[kind].from_pretrained(place, dtype=dtype, local_files_only=True).to(device)
+        with _without_bars():
+            model = classes[kind].from_pretrained(place, dtype=dtype, local_files_only=True).to(device)
         words = AutoTokenizer.from_pretrained(tokenizer or place, local_files_only=True)
         return cls(model, words, attend_padding)
 
@@ -106,3 +108,20 @@ class PairedEncoder:
         """Encode texts with both; `length` is for the tokens, the pooled vector sees as much as its encoder can."""
         features = self._tokens.encode(texts, length)
         return TextFeatures(features.tokens, features.mask, self._pooled.encode(texts, None).pooled)
+
+
+@contextmanager
+def _without_bars() -> Iterator[None]:
+    """No progress bars of transformers ("Loading weights: …") within the block; afterwards as it was before."""
+    from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_bars
+    from transformers.utils import logging
+
+    shown, hub_hidden = logging.is_progress_bar_enabled(), are_progress_bars_disabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()  # which shows the hub's bars as well
+            if hub_hidden:
+                disable_progress_bars()

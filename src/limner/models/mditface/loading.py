@@ -65,9 +65,9 @@ def _weight_file(place: Path) -> Path:
 
 
 def _nano(file: Path, device: torch.device, dtype: torch.dtype) -> Parts:
-    header = read_header(file)
+    config, header = read_header(file)
     with torch.device("meta"):
-        model = MDiT(MDiTConfig.from_dict(header["model"]))
+        model = MDiT(config)
     tensors = load_tensors(file)[0]
     check_keys(tensors, model.state_dict(), where=str(file))
     model.load_state_dict({key: value.to(device, dtype) for key, value in tensors.items()}, strict=True, assign=True)
@@ -86,12 +86,18 @@ def _nano(file: Path, device: torch.device, dtype: torch.dtype) -> Parts:
     )
 
 
-def read_header(file: Path) -> dict[str, Any]:
-    """The header of nano weights; ``InputError`` if the file is something else."""
+def read_header(file: Path) -> tuple[MDiTConfig, dict[str, Any]]:
+    """The model's configuration and the whole header of nano weights; ``InputError`` if the file is something else."""
     header = read_tensors(file)[1]
-    if "model" not in header:
-        raise InputError(f"{file} holds no MDiTFace weights: its header names no model")
-    return header
+    model = header.get("model")
+    if not isinstance(model, dict):
+        raise InputError(
+            f"{file} holds no MDiTFace weights: its header describes no such model; give --engine a painter's file"
+        )
+    try:
+        return MDiTConfig.from_dict(model), header
+    except (ValueError, TypeError) as error:  # a field of another name, value or type
+        raise InputError(f"{file} holds no MDiTFace weights of this version of limner: {error}") from error
 
 
 def flux_encoder(folder: Path, device: torch.device | str, dtype: torch.dtype) -> TextEncoder:

@@ -24,7 +24,7 @@ from limner.errors import InputError
 from limner.faces.batches import to_model
 from limner.faces.picture import read_picture, read_region_map
 from limner.faces.regions import colourise, flip
-from limner.files import write_json_atomic
+from limner.files import make_folder, write_json_atomic
 from limner.words.encoder import MiniLM, TextEncoder
 
 from .loading import flux_encoder
@@ -108,7 +108,7 @@ def prepare(
     rows = sum(1 for _ in _both(faces(), mirror))
     if rows == 0:
         raise InputError("no faces in these shards: build some with `limner data build`")
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     (out / HEADER).unlink(missing_ok=True)
     texts, validation, choices = Texts(), np.zeros(rows, bool), np.zeros((rows, captions), np.int32)
     arrays: dict[str, np.ndarray] = {}
