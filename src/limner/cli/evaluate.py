@@ -22,7 +22,7 @@ app = typer.Typer(
 )
 Out = Annotated[Path, typer.Option(help="Folder the result (JSON) is written to.")]
 Sheet = Annotated[
-    Path | None, typer.Option(help="Also draw a sheet (PNG). It shows pictures of the data set: mind their licence.")
+    Path | None, typer.Option(help="Also draw a sheet (.png, .jpg). It shows pictures of the data set: mind their licence.")
 ]
 Seed = Annotated[int, typer.Option(help="Seed of noise and prompts.")]
 Steps = Annotated[int, typer.Option(help="Sampling steps.")]
@@ -150,7 +150,7 @@ def samples(
     weights: Engine = "mditface-nano",
     steps: Steps = 28,
     seed: Seed = 0,
-    out: Annotated[Path, typer.Option(help="The sheet.")] = Path("docs/images/mditface-samples.png"),
+    out: Annotated[Path, typer.Option(help="The sheet.")] = Path("docs/images/mditface-samples.jpg"),
 ) -> None:
     """A sheet of uncurated paintings of drawn prompts."""
     from limner.evaluation.painting import sample_sheet
@@ -187,9 +187,9 @@ def _store(path: Path, figures: dict[str, Any], seed: int | None, settings: dict
 
 
 def _picture(path: Path, sheet: np.ndarray) -> None:
-    from limner.faces.picture import save_png
+    from limner.faces.picture import save_picture
 
-    save_png(path, sheet)
+    save_picture(path, sheet)
     print(f"sheet in {path}")
 
 
