@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import re
 from pathlib import Path
 
 import pytest
@@ -9,6 +11,7 @@ import pytest
 from limner.cli.app import main
 from limner.demo.show import PHOTOGRAPHS
 from limner.faces.picture import read_picture
+from limner.provenance.detect import detect
 
 
 def test_demo_writes_a_sheet_and_a_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -23,3 +26,6 @@ def test_demo_writes_a_sheet_and_a_page(tmp_path: Path, capsys: pytest.CaptureFi
     assert page.count("<h2>") == len(PHOTOGRAPHS) + 1  # and what was painted from words alone
     assert page.count('src="data:image/jpeg;base64,') == 6 * (len(PHOTOGRAPHS) + 1)
     assert "http" not in page  # nothing is fetched
+    pictures = [base64.b64decode(text) for text in re.findall(r"base64,([^\"]+)", page)]
+    assert detect(read_picture(pictures[3])).found  # what is painted is marked …
+    assert not detect(read_picture(pictures[1])).found  # … and what is read is not

@@ -22,7 +22,8 @@ app = typer.Typer(
 )
 Out = Annotated[Path, typer.Option(help="Folder the result (JSON) is written to.")]
 Sheet = Annotated[
-    Path | None, typer.Option(help="Also draw a sheet (.png, .jpg). It shows pictures of the data set: mind their licence.")
+    Path | None,
+    typer.Option(help="Also draw a sheet (.png, .jpg) of the set's pictures: mind their licence."),
 ]
 Seed = Annotated[int, typer.Option(help="Seed of noise and prompts.")]
 Steps = Annotated[int, typer.Option(help="Sampling steps.")]

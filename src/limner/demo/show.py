@@ -96,7 +96,7 @@ def _from_words(toolkit: Toolkit, steps: int) -> Section:
 
 
 def _painted(toolkit: Toolkit, text: str | None, face: Face | None, steps: int) -> np.ndarray:
-    return np.asarray(toolkit.paint(text, mask=face, steps=steps, seed=0)[0].image)
+    return toolkit.paint(text, mask=face, steps=steps, seed=0)[0].marked()
 
 
 def _value(face: Face, name: str) -> object:

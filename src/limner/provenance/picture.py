@@ -55,11 +55,15 @@ class Picture:
         if signed and not c2pa_manifest.available():
             raise InputError("signing needs the package 'c2pa': run `pip install 'limner[provenance]'`")
         recipe = {**self.recipe, "watermark": watermark, "manifest": signed}
-        pixels = np.asarray(self.image.convert("RGB"))
-        file = encode_with_recipe(embed(pixels, message_of(recipe)) if watermark else pixels, suffix, recipe)
+        pixels = self.marked() if watermark else np.asarray(self.image.convert("RGB"))
+        file = encode_with_recipe(pixels, suffix, recipe)
         if signed:
             file = c2pa_manifest.sign(file, MIME[suffix], recipe, credentials(), self.ingredients)
         return file, recipe
+
+    def marked(self) -> np.ndarray:
+        """The pixels with the watermark in them: uint8 (H, W, 3), for showing without a file."""
+        return embed(np.asarray(self.image.convert("RGB")), message_of(self.recipe))
 
 
 def message_of(recipe: dict[str, Any]) -> int:
