@@ -25,7 +25,8 @@ class KVCache:
     def __init__(
         self, config: UniF2aceConfig, group: Group, length: int, slabs: list[Tensor], filled: list[int]
     ) -> None:
-        self.config, self.group, self.length = config, group, length
+        self.config, self.length = config, length
+        self.group: Group = group
         self._slabs = slabs  # per layer (2, B, H, room, E)
         self._filled = filled  # columns of the slabs that some cache shows; shared by all that share the slabs
 
@@ -55,6 +56,16 @@ class KVCache:
     def rows(self, index: Tensor) -> KVCache:
         """The chosen rows of the batch, in that order and as often as they are named. index: (b,) of row numbers."""
         slabs = [slab[:, index, :, : self.length] for slab in self._slabs]
+        return KVCache(self.config, self.group, self.length, slabs, [self.length])
+
+    def joined(self, other: KVCache) -> KVCache:
+        """The rows of both, these first. ``InputError`` where the two do not belong together."""
+        other.check(self.config, self.group, other.batch)
+        assert self.length == other.length
+        slabs = [
+            torch.cat([a[:, :, :, : self.length], b[:, :, :, : self.length]], dim=1)
+            for a, b in zip(self._slabs, other._slabs)
+        ]
         return KVCache(self.config, self.group, self.length, slabs, [self.length])
 
     def extended(self, columns: int) -> KVCache:
