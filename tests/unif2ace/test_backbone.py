@@ -165,13 +165,14 @@ def test_a_fresh_unif2ace_is_the_show_o_it_came_from_bit_for_bit(shared: int) ->
         before = plain.logits(plain(tokens, mask, group, image=image).hidden)
         after = model(tokens, mask, group, image=image, mixed=mixed[group])
         assert torch.equal(model.logits(after.hidden), before) and before.std() > 0.1
-        assert len(after.token_routing) == len(after.sequence_routing) == 2
+        assert len(after.token_routing) == 2
+        assert len(after.sequence_routing) == (2 if group == "paint" else 1)  # nothing reads it in the last block
         for ending in ("routed.paint.down", "routed.understand.down", "groups.paint.scale", "groups.understand.scale"):
             names = [name for name, _ in model.named_parameters() if name.endswith(ending)]
             for name in names:
                 model.get_parameter(name).add_(0.1)
             trained = model(tokens, mask, group, image=image, mixed=mixed[group])
-            assert torch.equal(trained.hidden, after.hidden) == (group not in ending) and len(names) == 2
+            assert torch.equal(trained.hidden, after.hidden) == (group not in ending) and names
             for name in names:
                 model.get_parameter(name).zero_()  # as they were
 

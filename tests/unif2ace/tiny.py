@@ -57,7 +57,7 @@ def draw_features(batch: int, seed: int = 0, config: UniF2aceConfig = TINY) -> d
     g = torch.Generator().manual_seed(seed)
     return {
         "clip": torch.randn(batch, 4, config.clip_width, generator=g),
-        "face": torch.randn(batch, 1, config.face_width, generator=g),
+        "face": torch.randn(batch, 2, config.face_width, generator=g),
     }
 
 

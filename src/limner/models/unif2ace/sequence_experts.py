@@ -85,11 +85,13 @@ class SequenceLevel(nn.Module):
 
 
 class SequenceExperts(nn.Module):
-    """The sequence level of a block, both groups'."""
+    """The sequence level of a block. The last block has it for painting alone (our choice: because answers come from
+    text tokens, and no attention is left that would read the image tokens it changes)."""
 
-    def __init__(self, config: UniF2aceConfig) -> None:
+    def __init__(self, config: UniF2aceConfig, last: bool) -> None:
         super().__init__()
-        self.groups = nn.ModuleDict({group: SequenceLevel(config, group) for group in GROUPS})
+        groups = [group for group in GROUPS if group == "paint" or not last]
+        self.groups = nn.ModuleDict({group: SequenceLevel(config, group) for group in groups})
 
     def forward(self, x: Tensor, group: Group, mixed: Mixed) -> tuple[Tensor, Routing]:
         """(B, N, D) to (B, N, D) for a batch of one group."""

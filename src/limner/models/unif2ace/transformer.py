@@ -51,12 +51,12 @@ class Attention(nn.Module):
 class Block(nn.Module):
     """x += Attention(LN x) + FFN(LN x); then the sequence level on the image tokens."""
 
-    def __init__(self, config: UniF2aceConfig) -> None:
+    def __init__(self, config: UniF2aceConfig, last: bool = False) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(config.width, eps=config.norm_eps)
         self.attention = Attention(config)
         self.ffn = TokenExperts(config)
-        self.sequence = SequenceExperts(config) if config.sequence_experts else None
+        self.sequence = SequenceExperts(config, last) if config.sequence_experts else None
 
 
 class Output(NamedTuple):
@@ -79,7 +79,7 @@ class UniF2ace(nn.Module):
         super().__init__()
         self.config = config
         self.embed = nn.Embedding(config.vocabulary, config.width)
-        self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
+        self.blocks = nn.ModuleList(Block(config, last=i == config.layers - 1) for i in range(config.layers))
         self.norm = nn.LayerNorm(config.width, eps=config.norm_eps)
         self.head = nn.Linear(config.width, config.vocabulary)
         self.clip_in = Resampler(config, config.clip_width) if config.sequence_experts else None
@@ -152,7 +152,7 @@ class UniF2ace(nn.Module):
             x = x + attended + fed
             if routing is not None:
                 token_routing.append(routing)
-            if block.sequence is not None and image is not None:
+            if block.sequence is not None and group in block.sequence.groups and image is not None:
                 part, routing = block.sequence(x[:, image], group, mixed or Mixed())
                 x = torch.cat([x[:, : image.start], part, x[:, image.stop :]], dim=1)
                 sequence_routing.append(routing)
