@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn import functional as F
 
-from limner.codecs.discrete import MAGVIT2, NANO, LFQCodec, LFQConfig, Quantizer, codebook_use
+from limner.codecs.discrete import MAGVIT2, NANO, LFQCodec, LFQConfig, Quantizer, Resize, codebook_use
 from limner.errors import InputError
 
 TINY = LFQConfig(
@@ -180,3 +180,16 @@ def test_what_does_not_fit_is_refused() -> None:
             replace(TINY, **{field: value})
     with pytest.raises(ValueError, match="depth"):
         LFQConfig.from_dict({"depth": 1})
+
+
+def test_halving_pads_right_and_below_and_doubling_repeats() -> None:
+    """As the published weights were trained: the first output sees the first three rows and columns."""
+    half, double = Resize(1, down=True), Resize(1, down=False)
+    for layer in (half, double):
+        layer.conv.weight.data.zero_()
+        layer.conv.bias.data.zero_()  # type: ignore[union-attr]
+    half.conv.weight.data[0, 0, 0, 0] = 1  # takes the upper left of its window
+    double.conv.weight.data[0, 0, 1, 1] = 1
+    x = torch.arange(16.0).view(1, 1, 4, 4)
+    assert half(x)[0, 0].tolist() == [[0, 2], [8, 10]]
+    assert double(x[:, :, :1, :2])[0, 0].tolist() == [[0, 0, 1, 1], [0, 0, 1, 1]]

@@ -32,8 +32,8 @@ def dense_definition(experts: RoutedExperts, h: Tensor, k: int) -> Tensor:
     gates = torch.where(p >= threshold, p, 0.0)
     out = torch.zeros_like(h)
     for i in range(len(experts.up)):
-        hidden = F.gelu(h @ experts.up[i].T + experts.up_bias[i])
-        out = out + gates[:, i, None] * (hidden @ experts.down[i].T + experts.down_bias[i])
+        hidden = F.gelu(h @ experts.up[i].T + experts.up_bias.view(4, -1)[i])
+        out = out + gates[:, i, None] * (hidden @ experts.down[i].T + experts.down_bias.view(4, -1)[i])
     return out
 
 

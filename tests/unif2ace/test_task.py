@@ -17,6 +17,8 @@ from limner.models.unif2ace.prepared import Prepared, pad_texts, unpad
 from limner.models.unif2ace.sequence import image_place, omni_mask, paint_sequence, understand_sequence
 from limner.models.unif2ace.task import UniF2aceTask
 from limner.models.unif2ace.transformer import UniF2ace
+from limner.training.loop import train
+from limner.training.recipe import Recipe, TrainSettings
 from limner.weights.tensors import load_into, save_tensors
 from unif2ace.tiny import TINY, dense, draw_codes, draw_features, random_model
 
@@ -110,6 +112,22 @@ def test_it_learns_a_few_faces_by_heart_and_every_parameter_learns(folder: Path,
         masks.append(float(parts["mask"]))
     assert np.mean(answers[-10:]) < 0.4 * np.mean(answers[:5]) and np.mean(masks[-15:]) < 0.8 * np.mean(masks[:5])
     assert {name for name, _ in model.named_parameters()} - moved == set()
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+def test_the_house_s_loop_trains_it_in_bfloat16(folder: Path, optimizer: str) -> None:
+    settings = {"steps": 3, "batch_size": 5, "optimizer": optimizer, "device": "cpu", "threads": 1, "warmup": 0}
+    recipe = Recipe(name="tiny", task={}, train=TrainSettings(**settings, log_every=1))  # type: ignore[arg-type]
+    lines: list[dict] = []
+    train(task(), recipe, folder / "run", report=lines.append)
+    losses = [line["answer"] for line in lines if line["kind"] == "train"]
+    assert len(losses) == 3 and losses[2] < losses[0]
+    plain = task()
+    step = torch.Generator().manual_seed(0)
+    with torch.autocast("cpu", torch.bfloat16):
+        half, _ = plain.loss(plain.build(), plain.batch(0), step.manual_seed(0), 0)
+    whole, _ = plain.loss(plain.build(), plain.batch(0), step.manual_seed(0), 0)
+    assert torch.allclose(half, whole, rtol=0.02)
 
 
 def test_validation_and_export(folder: Path) -> None:

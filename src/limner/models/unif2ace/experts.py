@@ -41,9 +41,10 @@ class RoutedExperts(nn.Module):
         self.gelu = config.gelu
         self.router = Router(width, experts, config.token_top_k, renormalise=False)
         self.up = nn.Parameter(torch.empty(experts, hidden, width))
-        self.up_bias = nn.Parameter(torch.empty(experts, hidden))
+        # Biases lie flat: optimisers neither decay nor orthogonalise what has one dimension.
+        self.up_bias = nn.Parameter(torch.empty(experts * hidden))
         self.down = nn.Parameter(torch.empty(experts, width, hidden))
-        self.down_bias = nn.Parameter(torch.empty(experts, width))
+        self.down_bias = nn.Parameter(torch.empty(experts * width))
 
     def forward(self, h: Tensor, counted: Tensor | None = None) -> tuple[Tensor, Routing]:
         """Σ g_i E_i(h) for h: (T, D), and how the router chose over the ``counted`` tokens (T,)."""
@@ -64,8 +65,9 @@ class RoutedExperts(nn.Module):
 
     def expert(self, index: int, h: Tensor) -> Tensor:
         """E_index(h), (T, D) to (T, D)."""
-        hidden = F.gelu(F.linear(h, self.up[index], self.up_bias[index]), approximate=self.gelu)
-        return F.linear(hidden, self.down[index], self.down_bias[index])
+        up_bias, down_bias = (bias.view(len(self.up), -1)[index] for bias in (self.up_bias, self.down_bias))
+        hidden = F.gelu(F.linear(h, self.up[index], up_bias), approximate=self.gelu)
+        return F.linear(hidden, self.down[index], down_bias)
 
 
 class TokenExperts(nn.Module):

@@ -107,7 +107,7 @@ class CrossAttention(nn.Module):
 class Resampler(nn.Module):
     """S: N learned queries read the features by cross-attention: (B, F, C) to (B, N, D).
 
-    Our choice: one resampler for all layers, because one per layer would be 0.4 B parameters of the paper's 1.8 B, and
+    Our choice: one resampler for all layers, because a pair per layer would be 1.4 B parameters at full size, and
     because its answer is then made once a picture.
     """
 
