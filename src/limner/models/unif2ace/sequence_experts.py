@@ -90,7 +90,7 @@ class SequenceExperts(nn.Module):
 
     def __init__(self, config: UniF2aceConfig, last: bool) -> None:
         super().__init__()
-        groups = [group for group in GROUPS if group == "paint" or not last]
+        groups: list[Group] = ["paint"] if last else list(GROUPS)
         self.groups = nn.ModuleDict({group: SequenceLevel(config, group) for group in groups})
 
     def forward(self, x: Tensor, group: Group, mixed: Mixed) -> tuple[Tensor, Routing]:
