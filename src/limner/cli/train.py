@@ -16,6 +16,7 @@ TASKS = {
     "parser": ("limner.faces.parse_task", "ParserTask"),
     "codec": ("limner.codecs.task", "CodecTask"),
     "mditface": ("limner.models.mditface.task", "MDiTFaceTask"),
+    "unif2ace": ("limner.models.unif2ace.task", "UniF2aceTask"),
 }
 
 

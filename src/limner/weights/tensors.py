@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +96,19 @@ def load_tensors(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dict[
     """
     tensors, config = read_tensors(path)
     return dequantise(tensors), config
+
+
+def load_sharded(folder: str | os.PathLike[str], name: str) -> Iterator[tuple[str, Tensor]]:
+    """The tensors of `folder/name` (a .safetensors file), or of the shards that `name.index.json` lists, one by one.
+
+    The hub's convention, which diffusers and transformers share. Raises InputError as `load_tensors` does.
+    """
+    index = Path(folder) / f"{name}.index.json"
+    files = [name]
+    if index.is_file():
+        files = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+    for file in files:
+        yield from load_tensors(Path(folder) / file)[0].items()
 
 
 def load_into(module: nn.Module, path: str | os.PathLike[str]) -> dict[str, Any]:

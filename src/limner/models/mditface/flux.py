@@ -7,7 +7,7 @@ The image and text streams take FLUX's weights; the mask stream is the image str
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +15,11 @@ import torch
 from torch import Tensor
 
 from limner.errors import InputError
-from limner.weights.tensors import check_keys, load_tensors
+from limner.weights.tensors import check_keys, load_sharded
 
 from .config import FLUX_DEV, MDiTConfig
 from .transformer import MDiT
 
-INDEX = "diffusion_pytorch_model.safetensors.index.json"
 SINGLE = "diffusion_pytorch_model.safetensors"
 
 # MDiT name <- diffusers name, outside the blocks.
@@ -103,7 +102,7 @@ def from_flux(folder: str | Path, dtype: torch.dtype = torch.float32) -> MDiT:
     config, folder = read_flux_config(folder), _transformer(folder)
     with torch.device("meta"):
         model = MDiT(config)
-    tensors = convert({name: tensor.to(dtype) for name, tensor in _read(folder)}, config)
+    tensors = convert({name: tensor.to(dtype) for name, tensor in load_sharded(folder, SINGLE)}, config)
     check_keys(tensors, model.state_dict(), where=str(folder))
     model.load_state_dict(tensors, strict=True, assign=True)
     return model.eval()
@@ -148,13 +147,3 @@ def _fuse(flux: dict[str, Tensor], names: list[str]) -> Tensor:
 def _gains(flux: dict[str, Tensor], prefix: str) -> Tensor:
     names = [f"{prefix}{letter}.weight" for letter in "qk"]
     return torch.stack([_fuse(flux, [name]) for name in names])
-
-
-def _read(folder: Path) -> Iterator[tuple[str, Tensor]]:
-    if (folder / INDEX).is_file():
-        listing = json.loads((folder / INDEX).read_text(encoding="utf-8"))
-        files = sorted(set(listing["weight_map"].values()))
-    else:
-        files = [SINGLE]
-    for file in files:
-        yield from load_tensors(folder / file)[0].items()

@@ -1,0 +1,126 @@
+"""Answers token by token: batched, cached, streamed.
+
+A picture is read once and asked any number of questions. Prompts of a batch have different lengths; padding between a
+prompt and its answer is seen by nobody and is no position of the answer, so a batch answers as each would alone.
+
+Legend: B rows, L tokens of the longest prompt, S columns read, V text token ids.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .cache import KVCache
+from .sequence import image_place, image_segment, omni_mask, text_ids
+from .sequence_experts import Mixed
+from .transformer import UniF2ace
+from .unmasking import draw, generators
+
+Callback = Callable[[int, Tensor], None]
+"""After each token: (how many so far, this one of every row (B,), ``eot`` for rows that have ended). To stop, raise."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """How the next token is chosen."""
+
+    temperature: float = 0.0
+    """0: always the likeliest; above, logits are divided by it."""
+    top_k: int | None = None
+    """Only the k likeliest can be drawn."""
+    top_p: float = 1.0
+    """Only the likeliest, up to this probability together, can be drawn."""
+
+    def __post_init__(self) -> None:
+        if self.temperature < 0:
+            raise ValueError(f"temperature={self.temperature}: 0 for the likeliest token, or above")
+        if self.top_k is not None and self.top_k < 1:
+            raise ValueError(f"top_k={self.top_k}: at least 1, or None for all")
+        if not 0 < self.top_p <= 1:
+            raise ValueError(f"top_p={self.top_p}: above 0, up to 1 for all")
+
+    def probabilities(self, logits: Tensor) -> Tensor:
+        """(B, V) logits to what is drawn from, (B, V); the likeliest token always remains."""
+        if self.temperature == 0:
+            return torch.nn.functional.one_hot(logits.argmax(-1), logits.shape[-1]).float()
+        p = torch.softmax(logits.float() / self.temperature, dim=-1)
+        order = p.argsort(dim=-1, descending=True, stable=True)
+        ranked = p.gather(-1, order)
+        before = ranked.cumsum(-1) - ranked  # probability of all that are likelier
+        keep = before < self.top_p
+        keep[:, 0] = True
+        if self.top_k is not None:
+            keep[:, self.top_k :] = False
+        p = torch.zeros_like(p).scatter(-1, order, ranked * keep)
+        return p / p.sum(-1, keepdim=True)
+
+
+@torch.no_grad()
+def read_pictures(model: UniF2ace, codes: Tensor, mixed: Mixed | None = None) -> KVCache:
+    """[mmu][soi] image [eoi] of pictures' codes (B, N): all that questions need, once a picture.
+
+    mixed: of ``model.mix(clip=…, face=…)``.
+    """
+    config = model.config
+    start = codes.new_full((len(codes), 1), config.special("mmu"))
+    tokens = torch.cat([start, image_segment(config, codes)], dim=1).to(model.head.weight.device)
+    mask = omni_mask(config, tokens, "understand")
+    empty = KVCache.empty(config, "understand", len(tokens), model.head.weight)
+    place = image_place(config, "understand")
+    cache = model(tokens, mask, "understand", image=place, mixed=mixed, past=empty).cache
+    assert cache is not None
+    return cache
+
+
+@torch.no_grad()
+def answer(
+    model: UniF2ace,
+    pictures: KVCache,
+    questions: Sequence[Sequence[int]],
+    limit: int = 256,
+    choice: Choice | None = None,
+    seed: int = 0,
+    callback: Callback | None = None,
+) -> list[list[int]]:
+    """Answers to one question per row of ``pictures`` (see ``read_pictures`` and ``KVCache.rows``), as token ids.
+
+    questions: token ids without start of text. Each answer ends before [eot], or after ``limit`` tokens. Row k draws
+    from generator ``seed + k``. Logits are computed for the last row only, and for text tokens only (our choice:
+    because an answer is words).
+    """
+    config, device, choice = model.config, model.head.weight.device, choice or Choice()
+    read, noise = pictures.length, generators(seed, pictures.batch)
+    texts = [[config.sot, *question] for question in questions]
+    lengths = torch.tensor([len(text) for text in texts], device=device)
+    longest = int(lengths.max())
+    pad = config.special("pad")
+    tokens = torch.tensor([text + [pad] * (longest - len(text)) for text in texts], device=device)
+    given = torch.arange(longest, device=device) < lengths[:, None]  # (B, L)
+    seen = torch.cat([given.new_ones(len(texts), read), given], dim=1)  # (B, S): columns an answer may look at
+    causal = torch.ones(longest, longest, dtype=torch.bool, device=device).tril()
+    mask = torch.cat([causal.new_ones(longest, read), causal], dim=1).expand(len(texts), -1, -1)
+    out = model(tokens, mask, "understand", past=pictures)
+    last = out.hidden[torch.arange(len(texts), device=device), lengths - 1]  # (B, D)
+    answers: list[list[int]] = [[] for _ in texts]
+    ended = torch.zeros(len(texts), dtype=torch.bool)
+    for count in range(1, limit + 1):
+        p = choice.probabilities(model.logits(last, text_ids(config)).float().cpu())
+        u = torch.cat([torch.rand(1, generator=generator) for generator in noise])
+        chosen = draw(p, u).masked_fill(ended, config.eot)  # (B,)
+        ended |= chosen == config.eot
+        for row in (~ended).nonzero()[:, 0].tolist():
+            answers[row].append(int(chosen[row]))
+        if callback is not None:
+            callback(count, chosen)
+        if bool(ended.all()) or count == limit:
+            break
+        seen = torch.cat([seen, seen.new_ones(len(texts), 1)], dim=1)
+        positions = (read + lengths + count - 1)[:, None]
+        step = chosen[:, None].to(device)
+        out = model(step, seen[:, None], "understand", positions=positions, past=out.cache)
+        last = out.hidden[:, 0]
+    return answers

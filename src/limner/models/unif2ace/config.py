@@ -1,0 +1,180 @@
+"""How large a UniF²ace is and which experts it has. Nano, Show-o and UniF²ace are one code path."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal
+
+Group = Literal["understand", "paint"]
+"""The two tasks, each with routers and experts of its own ("grouped" [P])."""
+
+GROUPS: tuple[Group, Group] = ("understand", "paint")
+
+SPECIAL = ("pad", "soi", "eoi", "sov", "eov", "t2i", "mmu", "t2v", "v2v", "lvg")
+"""Special tokens in the order of their ids [S]."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class UniF2aceConfig:
+    """The shape of one UniF²ace. The defaults are the nano sizes.
+
+    [P] stated by the paper (arXiv 2503.08120), [S] true of Show-o, its base (arXiv 2408.12528), [O] our choice.
+    """
+
+    text_vocabulary: int = 4096
+    """Text tokens; their ids come first (Phi-1.5's tokenizer: 50,295)."""
+    codebook: int = 4096
+    """Image codes, a power of two (MAGVIT-v2: 8,192)."""
+    image_tokens: int = 256
+    """Image tokens in a sequence, the square of a grid's side (256 px: 16 x 16)."""
+    text_length: int = 256
+    """Text tokens, start and end included, a prompt is padded or cut to in painting [O: captions average 120 [P]]."""
+    sot: int = 0
+    """Id of start-of-text, the tokenizer's beginning-of-sequence token."""
+    eot: int = 1
+    """Id of end-of-text, the tokenizer's end-of-sequence token (in Phi's tokenizer the same as ``sot``)."""
+    width: int = 320
+    """Model width D."""
+    layers: int = 8
+    """Transformer blocks."""
+    heads: int = 5
+    """Attention heads; ``width`` must be a multiple of it."""
+    hidden: int = 1280
+    """Hidden units of the feed-forward network, which is the shared expert."""
+    rotary: float = 0.5
+    """Share of a head that rotary positions turn [S]."""
+    rope_theta: float = 10_000.0
+    """Base of the rotary frequencies [S]."""
+    qk_norm: bool = True
+    """LayerNorm on queries and keys, per head [S]."""
+    gelu: str = "none"
+    """``tanh``: GELU's approximation, Phi's [S]. ``none``: the exact one (our choice at nano: because it is four times
+    as fast in bfloat16 on a CPU)."""
+    norm_eps: float = 1e-5
+    """Epsilon of every LayerNorm [S]."""
+    token_experts: int = 8
+    """Routed experts per layer and group, token level [P]; 0: a dense network, no token level."""
+    token_top_k: int = 4
+    """Routed experts a token goes to [P]."""
+    expert_hidden: int = 96
+    """Hidden units of a routed expert."""
+    shared_experts: int = 1
+    """1: both groups share one shared expert (our choice: because two make 2.6 B parameters, not the paper's 1.8 B);
+    2: each group has its own, which start equal."""
+    sequence_experts: bool = True
+    """Whether layers have the sequence level [P]."""
+    sequence_top_k: int = 2
+    """Experts an image sequence goes to [P], of four."""
+    clip_width: int = 320
+    """Width of a semantic feature token (EfficientNet-lite0's last map 320; CLIP ViT-L/14 1,024)."""
+    face_width: int = 128
+    """Width of an identity feature token (the shipped network 128; AntelopeV2 512)."""
+    resampler_width: int = 128
+    """Width inside the resamplers [O]."""
+    resampler_layers: int = 1
+    """Cross-attention layers of a resampler [O]."""
+    resampler_heads: int = 4
+    """Heads of a resampler; ``resampler_width`` must be a multiple of it [O]."""
+
+    def __post_init__(self) -> None:
+        for name in ("text_vocabulary", "image_tokens", "width", "layers", "heads", "hidden", "clip_width",
+                     "face_width", "expert_hidden",
+                     "resampler_width", "resampler_layers", "resampler_heads"):  # fmt: skip
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)}: must be at least 1")
+        if self.codebook < 2 or self.codebook & (self.codebook - 1):
+            raise ValueError(f"codebook={self.codebook}: a power of two, for it is made of bits")
+        if self.text_length < 3:
+            raise ValueError(f"text_length={self.text_length}: at least 3, start, one word and end")
+        for name in ("sot", "eot"):
+            if not 0 <= getattr(self, name) < self.text_vocabulary:
+                raise ValueError(f"{name}={getattr(self, name)}: an id below text_vocabulary={self.text_vocabulary}")
+        if self.width % self.heads:
+            raise ValueError(f"width={self.width}: must be a multiple of heads={self.heads}")
+        if self.resampler_width % self.resampler_heads:
+            raise ValueError(f"resampler_width={self.resampler_width}: must be a multiple of {self.resampler_heads}")
+        if not 0 < self.rotary <= 1 or self.turned % 2:
+            raise ValueError(f"rotary={self.rotary}: a share above 0 that turns an even number of a head's dimensions")
+        if self.gelu not in ("none", "tanh"):
+            raise ValueError(f"gelu={self.gelu!r}: choose 'none' or 'tanh'")
+        if self.token_experts < 0:
+            raise ValueError(f"token_experts={self.token_experts}: 0 for a dense network, or more")
+        if self.token_experts and not 1 <= self.token_top_k <= self.token_experts:
+            raise ValueError(f"token_top_k={self.token_top_k}: between 1 and token_experts={self.token_experts}")
+        if self.shared_experts not in (1, 2):
+            raise ValueError(f"shared_experts={self.shared_experts}: 1 for both groups, or 2, one each")
+        if not 2 <= self.sequence_top_k <= 4:
+            raise ValueError(
+                f"sequence_top_k={self.sequence_top_k}: 2 to 4; chosen gates sum to 1, so a router of 1 never learns"
+            )
+
+    @property
+    def head_size(self) -> int:
+        """Width of one attention head, E."""
+        return self.width // self.heads
+
+    @property
+    def turned(self) -> int:
+        """Dimensions of a head that rotary positions turn."""
+        return int(self.head_size * self.rotary)
+
+    @property
+    def bits(self) -> int:
+        """Bits of an image code."""
+        return self.codebook.bit_length() - 1
+
+    @property
+    def first_code(self) -> int:
+        """Token id of image code 0."""
+        return self.text_vocabulary + len(SPECIAL)
+
+    @property
+    def mask_id(self) -> int:
+        """Token id of a masked image token, the last of all."""
+        return self.first_code + self.codebook
+
+    @property
+    def vocabulary(self) -> int:
+        """All token ids: text, special, image codes, mask."""
+        return self.mask_id + 1
+
+    def special(self, name: str) -> int:
+        """Token id of one of ``SPECIAL``."""
+        return self.text_vocabulary + SPECIAL.index(name)
+
+    def dense(self) -> UniF2aceConfig:
+        """The same without experts: Show-o."""
+        return replace(self, token_experts=0, sequence_experts=False)
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-able form, as it stands in a weight file's header."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> UniF2aceConfig:
+        """Inverse of ``to_dict``; an unknown field raises ``ValueError``."""
+        unknown = sorted(set(values) - set(cls.__dataclass_fields__))
+        if unknown:
+            fields = ", ".join(cls.__dataclass_fields__)
+            raise ValueError(f"{unknown[0]}: not a field of UniF2aceConfig; its fields are {fields}")
+        return cls(**values)
+
+
+NANO = UniF2aceConfig()
+
+UNIF2ACE = UniF2aceConfig(
+    text_vocabulary=50_295, codebook=8192, sot=50_256, eot=50_256, width=2048, layers=24, heads=32, hidden=8192,
+    gelu="tanh", expert_hidden=192, clip_width=1024, face_width=512, resampler_width=1024, resampler_layers=2,
+    resampler_heads=16,
+)  # fmt: skip
+
+SHOWO = replace(UNIF2ACE.dense(), text_length=128)
+
+PRESETS: dict[str, UniF2aceConfig] = {"nano": NANO, "showo-1.3b": SHOWO, "unif2ace-1.8b": UNIF2ACE}
+
+
+def preset(name: str) -> UniF2aceConfig:
+    """The configuration of that name: ``nano``, ``showo-1.3b`` or ``unif2ace-1.8b``."""
+    if name not in PRESETS:
+        raise ValueError(f"preset {name!r} does not exist; choose one of {', '.join(PRESETS)}")
+    return PRESETS[name]

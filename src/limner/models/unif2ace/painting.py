@@ -1,0 +1,90 @@
+"""Guided logits of a painting, for any sampler: words are read once, each step reads the image alone.
+
+Text rows are causal and see no image, so their keys and values are the same at every step: exact, not an approximation.
+
+Legend: B pictures, N image tokens, K codes, T text length.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from .cache import KVCache
+from .config import UniF2aceConfig
+from .sequence import code_ids, image_segment, omni_mask, prefix_length, text_prefix
+from .transformer import UniF2ace
+from .unmasking import Predict
+
+
+class Words:
+    """Prompts a model has read: a value, for any number of steps, seeds and samplers."""
+
+    def __init__(self, cache: KVCache, padding: Tensor) -> None:
+        self.cache = cache
+        self.padding = padding  # (B, T + 1) bool, True where there is no text
+
+    @property
+    def count(self) -> int:
+        """B."""
+        return len(self.padding)
+
+    def rows(self, index: Tensor) -> Words:
+        """The chosen prompts, in that order and as often as they are named."""
+        return Words(self.cache.rows(index), self.padding[index])
+
+
+@torch.no_grad()
+def read_words(model: UniF2ace, texts: Sequence[Sequence[int]]) -> Words:
+    """Read prompts, token ids without start and end; an empty one stands for no words at all."""
+    tokens = text_prefix(model.config, texts).to(model.head.weight.device)
+    mask = omni_mask(model.config, tokens, "paint")
+    empty = KVCache.empty(model.config, "paint", len(tokens), model.head.weight)
+    cache = model(tokens, mask, "paint", past=empty).cache
+    assert cache is not None
+    return Words(cache, tokens == model.config.special("pad"))
+
+
+def image_mask(config: UniF2aceConfig, padding: Tensor) -> Tensor:
+    """What rows [soi] … [eoi] see: all text and all image, no padding. (B, T + 1) to (B, N + 2, T + N + 3)."""
+    rows = config.image_tokens + 2
+    seen = torch.cat([~padding, padding.new_ones(len(padding), rows)], dim=1)
+    return seen[:, None].expand(-1, rows, -1)
+
+
+def guided_logits(model: UniF2ace, words: Words, empty: Words | None = None, guidance: float = 0.0) -> Predict:
+    """logits = (1 + g)·words − g·empty [S], as a function of (codes, γ); over the image codes only, of image rows only.
+
+    empty: the empty prompt read by the same model, one row; without it, or with g = 0, words alone decide and the
+    second branch is not evaluated.
+    """
+    config, count = model.config, words.count
+    guided = empty is not None and guidance != 0
+    if guided:
+        assert empty is not None
+        every = torch.zeros(count, dtype=torch.long)
+        words = _join(words, empty.rows(every))
+    mask = image_mask(config, words.padding)
+    assert words.cache.length == prefix_length(config)
+
+    @torch.no_grad()
+    def predict(codes: Tensor, gamma: float) -> Tensor:
+        device = model.head.weight.device
+        tokens = image_segment(config, codes.to(device))
+        tokens = tokens.repeat(2, 1) if guided else tokens
+        mixed = model.mix(gamma=torch.full((len(tokens),), gamma, device=device))
+        place = slice(1, 1 + config.image_tokens)
+        out = model(tokens, mask, "paint", image=place, mixed=mixed, past=words.cache)
+        logits = model.logits(out.hidden[:, place], code_ids(config)).float().to(codes.device)  # (2 B or B, N, K)
+        if not guided:
+            return logits
+        with_words, without = logits.chunk(2)
+        return (1 + guidance) * with_words - guidance * without
+
+    return predict
+
+
+def _join(one: Words, other: Words) -> Words:
+    return Words(one.cache.joined(other.cache), torch.cat([one.padding, other.padding]))

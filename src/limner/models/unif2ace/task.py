@@ -1,0 +1,129 @@
+"""Training a UniF²ace: understanding and painting in every step, each in its own batch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor, nn
+
+from limner.codecs.discrete import LFQCodec
+from limner.faces.batches import to_pictures
+from limner.faces.folders import data_root
+from limner.weights.tensors import load_into, save_tensors
+
+from .config import PRESETS, UniF2aceConfig, preset
+from .d3diff import ALPHA, draw_masks
+from .losses import answer_loss, balance, paint_loss
+from .painting import guided_logits, read_words
+from .prepared import Prepared, unpad
+from .routing import Routing
+from .transformer import UniF2ace
+from .unmasking import all_masked, confidence
+
+
+class UniF2aceSettings(BaseModel):
+    """The `[task]` table of a UniF²ace recipe."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kind: str = "unif2ace"
+    data: str = Field(description="Prepared set (see prepared.py), relative to LIMNER_DATA.")
+    preset: str = Field(default="nano", description=f"Sizes to start from: {', '.join(PRESETS)}.")
+    model: dict[str, Any] = Field(default={}, description="Fields of UniF2aceConfig that differ from the preset.")
+    start: str | None = Field(default=None, description="Weight file to start from, relative to LIMNER_DATA.")
+    alpha: float = Field(default=ALPHA, ge=0, description="Weight of the score term.")
+    mask_weight: float = Field(default=1.0, ge=0, description="Weight of the mask term; 0: score only.")
+    balance: float = Field(default=0.01, ge=0, description="Weight of the balance loss, per group.")
+    drop_text: float = Field(default=0.1, ge=0, le=1, description="Share of paintings without words, for guidance.")
+    codec: str | None = Field(default=None, description="Discrete codec for sample sheets; None: no sheets.")
+    validation_faces: int = Field(default=64, gt=0, description="Held-out faces the validation losses are taken on.")
+    sample_faces: int = Field(default=6, gt=0, description="Columns of a sample sheet.")
+    sample_steps: int = Field(default=18, gt=0, description="Steps of sample sheets.")
+    guidance: float = Field(default=5.0, ge=0, description="Guidance in sample sheets, and of the shipped weights.")
+
+
+class UniF2aceTask:
+    """Loss = next-token cross-entropy + D3Diff + λ·balance [P]."""
+
+    def __init__(self, settings: dict[str, Any], batch_size: int, seed: int) -> None:
+        self.settings = s = UniF2aceSettings.model_validate(settings)
+        self.batch_size, self.seed = batch_size, seed
+        self.data = Prepared.open(data_root() / s.data)
+        self.train, self.held_out = self.data.rows(validation=False), self.data.rows(validation=True)
+        self.config = UniF2aceConfig.from_dict({**preset(s.preset).to_dict(), **s.model})
+
+    def build(self) -> nn.Module:
+        model = UniF2ace(self.config)
+        if self.settings.start is not None:
+            load_into(model, data_root() / self.settings.start)
+            return model
+        return model.initialise(torch.Generator().manual_seed(self.seed))
+
+    def batch(self, step: int) -> dict[str, Tensor]:
+        """Faces in an order that is new in each epoch, a caption and a question each; a function of the step alone."""
+        positions = np.arange(step * self.batch_size, (step + 1) * self.batch_size)
+        epochs, places = np.divmod(positions, len(self.train))
+        orders = {e: np.random.default_rng([self.seed, e]).permutation(self.train) for e in set(epochs.tolist())}
+        rows = np.array([orders[e][place] for e, place in zip(epochs.tolist(), places)])
+        return self.data.batch(rows, np.random.default_rng([self.seed, 1, step]).integers(0, 1 << 30, self.batch_size))
+
+    def loss(
+        self, model: nn.Module, batch: dict[str, Tensor], generator: torch.Generator, step: int
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """See the class; parts for the log are the three losses, and each group's busiest expert's share."""
+        assert isinstance(model, UniF2ace)
+        s, codes = self.settings, batch["codes"]
+        gamma, masked = (drawn.to(codes.device) for drawn in draw_masks((codes.shape[0], codes.shape[1]), generator))
+        dropped = (torch.rand(len(codes), generator=generator) < s.drop_text).tolist()
+        texts = [[] if drop else text for drop, text in zip(dropped, unpad(batch["captions"]))]
+        painted = paint_loss(model, texts, codes, masked, gamma, s.alpha, s.mask_weight)
+        asked = unpad(batch["questions"]), unpad(batch["answers"])
+        answered = answer_loss(model, codes, *asked, batch["clip"], batch["face"])
+        even = balance(painted.routing, answered.routing)
+        parts = {"answer": answered.loss, "mask": painted.loss.mask, "score": painted.loss.score, "balance": even}
+        for group, routing in (("paint", painted.routing), ("understand", answered.routing)):
+            if routing:
+                parts[f"{group}.busiest"] = _busiest(routing)
+        return answered.loss + painted.loss.total + s.balance * even, {k: v.detach() for k, v in parts.items()}
+
+    def validate(self, model: nn.Module) -> dict[str, float]:
+        """The losses on held-out faces, with the same masks every time."""
+        assert isinstance(model, UniF2ace)
+        rows = self.held_out[: self.settings.validation_faces]
+        generator, sums, faces = torch.Generator().manual_seed(1), {}, 0
+        for start in range(0, len(rows), 32):
+            part = rows[start : start + 32]
+            batch = {k: v.to(model.norm.weight.device) for k, v in self.data.batch(part, np.arange(len(part))).items()}
+            _, parts = self.loss(model, batch, generator, 0)
+            faces += len(part)
+            for key, value in parts.items():
+                sums[key] = sums.get(key, 0.0) + float(value) * len(part)
+        return {key: value / faces for key, value in sums.items()}
+
+    def samples(self, model: nn.Module) -> np.ndarray | None:
+        """Held-out faces through the codec above, paintings from their captions below; None without a codec."""
+        assert isinstance(model, UniF2ace)
+        s = self.settings
+        if s.codec is None:
+            return None
+        codec = LFQCodec.load(s.codec)
+        rows = self.held_out[: s.sample_faces]
+        batch = self.data.batch(rows, np.zeros(len(rows), np.int64))
+        predict = guided_logits(model, read_words(model, unpad(batch["captions"])), read_words(model, [[]]), s.guidance)
+        start = all_masked(len(rows), self.config.image_tokens, self.config.codebook)
+        painted = confidence(predict, start, s.sample_steps, seed=0)
+        sheet = [np.concatenate(list(to_pictures(codec.decode(codes))), 1) for codes in (batch["codes"], painted)]
+        return np.concatenate(sheet, 0)
+
+    def export(self, model: nn.Module, path: Path, facts: dict[str, str]) -> None:
+        """Weights in float16, with the configuration, the tokenizer's and codec's names and the facts in the header."""
+        made = {"model": self.config.to_dict(), "guidance": self.settings.guidance, "data": self.data.header}
+        save_tensors(path, model.state_dict(), {**made, **facts}, dtype=torch.float16)
+
+
+def _busiest(routing: tuple[Routing, ...]) -> Tensor:
+    return torch.stack([r.share for r in routing]).max()

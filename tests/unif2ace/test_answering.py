@@ -1,0 +1,138 @@
+"""Cached decoding is plain decoding, a batch answers as each would alone, and a cache is a value."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from limner.errors import InputError
+from limner.models.unif2ace.answering import Choice, answer, read_pictures
+from limner.models.unif2ace.cache import KVCache
+from limner.models.unif2ace.sequence import image_place, omni_mask, text_ids, understand_sequence
+from limner.models.unif2ace.transformer import UniF2ace
+from limner.models.unif2ace.unmasking import draw
+from unif2ace.tiny import TINY, dense, draw_codes, draw_features, random_model
+
+QUESTIONS = [[3], [4, 5, 6, 7, 8], [9, 10], [11, 12, 13]]
+DRAWN = Choice(temperature=1.5, top_k=12, top_p=0.95)
+
+
+@torch.no_grad()
+def plainly(model: UniF2ace, row: int, limit: int, choice: Choice, seed: int) -> list[int]:
+    """One picture, one question: the whole sequence read again for every token, all logits computed."""
+    config, said = model.config, []
+    codes = draw_codes(4)[row : row + 1]
+    features = {name: f[row : row + 1] for name, f in draw_features(4).items()}
+    generator = torch.Generator().manual_seed(seed + row)
+    while len(said) < limit:
+        tokens = understand_sequence(config, codes, [[*QUESTIONS[row], *said]]).tokens
+        mask = omni_mask(config, tokens, "understand")
+        place = image_place(config, "understand")
+        hidden = model(tokens, mask, "understand", image=place, mixed=model.mix(**features)).hidden
+        p = choice.probabilities(model.logits(hidden)[:, -1, text_ids(config)])
+        token = int(draw(p, torch.rand(1, generator=generator)))
+        if token == config.eot:
+            break
+        said.append(token)
+    return said
+
+
+def pictures(model: UniF2ace) -> KVCache:
+    return read_pictures(model, draw_codes(4), model.mix(**draw_features(4)))
+
+
+@pytest.mark.parametrize("config", [TINY, dense()])
+@pytest.mark.parametrize("choice", [Choice(), DRAWN])
+def test_cached_and_batched_is_plain_and_single(config, choice: Choice) -> None:
+    model = random_model(config)
+    found = answer(model, pictures(model), QUESTIONS, limit=12, choice=choice, seed=5)
+    assert found == [plainly(model, row, 12, choice, 5) for row in range(4)]
+    assert max(len(said) for said in found) > 2 and len({tuple(said) for said in found}) > 1
+
+
+def test_answers_are_long_enough_to_outgrow_the_spare_room() -> None:
+    model = random_model()
+    model.head.bias[TINY.eot] = -99
+    found = answer(model, pictures(model), QUESTIONS, limit=80, choice=DRAWN, seed=5)
+    assert [len(said) for said in found] == [80] * 4
+    assert found[2] == plainly(model, 2, 80, DRAWN, 5)
+
+
+def test_answers_end_at_end_of_text_and_stream_as_they_are_made() -> None:
+    model = random_model()
+    model.head.bias[TINY.eot] = 2  # likely, so that answers end at different lengths
+    stream: list[list[int]] = []
+    found = answer(model, pictures(model), QUESTIONS, 40, DRAWN, 1, lambda n, tokens: stream.append(tokens.tolist()))
+    assert len({len(said) for said in found}) > 1 and all(TINY.eot not in said for said in found)
+    for row, said in enumerate(found):
+        column = [tokens[row] for tokens in stream]
+        assert column[: len(said)] == said and set(column[len(said) :]) <= {TINY.eot}
+
+    def stop(count: int, tokens: torch.Tensor) -> None:
+        if count == 2:
+            raise KeyboardInterrupt
+
+    model.head.bias[TINY.eot] = -99
+    with pytest.raises(KeyboardInterrupt):
+        answer(model, pictures(model), QUESTIONS, 40, callback=stop)
+
+
+def test_a_picture_is_read_once_and_asked_many_times() -> None:
+    model = random_model()
+    read = pictures(model)
+    before = [tensor.clone() for layer in range(TINY.layers) for tensor in read.layer(layer)]
+    first = answer(model, read, QUESTIONS, 12)
+    answer(model, read, QUESTIONS[::-1], 12)
+    assert answer(model, read, QUESTIONS, 12) == first
+    after = [tensor for layer in range(TINY.layers) for tensor in read.layer(layer)]
+    assert all(torch.equal(a, b) for a, b in zip(before, after))
+    same = answer(model, read.rows(torch.tensor([2, 2])), [QUESTIONS[2], QUESTIONS[0]], 12)
+    assert same[0] == first[2]
+
+
+def test_two_goings_on_from_one_cache_do_not_meet() -> None:
+    """The copy on write: both share memory with their beginning, and neither sees the other's tokens."""
+    model = random_model()
+    begun = model(torch.tensor([[3]] * 4), None, "understand", past=pictures(model)).cache
+    assert begun is not None
+    ends = [model(torch.tensor([[t]] * 4), None, "understand", past=begun) for t in (4, 5)]
+    again = model(torch.tensor([[4]] * 4), None, "understand", past=begun)
+    assert torch.equal(again.hidden, ends[0].hidden) and not torch.equal(ends[0].hidden, ends[1].hidden)
+    one, other = (end.cache for end in ends)
+    assert one is not None and other is not None and one.length == other.length == begun.length + 1
+    assert torch.equal(one.layer(0)[0][:, :, :-1], other.layer(0)[0][:, :, :-1])
+    assert not torch.equal(one.layer(0)[0], other.layer(0)[0])
+
+
+def test_caches_refuse_the_wrong_partner() -> None:
+    model = random_model()
+    read = pictures(model)
+    with pytest.raises(InputError, match="another model"):
+        answer(random_model(dense()), read, QUESTIONS, 2)
+    with pytest.raises(InputError, match="4 rows"):
+        answer(model, read, QUESTIONS[:2], 2)
+    with pytest.raises(InputError, match="not paint"):
+        model(torch.tensor([[3]] * 4), None, "paint", past=read)
+
+
+def test_logits_of_some_ids_are_those_of_all() -> None:
+    model = random_model()
+    hidden = torch.randn(3, TINY.width)
+    assert torch.allclose(model.logits(hidden, text_ids(TINY)), model.logits(hidden)[:, :20], atol=1e-6)
+
+
+def test_what_can_be_drawn() -> None:
+    logits = torch.log(torch.tensor([[0.1, 0.4, 0.2, 0.3]]))
+    assert Choice().probabilities(logits).tolist() == [[0, 1, 0, 0]]
+    for choice, expected in (
+        (Choice(temperature=1.0), [0.1, 0.4, 0.2, 0.3]),
+        (Choice(temperature=1.0, top_k=2), [0, 4 / 7, 0, 3 / 7]),
+        (Choice(temperature=1.0, top_p=0.65), [0, 4 / 7, 0, 3 / 7]),
+        (Choice(temperature=1.0, top_p=0.75), [0, 4 / 9, 2 / 9, 3 / 9]),
+        (Choice(temperature=1.0, top_p=1e-6), [0, 1, 0, 0]),
+        (Choice(temperature=0.5), [0.01 / 0.3, 0.16 / 0.3, 0.04 / 0.3, 0.09 / 0.3]),
+    ):
+        assert torch.allclose(choice.probabilities(logits)[0], torch.tensor(expected).float(), atol=1e-6)
+    for field, value in (("temperature", -1.0), ("top_k", 0), ("top_p", 0.0)):
+        with pytest.raises(ValueError, match=field):
+            Choice(**{field: value})  # pyright: ignore[reportArgumentType]

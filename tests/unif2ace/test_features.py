@@ -1,0 +1,69 @@
+"""Feature encoders behind one interface, and the resampler."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from limner.models.unif2ace.features import CLIPFeatures, IdentityFeatures, MapFeatures, RatioEmbedding, Resampler
+from unif2ace.tiny import TINY, random_model
+
+
+def pictures(count: int = 2) -> torch.Tensor:
+    return torch.rand(count, 3, 32, 32, generator=torch.Generator().manual_seed(0)) * 2 - 1
+
+
+def test_clip_features_are_the_towers_patches_before_the_last_layer() -> None:
+    from transformers import CLIPVisionConfig, CLIPVisionModel
+
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 3, "num_attention_heads": 2}
+    tower = CLIPVisionModel(CLIPVisionConfig(**sizes, image_size=32, patch_size=8))  # type: ignore[arg-type]
+    encoder = CLIPFeatures(tower)
+    found = encoder.encode(pictures())
+    assert encoder.width == 16 and found.shape == (2, 16, 16) and not found.requires_grad
+    mean, deviation = (torch.tensor(v).view(3, 1, 1) for v in (CLIPFeatures.MEAN, CLIPFeatures.DEVIATION))
+    with torch.no_grad():
+        states = tower((pictures() * 0.5 + 0.5 - mean) / deviation, output_hidden_states=True).hidden_states
+    assert torch.allclose(found, states[2][:, 1:], atol=1e-5)
+
+
+def test_nano_encoders_are_the_shipped_networks() -> None:
+    from limner.faces.efficientnet import EfficientNetLite0
+    from limner.faces.identity import IdentityEncoder
+    from limner.models.unif2ace.config import preset
+
+    network = EfficientNetLite0.load()
+    semantic = MapFeatures(network, 320, side=64)
+    found = semantic.encode(pictures())
+    resized = F.interpolate(pictures(), size=(64, 64), mode="bilinear", antialias=True)
+    assert found.shape == (2, 4, 320) and semantic.width == preset("nano").clip_width
+    assert torch.allclose(found[0, 1], network.maps(resized)[-1][0, :, 0, 1])
+    identity = IdentityFeatures(IdentityEncoder.load(), 128)
+    vectors = identity.encode(pictures())
+    assert vectors.shape == (2, 1, 128) and identity.width == preset("nano").face_width
+    assert torch.allclose(vectors.square().mean(2), torch.ones(2, 1), atol=1e-5)
+
+
+def test_resampler_gives_a_token_per_image_token_and_does_not_mind_the_order_of_features() -> None:
+    resampler = random_model().clip_in
+    assert isinstance(resampler, Resampler)
+    features = torch.randn(2, 5, TINY.clip_width, generator=torch.Generator().manual_seed(1))
+    found = resampler(features)
+    assert found.shape == (2, TINY.image_tokens, TINY.width)
+    assert torch.allclose(resampler(features.flip(1)), found, atol=1e-5)
+    assert torch.allclose(resampler(features[1:]), found[1:], atol=1e-5)
+    changed = features.clone()
+    changed[0, 3] += 1
+    assert not torch.allclose(resampler(changed)[0], found[0], atol=1e-3)
+    assert not torch.allclose(found[0, 0], found[0, 1], atol=1e-3)  # each query reads for itself
+
+
+def test_ratio_embedding_tells_ratios_apart() -> None:
+    embedding = random_model().ratio_in
+    assert isinstance(embedding, RatioEmbedding) and isinstance(embedding, nn.Module)
+    found = embedding(torch.linspace(0, 1, 33))
+    assert found.shape == (33, 1, TINY.width)
+    apart = torch.cdist(found[:, 0], found[:, 0]) + 9 * torch.eye(33)
+    assert apart.min() > 0.05

@@ -1,0 +1,87 @@
+"""Words read once: the same logits and the same pictures as reading the whole sequence at every step."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from limner.errors import InputError
+from limner.models.unif2ace.painting import guided_logits, read_words
+from limner.models.unif2ace.sequence import code_ids, image_place, omni_mask, paint_sequence
+from limner.models.unif2ace.transformer import UniF2ace
+from limner.models.unif2ace.unmasking import SAMPLERS, all_masked, sampler
+from unif2ace.tiny import TINY, dense, draw_codes, random_model
+
+TEXTS = [[3, 4], [5, 6, 7, 8, 9], [6]]
+
+
+def plain(model: UniF2ace, texts: list[list[int]], guidance: float = 0.0):
+    """The whole sequence at every step, all logits, sliced at the end; both branches of guidance apart."""
+
+    def branch(words: list[list[int]], codes: Tensor, gamma: float) -> Tensor:
+        tokens = paint_sequence(model.config, words, codes)
+        mixed = model.mix(gamma=torch.full((len(codes),), gamma))
+        place = image_place(model.config, "paint")
+        hidden = model(tokens, omni_mask(model.config, tokens, "paint"), "paint", image=place, mixed=mixed).hidden
+        return model.logits(hidden)[:, place, code_ids(model.config)]
+
+    def predict(codes: Tensor, gamma: float) -> Tensor:
+        one = branch(texts, codes, gamma)
+        return one if guidance == 0 else (1 + guidance) * one - guidance * branch([[]] * len(codes), codes, gamma)
+
+    return predict
+
+
+@pytest.mark.parametrize("config", [TINY, dense()])
+@pytest.mark.parametrize("guidance", [0.0, 3.0])
+def test_cached_words_give_the_plain_logits(config, guidance: float) -> None:
+    model = random_model(config)
+    cached = guided_logits(model, read_words(model, TEXTS), read_words(model, [[]]), guidance)
+    for masked, gamma in ((1.0, 1.0), (0.5, 0.6), (0.1, 0.2)):
+        codes = draw_codes(3, seed=int(10 * gamma), masked=masked)
+        expected = plain(model, TEXTS, guidance)(codes, gamma)
+        found = cached(codes, gamma)
+        assert found.shape == (3, 9, 16) and expected.std() > 0.1
+        assert torch.allclose(found, expected, atol=2e-5)
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_cached_words_paint_the_plain_pictures(name: str) -> None:
+    model = random_model()
+    start = all_masked(3, TINY.image_tokens, TINY.codebook)
+    cached = guided_logits(model, read_words(model, TEXTS), read_words(model, [[]]), 2.0)
+    found = sampler(name)(cached, start, 5, 7, None)
+    assert torch.equal(found, sampler(name)(plain(model, TEXTS, 2.0), start, 5, 7, None))
+    assert found.max() < TINY.codebook and len({tuple(row) for row in found.tolist()}) == 3
+
+
+def test_a_picture_does_not_depend_on_its_batch_and_words_are_a_value() -> None:
+    model = random_model()
+    words, empty = read_words(model, TEXTS), read_words(model, [[]])
+    start = all_masked(3, TINY.image_tokens, TINY.codebook)
+    three = sampler("confidence")(guided_logits(model, words, empty, 2.0), start, 4, 7, None)
+    alone = guided_logits(model, words.rows(torch.tensor([1])), empty, 2.0)
+    assert torch.equal(sampler("confidence")(alone, start[:1], 4, 8, None), three[1:2])
+    again = sampler("confidence")(guided_logits(model, words, empty, 2.0), start, 4, 7, None)
+    assert torch.equal(again, three)  # nothing was left behind in the cache
+
+
+def test_words_and_mask_ratio_matter_and_padding_does_not() -> None:
+    model = random_model()
+    codes = draw_codes(1, masked=0.5)
+    one, other = (guided_logits(model, read_words(model, [text]))(codes, 0.5) for text in ([3, 4], [3, 5]))
+    assert not torch.allclose(one, other, atol=1e-3)
+    seen = [guided_logits(model, read_words(model, [[3, 4]] * 8))(codes.repeat(8, 1), g) for g in (0.5, 0.2)]
+    assert torch.allclose(seen[0][0], one[0], atol=1e-5)
+    with torch.no_grad():
+        model.embed.weight[TINY.special("pad")] += 5
+    assert torch.equal(guided_logits(model, read_words(model, [[3, 4]]))(codes, 0.5), one)
+
+
+def test_the_words_of_another_model_are_refused() -> None:
+    words = read_words(random_model(), TEXTS)
+    with pytest.raises(InputError, match="another model"):
+        guided_logits(random_model(dense()), words)(draw_codes(3), 0.5)
+    with pytest.raises(InputError, match="3 rows"):
+        guided_logits(random_model(), words)(draw_codes(2), 0.5)
