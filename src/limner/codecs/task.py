@@ -131,14 +131,22 @@ class CodecTask:
         return np.concatenate(rows, 0)
 
     def export(self, model: nn.Module, path: Path, facts: dict[str, str]) -> None:
-        """A folder in diffusers' format beside `path`, its scaling factor measured on the held-out faces."""
+        """A folder in diffusers' format beside `path`, its scaling factor measured on the held-out faces.
+
+        Where the encoder was left as it is, so is the factor: latents made before stay exactly valid.
+        """
+        from limner.codecs.continuous import KLCodec
         from limner.files import write_json_atomic
         from limner.weights.tensors import save_tensors
 
-        deviations = [v for k, v in self.validate(model).items() if k.endswith(".deviation")]
+        if self.settings.decoder_only and self.settings.start:
+            factor = KLCodec.load(data_root() / self.settings.start).scale
+        else:
+            deviations = [v for k, v in self.validate(model).items() if k.endswith(".deviation")]
+            factor = round(1 / float(np.mean(deviations)), 4)
         codec = _players(model).codec
         config = {k: v for k, v in dict(codec.config).items() if not k.startswith("_")}
-        config |= {"_class_name": "AutoencoderDC", "scaling_factor": round(1 / float(np.mean(deviations)), 4)}
+        config |= {"_class_name": "AutoencoderDC", "scaling_factor": factor}
         folder = path.with_suffix("")
         save_tensors(folder / "diffusion_pytorch_model.safetensors", codec.state_dict(), facts, dtype=torch.float16)
         write_json_atomic(folder / "config.json", config)
