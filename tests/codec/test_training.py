@@ -75,3 +75,10 @@ def test_it_learns_and_its_export_is_a_codec(tmp_path: Path, monkeypatch: pytest
     error = (codec.decode(latents) - x).mul(127.5).square().mean((1, 2, 3))
     psnr = (10 * torch.log10(255**2 / error)).mean().item()
     assert psnr == pytest.approx(validations[-1]["faces.psnr"], abs=0.2)
+
+    (tmp_path / "stage-1").symlink_to(weights.with_suffix(""))
+    edit = {"task": settings | {"start": "stage-1", "decoder_only": True}, "train": recipe.train.model_dump()}
+    second = Recipe.model_validate({"name": "tiny-2", **edit, "train": edit["train"] | {"steps": 5}})
+    sharper = KLCodec.load(train(CodecTask(second.task, 2, 0), second, tmp_path / "run-2").with_suffix(""))
+    assert torch.equal(sharper.encode(x), latents), "latents made with the first stage stay valid"
+    assert not torch.equal(sharper.decode(latents), codec.decode(latents))
