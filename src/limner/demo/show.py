@@ -52,13 +52,13 @@ def run(out: Path, toolkit: Toolkit, steps: int, report: Callable[[str], None]) 
     """Write `sheet.png` and `index.html` below `out` and return their paths. `report` gets a line per photograph."""
     started = time.perf_counter()
     sections = []
-    for photograph in PHOTOGRAPHS:
+    for seed, photograph in enumerate(PHOTOGRAPHS):
         began = time.perf_counter()
         photo = read_picture((files("limner.demo") / "photographs" / photograph.name).read_bytes())
         faces = toolkit.read(photo)
         read_seconds = time.perf_counter() - began
         began = time.perf_counter()
-        section = _section(photograph, photo, faces, toolkit, steps)
+        section = _section(photograph, photo, faces, toolkit, steps, seed)
         report(
             f"{photograph.title}: {len(faces)} face{'s' if len(faces) != 1 else ''} read in {read_seconds:.1f} s, "
             f"{len(section.figures) - 2} portraits painted in {time.perf_counter() - began:.1f} s"
@@ -72,7 +72,10 @@ def run(out: Path, toolkit: Toolkit, steps: int, report: Callable[[str], None]) 
     return sheet, page
 
 
-def _section(photograph: Photograph, photo: np.ndarray, faces: Sequence[Face], toolkit: Toolkit, steps: int) -> Section:
+def _section(
+    photograph: Photograph, photo: np.ndarray, faces: Sequence[Face], toolkit: Toolkit, steps: int, seed: int
+) -> Section:
+    """One photograph's row; everything in it is painted from one seed, so that what differs is what was asked for."""
     face = faces[0]
     person = {"woman": "woman", "man": "man"}.get(str(_value(face, "gender_presentation")), "person")
     own_words = compose_prompts(face.attributes, np.random.default_rng(0), 3)[2].text
@@ -80,9 +83,9 @@ def _section(photograph: Photograph, photo: np.ndarray, faces: Sequence[Face], t
     figures = [
         Figure(picture=_square(draw_overlay(photo, faces)), caption="what was read"),
         Figure(picture=colourise(warp(face.regions, face.crop, SIDE, nearest=True, border=0)), caption="its regions"),
-        Figure(picture=_painted(toolkit, None, face, steps), caption="painted from the regions alone"),
+        Figure(picture=_painted(toolkit, None, face, steps, seed), caption="painted from the regions alone"),
     ]
-    figures += [Figure(picture=_painted(toolkit, text, face, steps), caption=f"+ “{text}”") for text in prompts]
+    figures += [Figure(picture=_painted(toolkit, text, face, steps, seed), caption=f"+ “{text}”") for text in prompts]
     facts = [(name.replace("_", " "), _plain(_value(face, name))) for name in SHOWN if name in face.attributes]
     return Section(title=photograph.title, note=photograph.source, figures=figures, facts=facts)
 
@@ -91,12 +94,15 @@ def _from_words(toolkit: Toolkit, steps: int) -> Section:
     texts = ("a smiling young woman with blond hair", "an older man with a full beard and glasses",
              "a woman with long black hair against a dark background", "a man with short brown hair, not smiling",
              "a smiling middle-aged woman with glasses", "a young man with red hair")  # fmt: skip
-    figures = [Figure(picture=_painted(toolkit, text, None, steps), caption=f"“{text}”") for text in texts]
-    return Section(title="From words alone", note="No mask; the first seed.", figures=figures, facts=[])
+    figures = [
+        Figure(picture=_painted(toolkit, text, None, steps, seed), caption=f"“{text}”")
+        for seed, text in enumerate(texts)
+    ]
+    return Section(title="From words alone", note="No mask; seeds 0 to 5.", figures=figures, facts=[])
 
 
-def _painted(toolkit: Toolkit, text: str | None, face: Face | None, steps: int) -> np.ndarray:
-    return toolkit.paint(text, mask=face, steps=steps, seed=0)[0].marked()
+def _painted(toolkit: Toolkit, text: str | None, face: Face | None, steps: int, seed: int) -> np.ndarray:
+    return toolkit.paint(text, mask=face, steps=steps, seed=seed)[0].marked()
 
 
 def _value(face: Face, name: str) -> object:
