@@ -18,7 +18,7 @@ body { font: 16px/1.5 system-ui, sans-serif; color: var(--ink); background: var(
   max-width: 72rem; padding: 2rem 1.25rem 4rem; }
 h1 { font-size: 1.7rem; margin: 0; } h2 { font-size: 1.15rem; margin: 2.5rem 0 .75rem; }
 p { margin: .4rem 0; } .soft, figcaption { color: var(--soft); font-size: .85rem; }
-.row { display: flex; flex-wrap: wrap; gap: 1rem; } figure { margin: 0; width: 15rem; }
+.row { display: grid; grid-template-columns: repeat(auto-fill, minmax(10rem, 1fr)); gap: 1rem; } figure { margin: 0; }
 img { width: 100%; border-radius: .4rem; display: block; } figcaption { margin-top: .35rem; }
 ul { display: flex; flex-wrap: wrap; gap: .35rem; list-style: none; padding: 0; margin: .75rem 0 0; }
 li { border: 1px solid var(--line); border-radius: 1rem; padding: .05rem .6rem; font-size: .85rem; }
