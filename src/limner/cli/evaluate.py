@@ -181,10 +181,16 @@ def watermark(
 def _store(path: Path, figures: dict[str, Any], seed: int | None, settings: dict[str, Any]) -> None:
     from limner.evaluation.results import store_result
 
-    command = shlex.join(["limner", *sys.argv[1:]])
+    command = shlex.join(["limner", *_without_sheet(sys.argv[1:])])
     result = store_result(path, command, figures, seed, settings)
     print(json.dumps(result["figures"], indent=2))
     print(f"stored in {path}")
+
+
+def _without_sheet(words: list[str]) -> list[str]:
+    """A command line without `--sheet FILE`: where a picture went makes no difference to the figures."""
+    kept = [word for word in words if not word.startswith("--sheet=")]
+    return [w for k, w in enumerate(kept) if w != "--sheet" and (k == 0 or kept[k - 1] != "--sheet")]
 
 
 def _picture(path: Path, sheet: np.ndarray) -> None:
