@@ -1,6 +1,6 @@
 """What a mask costs, in seconds, with and without cache and merging; writes results/mditface-wallclock.json.
 
-    python benchmarks/mditface_wallclock.py [--weights FILE] [--rounds 60] [--threads 2] [--precision bf16]
+    python benchmarks/mditface_wallclock.py [--weights NAME] [--rounds 60] [--threads 2] [--precision bf16]
 
 One process. In every round each way does one guided step of one picture (two evaluations in a batch), one after the
 other in changing order, so that whatever else the machine does falls on all alike; then the medians count. A picture is
@@ -12,8 +12,7 @@ other in changing order, so that whatever else the machine does falls on all ali
     merged    the same with merged keys, the merging included
 
 and the reduction is 1 - (cached - none) / (full - none). ``--clock cpu --threads 1`` counts processor time instead,
-which a busy machine disturbs less. Sizes are nano's; weights matter for nothing but their number (random ones unless
-given).
+which a busy machine disturbs less.
 """
 
 from __future__ import annotations
@@ -29,33 +28,26 @@ import torch
 from torch import Tensor
 
 from limner.evaluation.results import store_result
-from limner.models.mditface.config import NANO, MDiTConfig
+from limner.models.mditface.config import MDiTConfig
 from limner.models.mditface.coupled import coupled_velocity
 from limner.models.mditface.embedding import Prompt
 from limner.models.mditface.mask_cache import encode_mask
 from limner.models.mditface.merging import merge_similar
 from limner.models.mditface.transformer import MaskFeatures, MDiT
+from limner.weights.store import locate
 from limner.weights.tensors import load_tensors
 from mditface_flops import NANO_KEEP, drawn_face
 
 STEPS = 28
 SEED = 0
-"""Of latents, words and random weights."""
+"""Of latents and words."""
 
 
-def load(file: Path | None, dtype: torch.dtype) -> MDiT:
-    """Shipped weights, or random ones of nano's sizes (not zero: that would be another speed)."""
-    if file is not None:
-        tensors, header = load_tensors(file)
-        model = MDiT(MDiTConfig.from_dict(header["model"]))
-        model.load_state_dict(tensors)
-        return model.to(dtype).eval().requires_grad_(False)
-    model = MDiT(NANO).initialise(torch.Generator().manual_seed(SEED))
-    generator = torch.Generator().manual_seed(SEED + 1)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            if parameter.abs().max() == 0:
-                parameter.normal_(std=0.02, generator=generator)
+def load(weights: str, dtype: torch.dtype) -> MDiT:
+    """The transformer of a registry name or weight file."""
+    tensors, header = load_tensors(locate(weights))
+    model = MDiT(MDiTConfig.from_dict(header["model"]))
+    model.load_state_dict(tensors)
     return model.to(dtype).eval().requires_grad_(False)
 
 
@@ -101,7 +93,7 @@ def measure(model: MDiT, rounds: int, clock: Callable[[], float]) -> dict[str, l
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--weights", type=Path)
+    parser.add_argument("--weights", default="mditface-nano")
     parser.add_argument("--rounds", type=int, default=60)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--precision", choices=["bf16", "fp32"], default="bf16")
@@ -119,8 +111,8 @@ def main() -> None:
     extra = picture["full"] - picture["none"]
     reduction = {name: round(1 - (picture[name] - picture["none"]) / extra, 4) for name in ("cached", "merged")}
     options = f"--rounds {given.rounds} --threads {given.threads} --clock {given.clock} --precision {given.precision}"
-    if given.weights is not None:
-        options += f" --weights {given.weights.name}"
+    if given.weights != parser.get_default("weights"):
+        options += f" --weights {given.weights}"
     figures = {
         "median seconds of a guided step": step,
         "seconds of a guided picture of 28 steps, without decoding": picture,
@@ -131,7 +123,7 @@ def main() -> None:
         "precision": given.precision,
         "rounds": given.rounds,
         "threads": given.threads,
-        "weights": "random" if given.weights is None else given.weights.name,
+        "weights": given.weights,
     }
     store_result(given.out, f"python benchmarks/mditface_wallclock.py {options}", figures, SEED, settings)
     for name, value in picture.items():

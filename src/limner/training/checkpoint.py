@@ -80,17 +80,18 @@ def save_checkpoint(
 
 
 def find_checkpoints(root: Path) -> list[Checkpoint]:
-    """All complete checkpoints below `root`, oldest first; half-written ones are passed over."""
+    """All complete checkpoints below `root`, oldest first; half-written ones are passed over.
+
+    So is one that the run it belongs to removes while this looks at it.
+    """
     found = []
     for path in sorted(root.glob("step-*")) if root.is_dir() else []:
-        marker = path / MARKER
-        if not marker.is_file():
-            continue
         try:
-            sizes = json.loads(marker.read_text())
-        except json.JSONDecodeError:
+            sizes = json.loads((path / MARKER).read_text())
+            whole = all((path / name).stat().st_size == size for name, size in sizes.items())
+        except (FileNotFoundError, NotADirectoryError, json.JSONDecodeError):
             continue
-        if all((path / name).is_file() and (path / name).stat().st_size == size for name, size in sizes.items()):
+        if whole:
             found.append(Checkpoint(path=path, step=int(path.name.removeprefix("step-"))))
     return found
 
