@@ -129,7 +129,15 @@ def fidelity(
     import numpy as np
 
     from limner.errors import InputError
-    from limner.evaluation.fidelity import MODES, UNSEEN, measure_fidelity, neighbour_sheet, paint_set, read_set
+    from limner.evaluation.fidelity import (
+        MODES,
+        UNSEEN,
+        measure_fidelity,
+        neighbour_sheet,
+        paint_set,
+        read_pictures,
+        read_set,
+    )
     from limner.faces.folders import data_root
     from limner.models.mditface.engine import MDiTFace
 
@@ -137,7 +145,7 @@ def fidelity(
         raise InputError(f"--mode {mode}: choose {', '.join(MODES)}")
     folder = data_root() / faces
     unseen = read_set(folder, UNSEEN, count)
-    seen = np.stack([face.picture for face in read_set(folder, ["train"])])
+    seen = read_pictures(folder, "train")
     with _progress("painting") as progress:
         painted = paint_set(MDiTFace.load(weights), unseen, mode, steps, seed, progress)
     figures, nearest = measure_fidelity(painted, np.stack([face.picture for face in unseen]), seen)

@@ -9,7 +9,7 @@ Legend: B pictures, N = h·w codes, C bits, K = 2^C codes, f pixels per code alo
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from limner.errors import InputError
+from limner.weights.configs import from_header, to_header
 from limner.weights.store import locate
 from limner.weights.tensors import check_keys, load_sharded
 
@@ -72,16 +73,11 @@ class LFQConfig:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> LFQConfig:
         """From JSON; an unknown field raises ``ValueError``."""
-        unknown = sorted(set(values) - set(cls.__dataclass_fields__))
-        if unknown:
-            fields = ", ".join(cls.__dataclass_fields__)
-            raise ValueError(f"{unknown[0]}: not a field of LFQConfig; its fields are {fields}")
-        typed: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in values.items()}
-        return cls(**typed)
+        return from_header(cls, values)
 
     def to_dict(self) -> dict[str, Any]:
         """Inverse of ``from_dict``."""
-        return {key: list(v) if isinstance(v, tuple) else v for key, v in asdict(self).items()}
+        return to_header(self)
 
 
 MAGVIT2 = LFQConfig()

@@ -49,6 +49,11 @@ def read_set(folder: str | Path, splits: Iterable[str], count: int = 0) -> list[
     ]
 
 
+def read_pictures(folder: str | Path, split: str) -> np.ndarray:
+    """The pictures of one split of a built set, nothing else of it decoded: uint8 (N, 256, 256, 3)."""
+    return np.stack([read_picture(row["image"]["bytes"]) for row in iterate(folder, split, ["image"])])
+
+
 def paint_set(painter: MDiTFace, faces: list[Seen], mode: str, steps: int, seed: int, progress: Progress) -> np.ndarray:
     """One painting for every face, from its words, its regions, or both: uint8 (N, H, W, 3). Picture k has seed + k."""
     painted = []

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
+
+from limner.weights.configs import from_header, to_header
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,17 +134,12 @@ class MDiTConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able form, as it stands in a weight file's header."""
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
+        return to_header(self)
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> MDiTConfig:
         """Inverse of ``to_dict``; an unknown field raises ``ValueError``."""
-        unknown = sorted(set(values) - set(cls.__dataclass_fields__))
-        if unknown:
-            fields = ", ".join(cls.__dataclass_fields__)
-            raise ValueError(f"{unknown[0]}: not a field of MDiTConfig; its fields are {fields}")
-        typed: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
-        return cls(**typed)
+        return from_header(cls, values)
 
 
 NANO = MDiTConfig()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any, Literal
+
+from limner.weights.configs import from_header, to_header
 
 Group = Literal["understand", "paint"]
 """The two tasks, each with routers and experts of its own ("grouped" [P])."""
@@ -148,16 +150,12 @@ class UniF2aceConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able form, as it stands in a weight file's header."""
-        return asdict(self)
+        return to_header(self)
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> UniF2aceConfig:
         """Inverse of ``to_dict``; an unknown field raises ``ValueError``."""
-        unknown = sorted(set(values) - set(cls.__dataclass_fields__))
-        if unknown:
-            fields = ", ".join(cls.__dataclass_fields__)
-            raise ValueError(f"{unknown[0]}: not a field of UniF2aceConfig; its fields are {fields}")
-        return cls(**values)
+        return from_header(cls, values)
 
 
 NANO = UniF2aceConfig()
