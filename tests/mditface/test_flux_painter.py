@@ -94,7 +94,7 @@ def test_corrections_are_trained_prepared_and_painted_with(pipeline: Path, tmp_p
     import limner.models.mditface.prepare as module
     from limner.models.mditface.task import MDiTFaceTask
 
-    def faces(folders: object) -> Iterator[module.Face]:
+    def faces(folders: object, *rest: object) -> Iterator[module.Face]:
         for i in range(4):
             random = np.random.default_rng(i)
             picture = random.integers(0, 256, (4, 4, 3), dtype=np.uint8).repeat(16, 0).repeat(16, 1)

@@ -197,6 +197,12 @@ def test_faces_come_from_built_sets_with_their_split(tmp_path: Path) -> None:
                 "image": {"bytes": encode_png(face.picture), "path": None},
                 "regions": {"bytes": encode_png(face.regions), "path": None},
                 "prompts": list(face.captions),
+                "id": f"face {len(face.captions[0])}",
+                "attributes": [
+                    {"name": "glasses", "value": "true", "confidence": 0.9, "by": "a test"},
+                    {"name": "nose_width", "value": "wide", "confidence": 0.9, "by": "a test"},
+                    {"name": "hair_colour", "value": "red", "confidence": 0.1, "by": "a test"},
+                ],
             }
             for face in chosen
         ]
@@ -206,3 +212,22 @@ def test_faces_come_from_built_sets_with_their_split(tmp_path: Path) -> None:
     for one, other in zip(found, given):
         assert np.array_equal(one.picture, other.picture) and np.array_equal(one.regions, other.regions)
         assert one.captions == other.captions
+    assert all(face.facts == {"glasses": True} for face in found)  # sure and salient
+    for face, plain in zip(read_faces([tmp_path], prompts=3, keep=0.0), found):
+        assert face.captions[3:] == plain.captions
+        assert not any("nose" in caption for caption in face.captions[:3])
+        assert any("glasses" in caption or "spectacles" in caption for caption in face.captions[:3])
+
+
+def test_rare_faces_are_drawn_more_often(folder: Path) -> None:
+    weights = np.load(folder / "weights.npy")
+    weights[:] = 1
+    weights[2] = 4
+    np.save(folder / "weights.npy", weights)
+    task = MDiTFaceTask({"data": str(folder), "balanced": True, "model": TINY.to_dict()}, 8, 0)
+    third = Prepared.open(folder).arrays["latents"][2]
+    drawn = [latents for step in range(100) for latents in task.batch(step)["latents"].numpy()]
+    share = np.mean([np.array_equal(one, third.astype(np.float32)) for one in drawn])
+    expected = 4 / (len(task.train) + 3)
+    assert abs(share - expected) < 0.06
+    assert all(torch.equal(task.batch(3)[name], value) for name, value in task.batch(3).items())

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from limner.words.facts import LEAST_CONFIDENCE, choose_facts, decade, who
+from limner.words.facts import LEAST_CONFIDENCE, choose_facts, decade, thin_facts, who
 from limner.words.grammar import Draft, Grammar, Value, count_tokens, load, polish
 
 if TYPE_CHECKING:
@@ -76,20 +76,28 @@ def compose_captions(
 
 
 def compose_prompts(
-    attributes: Mapping[str, Attribute], rng: np.random.Generator, n: int = 5, least: float = LEAST_CONFIDENCE
+    attributes: Mapping[str, Attribute],
+    rng: np.random.Generator,
+    n: int = 5,
+    least: float = LEAST_CONFIDENCE,
+    keep: float = 1.0,
 ) -> list[Caption]:
-    """`n` different captions of the styles short, tags and medium in turn, each of at most 30 tokens."""
-    return _different(attributes, rng, [("short", "tags", "medium")[k % 3] for k in range(n)], least)
+    """`n` different captions of the styles short, tags and medium in turn, each of at most 30 tokens.
+
+    keep: how likely a fact that is not salient (see `thin_facts`) may be stated at all. A face has some forty facts and
+    a prompt states five; below 1, those five are more often the ones that people ask for.
+    """
+    return _different(attributes, rng, [("short", "tags", "medium")[k % 3] for k in range(n)], least, keep)
 
 
 def _different(
-    attributes: Mapping[str, Attribute], rng: np.random.Generator, styles: list[str], least: float
+    attributes: Mapping[str, Attribute], rng: np.random.Generator, styles: list[str], least: float, keep: float = 1.0
 ) -> list[Caption]:
     facts = choose_facts(attributes, least)
     captions: list[Caption] = []
     for style in styles:
         for _ in range(_TRIES):
-            caption = compose(facts, rng, style)
+            caption = compose(facts if keep >= 1 else thin_facts(facts, rng, keep), rng, style)
             if all(caption.text != other.text for other in captions):
                 break
         captions.append(caption)

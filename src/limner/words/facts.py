@@ -13,10 +13,17 @@ from typing import TYPE_CHECKING
 from limner.words.grammar import Person, Value
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from limner.faces.record import Attribute
 
 LEAST_CONFIDENCE = 0.6  # our choice: below it the analysers are wrong too often for a sentence that sounds sure
 _ADULT = 18.0
+
+# Our choice: what people ask for when they have a face painted, before they come to brows and noses.
+SALIENT = frozenset(
+    ("gender_presentation", "age_group", "hair_colour", "smile", "glasses", "beard", "background_brightness", "hat")
+)
 
 _NEGATIVE_MOODS = {"sad", "angry", "fearful", "disgusted"}
 _HAIRED = {"short", "medium", "long"}
@@ -131,6 +138,11 @@ def choose_facts(attributes: Mapping[str, Attribute], least: float = LEAST_CONFI
     if facts.get("earrings") is False and facts.get("ears_visible") is not True:
         del facts["earrings"]  # hair may hide them
     return facts
+
+
+def thin_facts(facts: Mapping[str, Value], rng: np.random.Generator, keep: float) -> dict[str, Value]:
+    """The salient facts, and each of the others with probability `keep` (0..1)."""
+    return {name: value for name, value in facts.items() if name in SALIENT or rng.random() < keep}
 
 
 def _among(value: Value, values: Collection[Value] | None) -> bool:

@@ -10,8 +10,9 @@ from __future__ import annotations
 import argparse
 import re
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -20,12 +21,16 @@ import torch
 from torch import Tensor
 
 from limner.codecs.continuous import KLCodec
+from limner.data.balance import rarity_weights
 from limner.errors import InputError
 from limner.faces.batches import to_model
 from limner.faces.picture import read_picture, read_region_map
 from limner.faces.regions import colourise, flip
 from limner.files import make_folder, write_json_atomic
+from limner.words.captions import compose_prompts
 from limner.words.encoder import MiniLM, TextEncoder
+from limner.words.facts import SALIENT, choose_facts
+from limner.words.grammar import Value
 
 from .loading import flux_encoder
 from .prepared import HEADER, Prepared
@@ -43,16 +48,19 @@ class Encoder(Protocol):
 
 @dataclass(frozen=True)
 class Face:
-    """What of a shard's row is needed: an aligned picture (H, W, 3), its regions (H, W), captions, its split."""
+    """What of a shard's row is needed: an aligned picture (H, W, 3), its regions (H, W), captions, its split, and its
+    salient facts, by whose rarity it is drawn."""
 
     picture: np.ndarray
     regions: np.ndarray
     captions: tuple[str, ...]
     validation: bool
+    facts: Mapping[str, Value] = field(default_factory=dict)
 
     def mirrored(self) -> Face:
         """The mirrored face: left and right change places in the regions and in the words."""
-        return Face(self.picture[:, ::-1], flip(self.regions), tuple(map(mirror_words, self.captions)), self.validation)
+        captions = tuple(map(mirror_words, self.captions))
+        return Face(self.picture[:, ::-1], flip(self.regions), captions, self.validation, self.facts)
 
 
 def mirror_words(caption: str) -> str:
@@ -60,18 +68,24 @@ def mirror_words(caption: str) -> str:
     return re.sub(r"\b[Ll]eft\b|\b[Rr]ight\b", lambda match: SIDES[match.group()], caption)
 
 
-def read_faces(folders: Sequence[Path]) -> Iterator[Face]:
+def read_faces(folders: Sequence[Path], prompts: int = 0, keep: float = 1.0) -> Iterator[Face]:
     """The training and validation faces of built sets, folder after folder; test faces stay where they are.
 
-    Their words are the set's prompts, which fit the text encoder, not its longer captions.
+    Their words are the set's prompts, which fit the text encoder, not its longer captions, and before them `prompts`
+    new ones that keep to the salient facts (``keep`` of `compose_prompts`).
     """
-    from limner.data.shards import iterate
+    from limner.data.shards import iterate, unpack_attributes
 
+    columns = ["id", "image", "regions", "prompts", "attributes"]
     for folder in folders:
         for split in ("train", "validation"):
-            for row in iterate(folder, split, columns=["image", "regions", "prompts"]):
+            for row in iterate(folder, split, columns=columns):
                 picture, regions = read_picture(row["image"]["bytes"]), read_region_map(row["regions"]["bytes"])
-                yield Face(picture, regions, tuple(row["prompts"]), split == "validation")
+                attributes = unpack_attributes(row["attributes"])
+                random = np.random.default_rng(zlib.crc32(row["id"].encode()))
+                new = [caption.text for caption in compose_prompts(attributes, random, prompts, keep=keep)]
+                facts = {name: value for name, value in choose_facts(attributes).items() if name in SALIENT}
+                yield Face(picture, regions, (*new, *row["prompts"]), split == "validation", facts)
 
 
 class Texts:
@@ -111,6 +125,7 @@ def prepare(
     make_folder(out)
     (out / HEADER).unlink(missing_ok=True)
     texts, validation, choices = Texts(), np.zeros(rows, bool), np.zeros((rows, captions), np.int32)
+    facts_of: list[Mapping[str, Value]] = []
     arrays: dict[str, np.ndarray] = {}
     for start, group in _groups(_both(faces(), mirror), batch):
         regions = np.stack([face.regions for face in group])  # (B, H, W)
@@ -126,12 +141,14 @@ def prepare(
             if not face.captions:
                 raise InputError("a face has no captions: build the shards again with captions")
             validation[row] = face.validation
+            facts_of.append(face.facts)
             numbers = [texts.number(face.captions[i % len(face.captions)]) for i in range(captions)]
             choices[row] = numbers
         report("faces", stop, rows)
     _write_texts(out, list(texts.numbers), encoder, text_length, report)
     np.save(out / "captions.npy", choices)
     np.save(out / "validation.npy", validation)
+    np.save(out / "weights.npy", rarity_weights(facts_of))
     header = {"rows": rows, "captions": len(texts.numbers), "mirrored": mirror, "palette": palette}
     write_json_atomic(out / HEADER, {**facts, **header})
     return Prepared.open(out)
@@ -186,6 +203,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder to write")
     parser.add_argument("--codec", default="kl-codec-nano", help="registry name or folder of a codec")
     parser.add_argument("--captions", type=int, default=6, help="prompts kept per face")
+    parser.add_argument("--salient", type=int, default=0, help="prompts written anew about what people ask for first")
+    parser.add_argument("--keep", type=float, default=0.2, help="how likely a new prompt may state each other fact")
     parser.add_argument("--text-length", type=int, default=32, help="text tokens a caption is padded or cut to")
     parser.add_argument("--no-mirror", action="store_true", help="do not add mirrored faces")
     parser.add_argument("--palette", action="store_true", help="also encode the coloured region maps")
@@ -202,7 +221,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         source = str(given.codec)
         encoder, facts = MiniLM.load(), {"codec": source, "encoder": "minilm"}
     prepare(
-        lambda: read_faces(given.shards),
+        lambda: read_faces(given.shards, given.salient, given.keep),
         given.out,
         KLCodec.load(source),
         encoder,

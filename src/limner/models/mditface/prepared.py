@@ -7,6 +7,7 @@
     lengths.npy    int32   (K,)              tokens that are words, the first of T
     pooled.npy     float32 (K, text)         pooled text
     validation.npy bool    (N,)              held out
+    weights.npy    float32 (N,)              how often a face is drawn, mean 1 (limner.data.balance)
     palette.npy    float16 (N, C, h, w)      codec latents of the coloured region maps; only where asked for
     prepared.json                            codec, encoder, counts; written last, so a folder that has it is whole
 
@@ -26,7 +27,7 @@ from torch import Tensor
 
 from limner.errors import InputError
 
-ARRAYS = ("latents", "regions", "captions", "tokens", "lengths", "pooled", "validation")
+ARRAYS = ("latents", "regions", "captions", "tokens", "lengths", "pooled", "validation", "weights")
 ON_DISK = ("latents", "regions", "tokens", "palette")
 HEADER = "prepared.json"
 

@@ -51,6 +51,7 @@ class MDiTFaceSettings(BaseModel):
     )
     rank: int = Field(default=16, gt=0, description="Rank of those corrections.")
     codec: str | None = Field(default=None, description="Codec for sample sheets; None: the one the data names.")
+    balanced: bool = Field(default=False, description="Draw faces with rare looks more often (limner.data.balance).")
     drop_text: float = Field(default=0.1, ge=0, le=1, description="Share of faces trained without words.")
     drop_mask: float = Field(default=0.1, ge=0, le=1, description="Share trained without mask.")
     drop_both: float = Field(default=0.05, ge=0, le=1, description="Share trained without either.")
@@ -102,12 +103,21 @@ class MDiTFaceTask:
         return model
 
     def batch(self, step: int) -> dict[str, Tensor]:
-        """Faces in an order that is new in each epoch, one caption each; a function of the step alone."""
+        """Faces in an order that is new in each epoch, one caption each; a function of the step alone.
+
+        With ``balanced`` they are drawn by their weights instead, with replacement.
+        """
+        choices = np.random.default_rng([self.seed, 1, step]).integers(0, 1 << 30, self.batch_size)
+        if self.settings.balanced:
+            weights = self.data.arrays["weights"][self.train].astype(np.float64)
+            drawn = np.random.default_rng([self.seed, 2, step]).choice(
+                self.train, self.batch_size, p=weights / weights.sum()
+            )
+            return self.data.batch(drawn, choices)
         positions = np.arange(step * self.batch_size, (step + 1) * self.batch_size)
         epochs, places = np.divmod(positions, len(self.train))
         orders = {e: np.random.default_rng([self.seed, e]).permutation(self.train) for e in set(epochs.tolist())}
         rows = np.array([orders[e][place] for e, place in zip(epochs.tolist(), places)])
-        choices = np.random.default_rng([self.seed, 1, step]).integers(0, 1 << 30, self.batch_size)
         return self.data.batch(rows, choices)
 
     def loss(
