@@ -19,6 +19,7 @@ from limner.words.encoder import MiniLM, TextEncoder
 from .config import MDiTConfig
 from .flow import flux_shift
 from .flux import from_flux
+from .folding import fold_mask_lora
 from .lora import load_mask_lora
 from .transformer import MDiT
 
@@ -75,8 +76,9 @@ def _nano(file: Path, device: torch.device, dtype: torch.dtype) -> Parts:
     shift = float(header.get("shift", 1.0))
     side = int(header.get("size", 256))
     guidance = float(header.get("guidance", 3.0))
+    model = model.eval().requires_grad_(False)
     return Parts(
-        model.eval().requires_grad_(False),
+        fold_mask_lora(model) if config.mask_weights == "lora" else model,
         codec,
         MiniLM.load(device=device),
         side,

@@ -72,14 +72,15 @@ def merge(cache: MaskCache, groups: Tensor) -> MaskCache:
     if int(counts.max()) == 1 and size == cache.tokens:
         return cache
 
-    def pooled(x: Tensor, layer: int) -> Tensor:
-        index = groups[layer][:, None, :, None].expand(x.shape)  # (B, H, M, E)
-        total = torch.zeros(*x.shape[:2], size, x.shape[3], device=x.device).scatter_add_(2, index, x.float())
-        return (total / counts[layer].clamp_min(1)[:, None, :, None]).to(x.dtype)  # (B, H, G, E)
-
+    # Sums as products with the groups' indicator: all layers, keys and values and heads at once.
+    member = torch.zeros(layers, cache.batch, size, cache.tokens, device=groups.device)
+    member.scatter_(2, groups[:, :, None], 1.0)
+    member /= counts.clamp_min(1)[..., None]  # (L, B, G, M)
+    stacked = torch.stack([*cache.features.keys, *cache.features.values]).float()  # (2 L, B, H, M, E)
+    pooled = torch.matmul(member.repeat(2, 1, 1, 1)[:, :, None], stacked).to(cache.dtype)  # (2 L, B, H, G, E)
     features = MaskFeatures(
-        tuple(pooled(k, i) for i, k in enumerate(cache.features.keys)),
-        tuple(pooled(v, i) for i, v in enumerate(cache.features.values)),
+        pooled[:layers].unbind(),
+        pooled[layers:].unbind(),
         counts.log(),  # (L, B, G); an empty group has -inf: no query reads it
     )
     return replace(cache, features=features)
