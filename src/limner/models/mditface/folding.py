@@ -2,7 +2,8 @@
 
 A correction costs two narrow products beside each wide one, which is little to store and to train but a quarter of a
 small model's time for a mask. W + U V is one product again, and the mask's modulation, of a c_M that never changes, is
-one table. The folded model is an ``MDiT`` with ``mask_weights="own"``; the weights of the other streams are shared, not copied.
+one table. The folded model is an ``MDiT`` with ``mask_weights="own"``; the weights of the other streams are shared, not
+copied.
 
 Legend: D width.
 """
