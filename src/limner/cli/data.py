@@ -10,9 +10,11 @@ from typing import Annotated, Any
 
 import typer
 
+from limner.cli.data_write import write
 from limner.errors import InputError
 
-app = typer.Typer(add_completion=False, no_args_is_help=True, help="Make, build and show sets of face records.")
+app = typer.Typer(add_completion=False, no_args_is_help=True, help="Make, build, write and show sets of face records.")
+app.command("write")(write)
 
 Out = Annotated[Path, typer.Option("--out", help="Folder to write to; an earlier run in it is continued.")]
 
@@ -29,7 +31,7 @@ def synth(
 
     generator = FaceGenerator.load(threads)
     print(f"licence of the faces: {LICENCE}")
-    with _bar() as (bar, task):
+    with progress_bar() as (bar, task):
         bar.update(task, total=count)
         made = write_set(generator, out, range(start, start + count), lambda index, new: bar.update(task, advance=1))
     print(f"{made} faces made, {count - made} were there: {out}")
@@ -67,7 +69,7 @@ def build(
     )
     items = open_sources(sources, licence, people, aligned)[:limit]
     began = time.monotonic()
-    with _bar() as (bar, task):
+    with progress_bar() as (bar, task):
 
         def show(now: Progress) -> None:
             note = f"{now.rows} faces" + (f", {now.errors} skipped" if now.errors else "")
@@ -116,7 +118,7 @@ def _shares(text: str) -> tuple[int, int, int]:
     return int(parts[0]), int(parts[1]), int(parts[2])
 
 
-def _bar() -> Any:
+def progress_bar() -> Any:
     """A progress bar with rate and time left, and the task it shows."""
     from contextlib import contextmanager
 

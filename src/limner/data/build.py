@@ -32,7 +32,7 @@ from limner.weights.registry import hash_file, registry
 BLOCK = 64  # items a block: what a killed build loses at most, and about 2.5 MB of Parquet
 BATCH = 16  # items a worker gets at a time
 # Rooms whose code decides what a row holds.
-_CODE = ("faces", "words", "data/stages.py", "data/shards.py")
+_CODE = ("faces", "words", "data/stages.py", "data/writers.py", "data/shards.py")
 _WEIGHTS = (
     "face-detector",
     "face-mesh",

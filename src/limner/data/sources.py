@@ -43,6 +43,8 @@ class Item:
     aligned: bool = False
     w: np.ndarray | None = field(default=None, compare=False)
     stored: int | None = None
+    captions: tuple[str, ...] = ()
+    questions: tuple[tuple[str, str], ...] = ()
 
     def load(self) -> bytes:
         """The encoded picture. Raises OSError when it cannot be read."""

@@ -9,7 +9,6 @@ batches), `write_words` (captions and questions), `choose_split`, `finish` (what
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -20,13 +19,11 @@ from PIL import Image
 
 from limner.data.shards import SPLITS, pack_attributes
 from limner.data.sources import Item
+from limner.data.writers import RuleWriter, Subject
 from limner.errors import InputError, WeightsError
 from limner.faces.geometry import warp
 from limner.faces.picture import encode_jpeg, encode_png, read_picture
 from limner.faces.record import Face
-from limner.faces.regions import Region
-from limner.words.captions import compose_captions, compose_prompts
-from limner.words.questions import write_questions
 
 Row = dict[str, Any]
 SIDE = 256  # pixels of a record's picture
@@ -86,6 +83,8 @@ def open_item(item: Item) -> Row:
         "person": item.person,
         "aligned": item.aligned,
         "w": None if item.w is None else np.asarray(item.w, np.float16),
+        "captions": list(item.captions),
+        "questions": list(item.questions),
         "photo": read_picture(item.load(), name=PurePosixPath(item.id).name),
     }
 
@@ -132,30 +131,18 @@ def read_faces(rows: Sequence[Row], reader: Reader) -> list[Row | None]:
     return [None if face is None else {**row, "face": face} for row, face in zip(rows, faces)]
 
 
-def count_parts(regions: np.ndarray) -> dict[str, int]:
-    """What can be counted honestly on a region map (H, W): ears that show (more than a sliver of one)."""
-    least = regions.size / 2000
-    ears = sum(int(np.count_nonzero(regions == ear) > least) for ear in (Region.LEFT_EAR, Region.RIGHT_EAR))
-    return {"ears": ears}
-
-
 def write_words(row: Row, settings: RecordSettings) -> Row:
     """Captions, prompts and questions from the face's attributes; the wording follows from the row's id."""
-    rng = np.random.default_rng(
-        [settings.seed, *np.frombuffer(hashlib.sha256(row["id"].encode()).digest()[:16], "<u4")]
-    )
     face: Face = row["face"]
-    captions = compose_captions(face.attributes, rng, settings.captions, settings.least)
-    prompts = compose_prompts(face.attributes, rng, settings.prompts, settings.least)
-    counts = count_parts(face.regions)
-    questions = write_questions(face.attributes, rng, settings.questions, settings.least, counts)
-    return {
-        **row,
-        "captions": [caption.text for caption in captions],
-        "prompts": [caption.text for caption in prompts],
-        "stated": [{"style": c.style, "facts": json.dumps(c.stated, default=float)} for c in captions + prompts],
-        "questions": [vars(question) for question in questions],
-    }
+    writer = RuleWriter(
+        captions=settings.captions,
+        prompts=settings.prompts,
+        questions=settings.questions,
+        least=settings.least,
+        seed=settings.seed,
+    )
+    subject = Subject(row["id"], b"", face.attributes, face.regions, row["captions"], row["questions"])
+    return {**row, **writer.write(subject).columns()}
 
 
 def choose_split(person: str, shares: tuple[int, int, int]) -> str:
