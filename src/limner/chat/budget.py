@@ -87,7 +87,8 @@ def check_estimates(estimates: list[Estimate], most: float | None, spent: float 
 class Ledger:
     """Tokens and money spent so far, by role; threads reserve before they ask.
 
-    most: money that all runs in one folder may spend together; None for no limit.
+    most: money that all runs in one folder may spend together; None for no limit. An answer that cost more than was
+    reserved for it (endpoints count tokens their own way) raises every later reservation by the same factor.
     """
 
     def __init__(self, most: float | None = None) -> None:
@@ -95,20 +96,25 @@ class Ledger:
         self.tokens: Counter[str] = Counter()
         self.cost = 0.0
         self._reserved = 0.0
+        self._factor = 1.0
         self._lock = threading.Lock()
 
-    def book(self, endpoint: Endpoint, prompt: int, answer: int) -> None:
-        """Note what an answer cost."""
+    def book(self, endpoint: Endpoint, prompt: int, answer: int, expected: float = 0.0) -> None:
+        """Note what an answer cost; `expected` is what was thought to be the most."""
+        cost = endpoint.price.of(prompt, answer) if endpoint.price else 0.0
         with self._lock:
+            if expected:
+                self._factor = max(self._factor, cost / expected)
             self.tokens[f"{endpoint.role} prompt"] += prompt
             self.tokens[f"{endpoint.role} answer"] += answer
-            self.cost += endpoint.price.of(prompt, answer) if endpoint.price else 0.0
+            self.cost += cost
 
     @contextmanager
     def reserve(self, endpoint: Endpoint, prompt: int, limit: int) -> Iterator[None]:
         """Hold the most a request can cost while it is out. Raises BudgetSpent when that is too much."""
         cost = endpoint.price.of(prompt, limit) if endpoint.price else 0.0
         with self._lock:
+            cost *= self._factor
             if self.most is not None and self.cost + self._reserved + cost > self.most:
                 raise BudgetSpent(
                     f"the next request could take the cost over --max-cost {self.most:.2f} ({self.cost:.2f} spent): "

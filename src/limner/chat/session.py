@@ -91,7 +91,7 @@ class Session:
                 raise Refused(said) from error
             self.journal.add({"key": key, **note, "at": _now(), "request": without_pictures(body), "answer": raw})
         completion = Completion.of(raw)
-        self.ledger.book(end, *used(completion, prompt))
+        self.ledger.book(end, *used(completion, prompt), end.price.of(prompt, question.limit) if end.price else 0.0)
         with self._lock:
             self.asked += 1
         return completion

@@ -47,6 +47,9 @@ def build(
     workers: Annotated[int | None, typer.Option(min=1, help="Processes; one a core by default.")] = None,
     aligned: Annotated[bool, typer.Option("--aligned", help="The photos are FFHQ-aligned faces already.")] = False,
     people: Annotated[str, typer.Option(help="Who is one person: file, folder, or auto.")] = "auto",
+    layout: Annotated[
+        str, typer.Option(help="auto, photos, unif2aced, celebv-hq, ffhq-text or mm-celeba-hq.")
+    ] = "auto",
     licence: Annotated[str | None, typer.Option(help="Licence of pictures that do not say theirs.")] = None,
     shares: Annotated[str, typer.Option(help="Percent of people in train/validation/test.")] = "90/5/5",
     captions: Annotated[int, typer.Option(min=0, help="Long captions a face.")] = 5,
@@ -67,7 +70,7 @@ def build(
     settings = RecordSettings(
         captions=captions, prompts=prompts, questions=questions, min_size=min_size, shares=_shares(shares), seed=seed
     )
-    items = open_sources(sources, licence, people, aligned)[:limit]
+    items = open_sources(sources, licence, people, aligned, layout)[:limit]
     began = time.monotonic()
     with progress_bar() as (bar, task):
 
@@ -109,6 +112,40 @@ def show(
     elif plots:
         for path in write_plots(numbers, folder, place):
             print(f"plot: {path}")
+
+
+@app.command()
+def stats(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A built set.")],
+    out: Annotated[Path | None, typer.Option("--out", help="Where to write; DIR/stats by default.")] = None,
+    plots: Annotated[bool, typer.Option("--plots/--no-plots", help="Draw plots (extra `eval`).")] = True,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the numbers as JSON instead of a table.")] = False,
+) -> None:
+    """Statistics of captions and questions beside those published for UniF²aceD-1M: JSON, plots, one HTML page."""
+    from limner.data.stats import compare, word_statistics
+    from limner.data.stats_page import write_page, write_word_plots
+    from limner.files import write_json_atomic
+
+    place = out or folder / "stats"
+    numbers = word_statistics(folder)
+    write_json_atomic(place / "words.json", numbers)
+    drawn: dict[str, Path] = {}
+    if plots and find_spec("matplotlib") is None:
+        typer.echo("no plots: they need the package 'matplotlib', `pip install 'limner[eval]'`", err=True)
+    elif plots:
+        drawn = write_word_plots(numbers, place)
+    write_page(numbers, drawn, place / "index.html", f"Words of {folder.resolve().name}")
+    if as_json:
+        print(json.dumps(numbers, indent=2, ensure_ascii=False))
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("", "measured", "UniF²aceD-1M, published", box=None, pad_edge=False, header_style="bold")
+    for row in compare(numbers):
+        table.add_row(*row)
+    Console().print(table)
+    print(f"page: {place / 'index.html'}")
 
 
 def _shares(text: str) -> tuple[int, int, int]:
