@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from limner.cli.judge import app as judge_app
+
 if TYPE_CHECKING:
     import numpy as np
 
@@ -20,6 +22,7 @@ app = typer.Typer(
     add_completion=False,
     help="Measure weights and write tables and figures. Paths of data sets start from LIMNER_DATA.",
 )
+app.add_typer(judge_app, name="judge")
 Out = Annotated[Path, typer.Option(help="Folder the result (JSON) is written to.")]
 Sheet = Annotated[
     Path | None,

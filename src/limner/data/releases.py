@@ -268,7 +268,7 @@ def _picture_of(place: Path, file: Path, number: int, record: Mapping[str, Any])
     """The name of a record's picture (its path, without what differs from machine to machine) and where it lies."""
     key = next((key for key in _PICTURE_KEYS if record.get(key)), None)
     if key is None:
-        _refuse(file, record, f"a picture ({', '.join(_PICTURE_KEYS)})")
+        _refuse(file, record, f"picture ({', '.join(_PICTURE_KEYS)})")
     value = record[key]
     if isinstance(value, Mapping):
         name = Path(value.get("path") or f"{file.stem}-{number:06d}").as_posix()

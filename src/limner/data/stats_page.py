@@ -121,8 +121,8 @@ def write_page(numbers: Mapping[str, Any], plots: Mapping[str, Path], path: str 
 <html lang="en"><meta charset="utf-8"><title>{html.escape(title)}</title><style>{_STYLE}</style>
 <h1>{html.escape(title)}</h1>
 <table><tr><th></th><th>this set, measured</th><th class="published">UniF²aceD-1M, published</th></tr>{rows}</table>
-<p><small>Published: {html.escape(reference["source"])}; {html.escape(reference["note"])}. Measured: tokens are words and
-punctuation marks; attributes are the facts a caption states.</small></p>
+<p><small>Published: {html.escape(reference["source"])}; {html.escape(reference["note"])}. Measured: tokens are
+words and punctuation marks; attributes are the facts a caption states.</small></p>
 {figures}
 <h2>How questions begin</h2><table>{openings}</table>
 </html>
