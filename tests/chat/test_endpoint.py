@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import email.utils
-import sys
 import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import pytest
 
+from chat.model_server import ModelServer, answer, cut_off, no_completion, trickle, wait_first
 from limner.chat.endpoint import ChatClient, Completion, Endpoint, Price, Unsuitable
 from limner.chat.pace import Pace, Stopped
 from limner.errors import InputError
-
-sys.path.insert(0, str(Path(__file__).parent))
-from model_server import ModelServer, answer, cut_off, no_completion, trickle, wait_first
 
 BODY = {"model": "m", "messages": [{"role": "user", "content": '{"caption": "…"}'}], "max_tokens": 9}
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
+from chat.model_server import ModelServer, cut_off, saying
 from limner.chat.budget import BudgetSpent, Estimate, Ledger, check_estimates, estimate_prompt, show_estimates
 from limner.chat.endpoint import ChatClient, Endpoint, Price
 from limner.chat.journal import Journal, request_key
@@ -18,9 +18,6 @@ from limner.chat.prompts import FOLDER, load_prompt
 from limner.chat.session import Question, Refused, Session, book_journal
 from limner.chat.structured import Unreadable, read_answer
 from limner.errors import InputError
-
-sys.path.insert(0, str(Path(__file__).parent))
-from model_server import ModelServer, cut_off, saying
 
 
 class Caption(BaseModel):

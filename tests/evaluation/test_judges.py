@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -29,6 +28,7 @@ from transformers import (
     ViltProcessor,
 )
 
+from chat.model_server import ModelServer, saying
 from limner.cli.app import main
 from limner.errors import InputError
 from limner.evaluation.clip_score import ClipScorer
@@ -38,9 +38,6 @@ from limner.evaluation.pairs import Pair, read_pairs
 from limner.evaluation.published import published, reference
 from limner.evaluation.vqascore import QUESTION, load_vqa_model, vqa_scores
 from limner.faces.picture import encode_png
-
-sys.path.insert(0, str(Path(__file__).parent.parent / "chat"))
-from model_server import ModelServer, saying
 
 WORDS = ["<pad>", "<s>", "</s>", "<image>", "Yes", "No", "woman", "man", "smiling", "a", "USER", ":", "?", "figure"]
 
@@ -153,7 +150,7 @@ def test_vqascore_of_a_writing_model_is_the_probability_of_yes(llava_folder: Pat
 def test_vqascore_of_a_choosing_model_is_its_label(tmp_path: Path, pairs: list[Pair]) -> None:
     torch.manual_seed(0)
     config = ViltConfig(
-        **{**VISION, "num_hidden_layers": 1}, vocab_size=len(WORDS), max_position_embeddings=77, num_labels=3,
+        **{**VISION, "num_hidden_layers": 1}, vocab_size=len(WORDS), max_position_embeddings=77, 
         id2label={0: "no", 1: "yes", 2: "red"}, label2id={"no": 0, "yes": 1, "red": 2},
     )  # fmt: skip
     ViltForQuestionAnswering(config).save_pretrained(tmp_path)

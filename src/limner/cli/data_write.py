@@ -102,7 +102,7 @@ def _write_by_models(
         if not (out / "manifest.json").is_file():
             prepare_folder(out, {})
         sessions, journal, ledger = open_sessions(stack, out / ANSWERS, [seeing, asking], max_cost)
-        writer = ModelWriter(*sessions, RuleWriter(), questions, folder=prompts)
+        writer = ModelWriter(sessions[0], sessions[1], RuleWriter(), questions, folder=prompts)
         answered = book_journal(journal, ledger, sessions)
         left = {stage: total - sum(1 for _, found in answered if found == stage) for stage in STAGES}
         subjects = [subject_of(row) for _, row in islice(read_set(folder, limit), SAMPLE)]

@@ -22,7 +22,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from limner.errors import InputError
 from limner.faces.picture import SUFFIXES
@@ -296,10 +296,10 @@ def _words_of(file: Path, record: Mapping[str, Any]) -> tuple[list[str], list[tu
             questions.append((str(entry["question"]), str(entry["answer"])))
     if record.get("question") and record.get("answer") is not None:
         questions.append((str(record["question"]), str(record["answer"])))
-    turns = record.get("conversations") or ()
-    for asked, said in zip(turns[::2], turns[1::2]):
+    turns: list[Mapping[str, Any]] = list(record.get("conversations") or ())
+    for number, (asked, said) in enumerate(zip(turns[::2], turns[1::2])):
         question = str(asked.get("value", "")).replace("<image>", "").strip()
-        if asked is turns[0] and _DESCRIBES.search(question):
+        if number == 0 and _DESCRIBES.search(question):
             captions.append(str(said.get("value", "")))
         else:
             questions.append((question, str(said.get("value", ""))))
@@ -310,7 +310,7 @@ def _words_of(file: Path, record: Mapping[str, Any]) -> tuple[list[str], list[tu
     return captions, questions
 
 
-def _refuse(file: Path, record: Mapping[str, Any], what: str) -> Any:
+def _refuse(file: Path, record: Mapping[str, Any], what: str) -> NoReturn:
     raise InputError(
         f"{file}: no {what} in a record with the columns {', '.join(map(str, record)) or '(none)'}; "
         "see docs/data.md for the layouts that are read"
