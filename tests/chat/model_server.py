@@ -163,7 +163,7 @@ def trickle(handler: BaseHTTPRequestHandler, body: dict[str, Any]) -> None:
     handler.send_response(200)
     handler.send_header("content-length", "1000")
     handler.end_headers()
-    for _ in range(40):
+    for _ in range(600):
         handler.wfile.write(b" ")
         handler.wfile.flush()
         time.sleep(0.05)

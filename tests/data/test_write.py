@@ -102,7 +102,7 @@ def test_refused_faces_are_left_out_and_said(
 
 
 def test_a_killed_run_goes_on_and_pays_nothing_twice(built: Path, server: ModelServer, tmp_path: Path) -> None:
-    server.delay, threads = 0.1, 2
+    server.delay, threads = 0.3, 2
     command = [sys.executable, "-m", "limner", *words(built, tmp_path / "new", "--concurrency", str(threads))]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     running = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -111,7 +111,8 @@ def test_a_killed_run_goes_on_and_pays_nothing_twice(built: Path, server: ModelS
         time.sleep(0.02)
     os.kill(running.pid, signal.SIGKILL)
     running.wait()
-    time.sleep(0.3)
+    while server.at_once:
+        time.sleep(0.02)
     server.delay = 0
     kept = [json.loads(line) for line in (tmp_path / "new" / ANSWERS).read_bytes().split(b"\n")[:-1]]
     assert 7 - threads <= len(kept) < 3 * FACES
