@@ -149,10 +149,11 @@ def test_vqascore_of_a_writing_model_is_the_probability_of_yes(llava_folder: Pat
 
 def test_vqascore_of_a_choosing_model_is_its_label(tmp_path: Path, pairs: list[Pair]) -> None:
     torch.manual_seed(0)
-    config = ViltConfig(
-        **{**VISION, "num_hidden_layers": 1}, vocab_size=len(WORDS), max_position_embeddings=77, 
-        id2label={0: "no", 1: "yes", 2: "red"}, label2id={"no": 0, "yes": 1, "red": 2},
-    )  # fmt: skip
+    settings: dict[str, Any] = {
+        **VISION, "num_hidden_layers": 1, "vocab_size": len(WORDS), "max_position_embeddings": 77,
+        "id2label": {0: "no", 1: "yes", 2: "red"}, "label2id": {"no": 0, "yes": 1, "red": 2},
+    }  # fmt: skip
+    config = ViltConfig(**settings)
     ViltForQuestionAnswering(config).save_pretrained(tmp_path)
     ViltProcessor(ViltImageProcessor(size={"shortest_edge": 32}), tokenizer()).save_pretrained(tmp_path)
     model: Any = load_vqa_model(tmp_path)
