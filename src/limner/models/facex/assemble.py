@@ -77,7 +77,9 @@ class RepresentationAssembler(nn.Module):
         if not self.config.representation_assembler:
             levels = tuple(_whole_face(level, factors.present) for level in levels)
         textures = torch.stack([project(level) for project, level in zip(self.textures, levels)], 2)  # (B, G, L, D)
-        textures = torch.where(factors.present[:, :, None, None], textures, self.absent.to(textures.dtype)).flatten(1, 2)
+        textures = torch.where(factors.present[:, :, None, None], textures, self.absent.to(textures.dtype)).flatten(
+            1, 2
+        )
         parts = (factors.expression, factors.pose, factors.gaze, factors.light)
         motion = [network(x).unflatten(1, (-1, self.config.width)) for network, x in zip(self.motion, parts)]
         tokens = torch.cat([identity, textures, *motion], 1)  # (B, N, D)

@@ -15,7 +15,7 @@ FEATHER = 0.03
 def feather(mask: np.ndarray, pixels: int) -> np.ndarray:
     """A mask (S, S) bool as opacity 0..255 (S, S) uint8: nothing outside it, rising to full within so many pixels.
 
-    At the crop's own border it stays full: the picture goes on there only in the photo, where the mask is none.
+    It falls towards the crop's own border too, because the photo goes on behind it.
     """
     if pixels < 1:
         return mask.astype(np.uint8) * 255

@@ -69,7 +69,9 @@ class Factors:
 
     def with_motion(self, expression: np.ndarray, pose: np.ndarray, gaze: np.ndarray) -> Factors:
         """The same faces in another motion; one row each, normalised."""
-        rows = [torch.from_numpy(np.asarray(x, np.float32))[None].to(self.pose.device) for x in (expression, pose, gaze)]
+        rows = [
+            torch.from_numpy(np.asarray(x, np.float32))[None].to(self.pose.device) for x in (expression, pose, gaze)
+        ]
         return replace(self, expression=rows[0], pose=rows[1], gaze=rows[2])
 
 

@@ -66,7 +66,9 @@ def check_face(photo: np.ndarray, face: Face, name: str) -> None:
     height, across = photo.shape[:2]
     seen = ((points >= 0) & (points < [across, height])).all(1).mean()
     if seen < SEEN:
-        raise InputError(f"the face in {name} is cut off: {100 * seen:.0f} % of it can be seen, {100 * SEEN:.0f} % is needed")
+        raise InputError(
+            f"the face in {name} is cut off: {100 * seen:.0f} % of it can be seen, {100 * SEEN:.0f} % is needed"
+        )
 
 
 def choose_face(faces: list[Face], number: int | None, name: str) -> Face:
@@ -76,11 +78,12 @@ def choose_face(faces: list[Face], number: int | None, name: str) -> Face:
     if number is None:
         return faces[0]
     if not 1 <= number <= len(faces):
-        raise InputError(f"{name} shows {len(faces)} face(s): face {number} is not there (they count from 1, largest first)")
+        raise InputError(
+            f"{name} shows {len(faces)} face(s): face {number} is not there (they count from 1, largest first)"
+        )
     return faces[number - 1]
 
 
 def hash_of(photo: np.ndarray) -> str:
     """16 hex digits that another photo does not have."""
     return hashlib.sha256(np.ascontiguousarray(photo).tobytes() + repr(photo.shape).encode()).hexdigest()[:16]
-
