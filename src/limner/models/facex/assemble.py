@@ -58,7 +58,7 @@ class RepresentationAssembler(nn.Module):
         counts = (*config.motion_tokens, 1)
         self.motion = nn.ModuleList(_network(size, width, count) for size, count in zip(sizes, counts))
         per_factor = [config.identity_tokens, *[len(levels)] * len(GROUPS), *counts]
-        numbers = torch.repeat_interleave(torch.arange(len(FACTORS)), torch.tensor(per_factor))
+        numbers = torch.tensor([number for number, count in enumerate(per_factor) for _ in range(count)])
         self.register_buffer("factor_of", numbers, persistent=False)  # (N,)
         self.factors = nn.Parameter(torch.randn(len(FACTORS), width) * 0.02)
         self.dropped = nn.Parameter(torch.randn(len(numbers), width) * 0.02)

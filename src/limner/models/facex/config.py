@@ -36,7 +36,7 @@ class ControlConfig:
     level_widths: tuple[int, ...] = (1024, 1024, 1024)
     """Channels of each level of the region encoder."""
     adapter_width: int = 256
-    """Width of the trained pyramid between a vision transformer and the pooling; 0: the levels are pooled as they are."""
+    """Width of the trained pyramid between a vision transformer and the pooling; 0: levels are pooled as they are."""
     expression: int = EXPRESSION
     """Measures of expression."""
     motion_tokens: tuple[int, int, int] = (4, 1, 1)

@@ -48,7 +48,7 @@ class FaceAttention(nn.Module):
 
 
 class Controller(nn.Module):
-    """The representation assembler, one FaceAttention a block, and the extra channels of the UNet's first convolution."""
+    """The representation assembler, one FaceAttention a block, and the extra channels of the first convolution."""
 
     def __init__(self, config: ControlConfig, first_channels: int) -> None:
         super().__init__()

@@ -31,8 +31,10 @@ from .decompose import (
     join_map_and_vector,
 )
 
-CLIP_NORM = ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
-IMAGENET_NORM = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+Norm = tuple[tuple[float, ...], tuple[float, ...]]
+"""Mean and deviation of each colour."""
+CLIP_NORM: Norm = ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
+IMAGENET_NORM: Norm = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 # setting → transformers' class and the normalisation it was trained with. FaRL is a CLIP ViT-B/16 trained on faces.
 TOWERS = {
     "clip": ("CLIPVisionModel", CLIP_NORM),
@@ -62,7 +64,7 @@ class TransformerLevels:
     """
 
     def __init__(
-        self, tower: nn.Module, norm: tuple[tuple[float, ...], tuple[float, ...]], trained: bool = False
+        self, tower: nn.Module, norm: Norm, trained: bool = False
     ) -> None:
         self.tower = tower if trained else frozen(tower)
         self.norm, self.trained = norm, trained

@@ -29,7 +29,7 @@ from .assemble import choice_of
 from .blend import blend_back
 from .decompose import Factors
 from .loading import NANO, Parts, load_parts
-from .plan import CANVAS, EditPlan
+from .plan import CANVAS, MOTION, EditPlan
 from .portrait import Portrait, choose_face, hash_of, portrait_of
 from .reference import Reference, assemble_reference, repaint_mask
 from .sample import SAMPLERS, draw_noise, guided, make_scheduler, sample
@@ -303,6 +303,6 @@ def _moved(
         motion = type(motion)(**{**vars(motion), name: getattr(portraits[other].motion, name)})
     moved = factors[CANVAS].with_motion(*move(motion, plan.sliders).normalised())
     pointed = plan.model_copy(
-        update={"factors": {**plan.factors, **dict.fromkeys(("expression", "pose", "gaze"), MOVED)}}
+        update={"factors": {**plan.factors, **dict.fromkeys(MOTION, MOVED)}}
     )
     return {**factors, MOVED: moved}, pointed

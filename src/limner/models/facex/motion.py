@@ -14,7 +14,7 @@ EXPRESSION = len(EXPRESSION_NAMES)
 POSE = 6
 GAZE = 2
 SIZE = 256
-# Middle and spread of pose and place over aligned faces: degrees, pixels of 256, pixels per centimetre (as a logarithm).
+# Middle and spread of pose and place over aligned faces: degrees, pixels of 256, logarithm of pixels per centimetre.
 _POSE_MIDDLE = np.array([0, 0, 0, 128, 112, np.log(14.0)], np.float32)
 _POSE_SPREAD = np.array([20, 12, 6, 12, 12, 0.15], np.float32)
 _GAZE_SPREAD = 15.0
@@ -22,8 +22,8 @@ _GAZE_SPREAD = 15.0
 
 @dataclass(frozen=True, eq=False)
 class Motion:
-    """expression: (44,) in 0..1, `EXPRESSION_NAMES`. pose: (6,) yaw, pitch, roll in degrees; the point between the eyes,
-    x and y in pixels of the aligned 256 x 256 picture; pixels per centimetre. gaze: (2,) yaw and pitch, degrees."""
+    """expression: (44,) in 0..1, `EXPRESSION_NAMES`. pose: (6,) yaw, pitch, roll in degrees; x and y of the point between
+    the eyes, pixels of the aligned 256 x 256 picture; pixels per centimetre. gaze: (2,) yaw and pitch, degrees."""
 
     expression: np.ndarray
     pose: np.ndarray

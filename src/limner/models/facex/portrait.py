@@ -24,7 +24,7 @@ SEEN = 0.6
 
 @dataclass(frozen=True, eq=False)
 class Portrait:
-    """picture: (S, S, 3) uint8, aligned as FFHQ is. regions: (S, S) uint8. light: (27,). crop: (2, 3), photo → picture."""
+    """picture: (S, S, 3) uint8, FFHQ-aligned. regions: (S, S) uint8. light: (27,). crop: (2, 3), photo → picture."""
 
     picture: np.ndarray
     regions: np.ndarray
@@ -40,7 +40,7 @@ class Portrait:
 
 
 def portrait_of(photo: np.ndarray, face: Face, size: int, topology: Topology, name: str = "photo") -> Portrait:
-    """A face of a photo (H, W, 3) as a portrait of side ``size``. ``InputError`` for one that is too small or turned."""
+    """A face of a photo (H, W, 3) as a portrait of side ``size``. ``InputError`` for one that cannot serve."""
     check_face(photo, face, name)
     crop = np.asarray(face.crop, np.float64) * (size / SIZE)
     regions = warp(face.regions, crop, size, nearest=True, border=0)
