@@ -95,11 +95,16 @@ def load_unet(folder: Path, dtype: torch.dtype = torch.float32) -> Any:
 
 def save_base(unet: Any, schedule: dict[str, Any], card: dict[str, Any], folder: Path, facts: dict[str, str]) -> None:
     """Write a nano base: UNet in float16, schedule, and what it needs of Limner's."""
-    config = {key: value for key, value in dict(unet.config).items() if not key.startswith("_")}
-    save_tensors(folder / "unet" / WEIGHTS, unet.state_dict(), facts, dtype=torch.float16)
-    write_json_atomic(folder / "unet" / "config.json", {**config, "_class_name": "UNet2DConditionModel"})
+    save_unet(unet.state_dict(), unet.config, folder / "unet", facts)
     write_json_atomic(folder / "scheduler" / "scheduler_config.json", schedule)
     write_json_atomic(folder / CARD, card)
+
+
+def save_unet(tensors: dict[str, Tensor], config: Any, folder: Path, facts: dict[str, str]) -> None:
+    """A UNet in diffusers' format, float16."""
+    kept = {key: value for key, value in dict(config).items() if not key.startswith("_")}
+    save_tensors(folder / WEIGHTS, tensors, facts, dtype=torch.float16)
+    write_json_atomic(folder / "config.json", {**kept, "_class_name": "UNet2DConditionModel"})
 
 
 def _json(file: Path) -> dict[str, Any]:

@@ -63,9 +63,7 @@ class TransformerLevels:
     fine-tuned encoders); pictures are resized to the tower's own side.
     """
 
-    def __init__(
-        self, tower: nn.Module, norm: Norm, trained: bool = False
-    ) -> None:
+    def __init__(self, tower: nn.Module, norm: Norm, trained: bool = False) -> None:
         self.tower = tower if trained else frozen(tower)
         self.norm, self.trained = norm, trained
         config = tower.config

@@ -302,7 +302,5 @@ def _moved(
         other = plan.factors.get(name, CANVAS)
         motion = type(motion)(**{**vars(motion), name: getattr(portraits[other].motion, name)})
     moved = factors[CANVAS].with_motion(*move(motion, plan.sliders).normalised())
-    pointed = plan.model_copy(
-        update={"factors": {**plan.factors, **dict.fromkeys(MOTION, MOVED)}}
-    )
+    pointed = plan.model_copy(update={"factors": {**plan.factors, **dict.fromkeys(MOTION, MOVED)}})
     return {**factors, MOVED: moved}, pointed

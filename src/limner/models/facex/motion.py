@@ -22,7 +22,7 @@ _GAZE_SPREAD = 15.0
 
 @dataclass(frozen=True, eq=False)
 class Motion:
-    """expression: (44,) in 0..1, `EXPRESSION_NAMES`. pose: (6,) yaw, pitch, roll in degrees; x and y of the point between
+    """expression: (44,) in 0..1, `EXPRESSION_NAMES`. pose: (6,) yaw, pitch, roll, degrees; x and y of the point between
     the eyes, pixels of the aligned 256 x 256 picture; pixels per centimetre. gaze: (2,) yaw and pitch, degrees."""
 
     expression: np.ndarray

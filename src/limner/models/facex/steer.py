@@ -99,6 +99,10 @@ class SteeredUNet:
             cross_attention_kwargs=None if face is None else {FACE: face},
         ).sample
 
+    def plain_state(self) -> dict[str, Tensor]:
+        """The UNet's tensors under its own names, as they are without a controller on it."""
+        return {key.replace("conv_in.base.", "conv_in."): value for key, value in self.unet.state_dict().items()}
+
     def release(self) -> Any:
         """The UNet as it was."""
         self.unet.set_attn_processor(self._before)
