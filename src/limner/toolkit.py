@@ -53,9 +53,7 @@ class Toolkit:
     @cached_property
     def painter(self) -> MDiTFace:
         """The engine behind `paint`."""
-        from limner.models.facex.engine import FaceX
-    from limner.models.facex.plan import EditPlan
-    from limner.models.mditface.engine import MDiTFace
+        from limner.models.mditface.engine import MDiTFace
 
         return MDiTFace.load(self._painter_source)
 

@@ -94,7 +94,7 @@ class PreparedPairs:
 
     def partners(self, rows: np.ndarray, chances: np.ndarray) -> np.ndarray:
         """Another row of the same person for each row; chances: (B,) in [0, 1) decide which."""
-        person, held_out = self.arrays["person"], self.arrays["validation"]
+        person = self.arrays["person"]
         found = []
         for row, chance in zip(rows, chances):
             others = np.flatnonzero(

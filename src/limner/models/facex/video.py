@@ -1,7 +1,7 @@
 """Video: frames in, a steady track of one face, edited frames out, the sound kept, and no frame made twice.
 
-Needs the extra ``video`` (PyAV). Finished frames lie beside the result, in ``NAME.parts``, until the film is whole: after
-an interruption the same command goes on where it stopped.
+Needs the extra ``video`` (PyAV). Finished frames lie beside the result, in ``NAME.parts``, until the film is whole:
+after an interruption the same command goes on where it stopped.
 """
 
 from __future__ import annotations
