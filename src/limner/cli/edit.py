@@ -1,4 +1,4 @@
-"""Verbs `edit` and `animate`: sliders, regions from other photos, erasing, filling in, styles; all at once if wished."""
+"""Verbs `edit` and `animate`: sliders, regions from other photos, erasing, filling in, styles; all at once."""
 
 from __future__ import annotations
 

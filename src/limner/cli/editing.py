@@ -28,7 +28,7 @@ Sampler = Annotated[str, typer.Option(help="euler or ddim.")]
 Engine = Annotated[str, typer.Option(help="Weights to edit with: a registry name, or a trained controller's folder.")]
 BaseModel = Annotated[
     str | None,
-    typer.Option("--base", help="Base model to steer, if not the weights' own: a folder, diffusers' layout."),
+    typer.Option("--base", help="Base model to steer, if not the weights' own: a folder in diffusers' layout."),
 ]
 Identity = Annotated[str | None, typer.Option(help="ArcFace weights, for controllers trained with them.")]
 Tower = Annotated[str | None, typer.Option(help="Folder of the vision model, for controllers trained with one.")]

@@ -62,10 +62,8 @@ class Factors:
 
     def map(self, change) -> Factors:
         """The same with ``change`` applied to every tensor: ``.to(device)``, a choice of rows."""
-        made = {f.name: getattr(self, f.name) for f in fields(self)}
-        return Factors(
-            **{k: tuple(change(level) for level in v) if isinstance(v, tuple) else change(v) for k, v in made.items()}
-        )
+        single = {f.name: change(getattr(self, f.name)) for f in fields(self) if f.name != "levels"}
+        return Factors(levels=tuple(change(level) for level in self.levels), **single)
 
     def with_motion(self, expression: np.ndarray, pose: np.ndarray, gaze: np.ndarray) -> Factors:
         """The same faces in another motion; one row each, normalised."""
@@ -100,8 +98,7 @@ class NanoIdentity:
     @torch.no_grad()
     def encode(self, pictures: Tensor) -> Tensor:
         """(B, 3, H, W) to (B, 5, 256), entries near 1."""
-        last, vector = self.network.map_and_vector(pictures)
-        return join_map_and_vector(last, vector)
+        return join_map_and_vector(*self.network.map_and_vector(pictures))
 
 
 def join_map_and_vector(last: Tensor, vector: Tensor) -> Tensor:
@@ -143,7 +140,7 @@ def pool_regions(level: Tensor, groups: Tensor) -> Tensor:
     The masks are brought to the map's grid by averaging, so a region thinner than a cell still counts by its share.
     """
     masks = F.one_hot(groups.long(), len(GROUPS)).permute(0, 3, 1, 2).to(level.dtype)  # (B, G, s, s)
-    masks = F.adaptive_avg_pool2d(masks, level.shape[2:])  # (B, G, h, w)
+    masks = F.adaptive_avg_pool2d(masks, (level.shape[2], level.shape[3]))  # (B, G, h, w)
     sums = torch.einsum("bchw,bghw->bgc", level, masks)
     return sums / masks.sum((2, 3)).clamp_min(1e-6)[:, :, None]
 

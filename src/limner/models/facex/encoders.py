@@ -123,7 +123,7 @@ def load_decomposer(
     else:
         if regions is None:
             raise InputError(
-                f"this controller needs a {config.region_encoder} vision model: give its folder with --regions FOLDER"
+                f"this controller needs a {config.region_encoder} vision model: give its folder with --tower FOLDER"
             )
         made_regions = load_tower(config.region_encoder, regions)
     return Decomposer(made_identity, made_regions, pooled=config.adapter_width == 0)
