@@ -71,7 +71,7 @@ def part_mask(regions: np.ndarray, part: str) -> np.ndarray:
     mask = np.isin(regions, PARTS[part])
     if part == "beard":
         rows = np.flatnonzero((regions == Region.NOSE).any(1))
-        mask[: rows.max() if len(rows) else regions.shape[0] // 2] = False
+        mask[: rows.max() + 1 if len(rows) else regions.shape[0] // 2] = False
     return mask
 
 
