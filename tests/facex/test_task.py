@@ -13,8 +13,13 @@ from facex.tiny import CONTROL, write_nano_base
 from limner.cli.train import make_task
 from limner.codecs.continuous import KLCodec
 from limner.data.prepared import Prepared
+from limner.data.shards import FIELDS, write_shard
 from limner.errors import InputError
 from limner.faces.expression import EXPRESSION_NAMES
+from limner.faces.geometry import transform_points, warp
+from limner.faces.picture import encode_png
+from limner.faces.reader import FaceReader
+from limner.faces.record import Face
 from limner.faces.regions import Region
 from limner.models.facex.assemble import NOWHERE, TEXTURES
 from limner.models.facex.base import load_base
@@ -25,8 +30,8 @@ from limner.models.facex.loading import load_parts
 from limner.models.facex.motion import Motion
 from limner.models.facex.pairs import SOURCE, TARGET, TASKS, PreparedPairs, unpack_factors
 from limner.models.facex.plan import FACTORS
-from limner.models.facex.portrait import Portrait
-from limner.models.facex.prepare import Row, prepare
+from limner.models.facex.portrait import Portrait, portrait_of
+from limner.models.facex.prepare import Row, prepare, read_rows
 from limner.models.facex.task import FaceXTask
 from limner.training.loop import train
 from limner.training.recipe import Recipe
@@ -100,6 +105,23 @@ def test_rows_of_a_prepared_set(data: PreparedPairs) -> None:
     )
     pose = torch.from_numpy(given[4].portrait.motion.normalised()[1])
     assert torch.equal(unpack_factors("source", batch).pose[0], pose)
+
+
+def test_rows_of_a_shard_become_portraits(tmp_path: Path, photo: np.ndarray, face: Face, reader: FaceReader) -> None:
+    """As `limner data build` writes them, and the same motion as of the face itself."""
+    picture, regions = warp(photo, face.crop, 256), warp(face.regions, face.crop, 256, nearest=True, border=0)
+    mesh = transform_points(face.landmarks, face.crop)
+    about = {"expression": face.expression, "gaze": face.gaze, "light": face.light, "landmarks": mesh.ravel()}
+    stored = {"image": {"bytes": encode_png(picture), "path": None}, "regions": {"bytes": encode_png(regions)}}
+    row = {**dict.fromkeys(name for name, _ in FIELDS), **about, **stored, "person": "her", "split": "train"}
+    write_shard(tmp_path / "data" / "train-00000.parquet", [row], {})
+    (tmp_path / "manifest.json").write_text("{}")
+    (found,) = read_rows([tmp_path], 64)
+    expected = portrait_of(photo, face, 64, reader.topology)
+    assert found.person == "her" and not found.validation and found.portrait.picture.shape == (64, 64, 3)
+    for one, other in zip(found.portrait.motion.normalised(), expected.motion.normalised()):
+        assert np.allclose(one, other, atol=1e-3)
+    assert (found.portrait.regions == expected.regions).mean() > 0.97
 
 
 def test_choices_of_the_tasks(data: PreparedPairs) -> None:
@@ -209,16 +231,16 @@ def test_a_run_ends_in_weights_that_edit(data: PreparedPairs, folder: Path, tmp_
 
 
 def test_a_base_learns_and_is_written_as_one(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from limner.models.mditface.prepare import Face
+    from limner.models.mditface.prepare import Face as TrainingFace
     from limner.models.mditface.prepare import prepare as prepare_faces
     from limner.words.encoder import MiniLM
 
     monkeypatch.setenv("LIMNER_DATA", str(tmp_path))
     codec = KLCodec.load(folder / "base" / "codec")
 
-    def faces() -> Iterator[Face]:
+    def faces() -> Iterator[TrainingFace]:
         for row in rows(4):
-            yield Face(row.portrait.picture, row.portrait.regions, ("a face", "a man"), row.person == "p3")
+            yield TrainingFace(row.portrait.picture, row.portrait.regions, ("a face", "a man"), row.person == "p3")
 
     facts = {"codec": str(folder / "base" / "codec"), "encoder": "minilm"}
     prepare_faces(faces, tmp_path / "faces", codec, MiniLM.load(), facts, 8, 2, mirror=False)

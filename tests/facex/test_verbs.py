@@ -38,6 +38,11 @@ def test_edit_does_everything_in_one_pass(desk: Path, weights: Path, photo: np.n
                                          "mouth": str(desk / "other.png"), "hair": "none"}  # fmt: skip
     assert read_picture(out).shape == photo.shape
     assert verify(out).watermark is not None
+    again = ["replay", str(out), "--engine", str(weights)]
+    assert main(again) == 2
+    assert capsys.readouterr().err.endswith("her.png: give --photo photo=FILE\n")
+    assert main([*again, "--photo", f"photo={desk / 'her.png'}"]) == 0
+    assert capsys.readouterr().out == "identical\n"
 
 
 def test_swap_goes_through_a_folder_and_names_what_fails(desk: Path, weights: Path, capsys, tmp_path: Path) -> None:

@@ -31,6 +31,7 @@ from limner.errors import InputError
 
 if TYPE_CHECKING:
     from limner.models.facex.plan import EditPlan
+    from limner.provenance.picture import Picture
 
 Slide = Annotated[float | None, typer.Option(help="-1 to 1; 0 leaves it as it is.")]
 
@@ -132,6 +133,30 @@ def animate(
         manifest,
         as_json,
     )
+
+
+def edit_again(recipe: dict[str, Any], engine: str | None, photos: list[str]) -> Picture:
+    """An edit from its recipe and its photos, given as NAME=FILE; InputError for what is missing or another photo."""
+    from limner.models.facex.engine import FaceX
+    from limner.provenance.picture import Picture
+
+    given: dict[str, str] = {}
+    for pair in photos:
+        name, equals, file = pair.rpartition("=")
+        if not equals:
+            name, file = "photo", pair
+        given[name] = file
+    wanted = recipe.get("photos")
+    if not isinstance(wanted, dict) or "video" in recipe:
+        raise InputError("this recipe is not one of a single picture's: it cannot be made again alone")
+    for name, about in wanted.items():
+        if name not in given and not Path(name).is_file():
+            raise InputError(f"making this edit again needs the photo {about.get('file')}: give --photo {name}=FILE")
+    precision = {"bfloat16": "bf16", "float32": "fp32"}.get(str(recipe.get("precision")), "auto")
+    source = engine or str(recipe.get("source", "facex-nano"))
+    editor = FaceX.load(source, device=str(recipe.get("device", "auto")), precision=precision)
+    made = editor.replay(recipe, {**{name: name for name in wanted}, **given})
+    return Picture(made.image, recipe, made.ingredients)
 
 
 def _plan(

@@ -37,6 +37,7 @@ from .sliders import move
 
 Progress = Callable[[int, int], None]
 """(steps done, steps in all). To cancel, raise."""
+MOST_THREADS = 1024  # that a recipe may ask for
 MOVED = "the photo, moved"
 """Name of the photo whose motion the sliders moved, among those that tokens are picked from."""
 
@@ -156,20 +157,27 @@ class FaceX:
         """
         try:
             plan = EditPlan.model_validate(recipe["plan"])
-            about, weights = recipe["photos"], recipe["weights"]
+            about, weights, threads = recipe["photos"], recipe["weights"], int(recipe["threads"])
             given = {name: photos[name] for name in plan.photos}
             settings = {key: recipe[key] for key in ("seed", "steps", "guidance", "sampler")}
         except KeyError as missing:
             raise InputError(f"to make this edit again its recipe and photos are needed; missing: {missing}") from None
         except ValueError as error:
             raise InputError(f"this recipe is not one of this version's: {str(error).splitlines()[0]}") from None
+        if not 1 <= threads <= MOST_THREADS:
+            raise InputError(f"threads={threads}: no recipe that limner writes says so")
         if weights != self.weights():
             raise InputError("this picture was made with other weights or precision than are loaded: see its recipe")
         for name, source in given.items():
             if hash_of(read_picture(source)) != about[name]["sha256"]:
                 raise InputError(f"'{name}' is not the photo that was used: {about[name]['file']} was")
         numbers = {name: int(about[name]["face"]) for name in given}
-        return self.edit(given[CANVAS], plan, given, numbers[CANVAS], numbers, **settings)
+        before = torch.get_num_threads()
+        torch.set_num_threads(threads)
+        try:
+            return self.edit(given[CANVAS], plan, given, numbers[CANVAS], numbers, **settings)
+        finally:
+            torch.set_num_threads(before)
 
     def subject(self, source: Source, face: int | None, name: str) -> Subject:
         """A photo's face, read and taken apart. ``InputError``, one line, if it has none that serves."""
