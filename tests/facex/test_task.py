@@ -146,7 +146,7 @@ def test_holes_hide_what_the_tasks_paint(data: PreparedPairs) -> None:
 
 
 def test_an_unfinished_set_and_single_people_are_refused(folder: Path, tmp_path: Path, data: PreparedPairs) -> None:
-    with pytest.raises(InputError, match="no prepared pairs"):
+    with pytest.raises(InputError, match="not a prepared set of pairs"):
         PreparedPairs.open(tmp_path)
     codec = KLCodec.load(data.header["codec"])
     config = ControlConfig(**{**CONTROL, "region_encoder": "codec", "level_widths": (4,)})

@@ -64,7 +64,7 @@ def load_base(source: str | os.PathLike[str], device: torch.device, dtype: torch
     else:
         from limner.words.transformers_encoders import TransformersEncoder
 
-        codec = KLCodec.load(folder / "vae", dtype).to(device)
+        codec = KLCodec.load(folder / "vae").to(device)  # in float32: its decoder overflows in 16 bits
         encoder = TransformersEncoder.load(
             folder / "text_encoder", folder / "tokenizer", device, dtype, attend_padding=True
         )

@@ -148,21 +148,23 @@ def pool_regions(level: Tensor, groups: Tensor) -> Tensor:
 class Decomposer:
     """Portraits to factors. pooled: whether levels are pooled here; False leaves that to a trained adapter."""
 
-    def __init__(self, identity: IdentityTokens, regions: RegionLevels, pooled: bool) -> None:
-        self.identity, self.regions, self.pooled = identity, regions, pooled
+    def __init__(
+        self, identity: IdentityTokens, regions: RegionLevels, pooled: bool, device: torch.device | str = "cpu"
+    ) -> None:
+        self.identity, self.regions, self.pooled, self.device = identity, regions, pooled, device
 
     def decompose(self, portraits: Sequence[Portrait]) -> Factors:
         """Factors of portraits, one row each, float32 on the CPU."""
         pictures = to_model(np.stack([portrait.picture for portrait in portraits]))
         maps = np.stack([groups_of(portrait.regions) for portrait in portraits])
         groups = shrink_groups(torch.from_numpy(maps))
-        levels = tuple(level.float() for level in self.regions.encode(pictures))
+        levels = tuple(level.float().cpu() for level in self.regions.encode(pictures.to(self.device)))
         if self.pooled:
             levels = tuple(pool_regions(level, groups) for level in levels)
         motion = [portrait.motion.normalised() for portrait in portraits]
         rows = [torch.from_numpy(np.stack(part)) for part in zip(*motion)]
         light = torch.from_numpy(np.stack([portrait.light for portrait in portraits]).astype(np.float32))
-        identity = self.identity.encode(pictures).float()
+        identity = self.identity.encode(pictures.to(self.device)).float().cpu()
         return Factors(identity, levels, groups, rows[0], rows[1], rows[2], light)
 
 

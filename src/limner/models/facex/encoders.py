@@ -99,25 +99,29 @@ def load_tower(kind: str, folder: str | os.PathLike[str], trained: bool = False)
 
 
 def load_decomposer(
-    config: ControlConfig, codec: KLCodec, identity: str | None = None, regions: str | None = None
+    config: ControlConfig,
+    codec: KLCodec,
+    identity: str | None = None,
+    regions: str | None = None,
+    device: torch.device | str = "cpu",
 ) -> Decomposer:
-    """The encoders that a controller was trained with.
+    """The encoders that a controller was trained with, on a device (where the codec has to be too).
 
     identity, regions: weights of ArcFace and folder of the vision transformer, for those. ``InputError`` with what is
     missing.
     """
     made_identity: IdentityTokens
     if config.identity_encoder == "face-identity":
-        made_identity = NanoIdentity(IdentityEncoder.load())
+        made_identity = NanoIdentity(IdentityEncoder.load().to(device))
     else:
         if identity is None:
             raise InputError(
                 "this controller needs ArcFace's weights (iresnet100 as safetensors): give --identity FILE"
             )
-        made_identity = ArcFaceTokens(IResNet.load(identity))
+        made_identity = ArcFaceTokens(IResNet.load(identity).to(device))
     made_regions: RegionLevels
     if config.region_encoder == "efficientnet":
-        made_regions = EfficientNetLevels(EfficientNetLite0.load(blocks=11))
+        made_regions = EfficientNetLevels(EfficientNetLite0.load(blocks=11).to(device))
     elif config.region_encoder == "codec":
         made_regions = CodecLevels(codec)
     else:
@@ -126,4 +130,5 @@ def load_decomposer(
                 f"this controller needs a {config.region_encoder} vision model: give its folder with --tower FOLDER"
             )
         made_regions = load_tower(config.region_encoder, regions)
-    return Decomposer(made_identity, made_regions, pooled=config.adapter_width == 0)
+        made_regions.tower.to(device)
+    return Decomposer(made_identity, made_regions, pooled=config.adapter_width == 0, device=device)

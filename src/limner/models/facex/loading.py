@@ -54,7 +54,7 @@ def load_parts(
     found = load_base(base if base is not None else default_base(file, header), device, dtype)
     controller = controller.to(device, dtype)
     steered = SteeredUNet(found.unet, controller, found.name)
-    decomposer = load_decomposer(controller.config, found.codec, identity, regions)
+    decomposer = load_decomposer(controller.config, found.codec, identity, regions, device)
     return Parts(steered, controller, found, decomposer, float(header.get("guidance", 2.0)))
 
 

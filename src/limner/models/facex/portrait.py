@@ -78,9 +78,8 @@ def choose_face(faces: list[Face], number: int | None, name: str) -> Face:
     if number is None:
         return faces[0]
     if not 1 <= number <= len(faces):
-        raise InputError(
-            f"{name} shows {len(faces)} face(s): face {number} is not there (they count from 1, largest first)"
-        )
+        shown = f"{name} shows {len(faces)} face(s)"
+        raise InputError(f"{shown}: there is no face {number}; they count from 1, the largest first")
     return faces[number - 1]
 
 

@@ -24,6 +24,7 @@ from limner.faces.geometry import resize
 from limner.faces.picture import read_picture, read_region_map
 from limner.faces.topology import Topology
 from limner.files import make_folder, write_json_atomic
+from limner.weights.device import choose
 
 from .config import PRESETS, REGION_ENCODERS, ControlConfig
 from .decompose import Decomposer
@@ -162,7 +163,8 @@ def _covered(hole: np.ndarray, region: np.ndarray) -> bool:
 
 
 def _latents(codec: KLCodec, pictures: np.ndarray) -> np.ndarray:
-    return codec.encode(to_model(pictures)).half().numpy()
+    device = next(codec.parameters()).device
+    return codec.encode(to_model(pictures).to(device)).half().cpu().numpy()
 
 
 def _groups(rows: Iterator[Row], size: int) -> Iterator[list[Row]]:
@@ -187,12 +189,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--regions", choices=REGION_ENCODERS, help="encoder of region textures; default: the preset's")
     parser.add_argument("--tower", help="folder of the vision transformer, for clip, dino, farl and mae")
     parser.add_argument("--identity", help="ArcFace's weights, for the preset full")
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where to compute")
     given = parser.parse_args(arguments)
     preset = dict(PRESETS[given.preset])
     regions = given.regions or preset.get("region_encoder", ControlConfig().region_encoder)
     pooled = regions in ("efficientnet", "codec")
     config = ControlConfig(**{**preset, "region_encoder": regions, "adapter_width": 0 if pooled else 256})
-    codec = KLCodec.load(given.codec)
+    device, _, _ = choose(given.device, "fp32")
+    codec = KLCodec.load(given.codec).to(device)
     facts = {
         "codec": given.codec,
         "size": given.size,
@@ -207,7 +211,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         lambda: read_rows(given.pairs, given.size),
         given.out,
         codec,
-        load_decomposer(config, codec, given.identity, given.tower),
+        load_decomposer(config, codec, given.identity, given.tower, device),
         facts,
         report=report,
     )
