@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -106,7 +108,13 @@ def test_vision_transformers_give_levels_that_are_pooled_after_the_adapter(confi
     from transformers import CLIPVisionConfig, CLIPVisionModel
 
     torch.manual_seed(0)
-    sizes = {"hidden_size": 16, "intermediate_size": 32, "num_attention_heads": 2, "image_size": 32, "patch_size": 8}
+    sizes: dict[str, Any] = {
+        "hidden_size": 16,
+        "intermediate_size": 32,
+        "num_attention_heads": 2,
+        "image_size": 32,
+        "patch_size": 8,
+    }
     tower = CLIPVisionModel(CLIPVisionConfig(**sizes, num_hidden_layers=3))
     encoder = TransformerLevels(tower, CLIP_NORM)
     pictures = torch.rand(2, 3, 64, 64) * 2 - 1

@@ -24,7 +24,7 @@ def feather(mask: np.ndarray, pixels: int) -> np.ndarray:
     pad = (pixels,) * 4
     eroded = -F.max_pool2d(-F.pad(x, pad, value=0.0), kernel, stride=1)
     soft = F.avg_pool2d(F.pad(eroded, pad, mode="replicate"), kernel, stride=1)
-    return (soft * x * 255)[0, 0].round().to(torch.uint8).numpy()
+    return (soft * 255)[0, 0].round().to(torch.uint8).numpy()
 
 
 def blend_back(photo: np.ndarray, painted: np.ndarray, mask: np.ndarray, crop: np.ndarray) -> np.ndarray:
