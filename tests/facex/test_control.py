@@ -9,6 +9,7 @@ import torch
 from diffusers import UNet2DConditionModel
 
 from facex.tiny import CONTROL, random_controller, tiny_unet, write_nano_base, write_stable_diffusion
+from limner.codecs.continuous import KLCodec
 from limner.errors import InputError
 from limner.models.facex.base import load_base
 from limner.models.facex.config import FULL, ControlConfig
@@ -21,6 +22,7 @@ from limner.models.facex.control import (
 )
 from limner.models.facex.reference import Reference
 from limner.models.facex.steer import SteeredUNet
+from limner.weights.tensors import load_tensors, save_tensors
 
 CPU = torch.device("cpu")
 
@@ -140,6 +142,22 @@ def test_stable_diffusions_layout_loads_with_parity(tmp_path: Path) -> None:
         steered = SteeredUNet(base.unet, new_controller(base.unet, ControlConfig(**CONTROL)))
         found = steered(latents, torch.tensor([10]), words, None, torch.randn(1, 50, 16), None)
     assert torch.equal(found, expected)
+
+
+def test_codecs_with_the_names_of_old_files_load(tmp_path: Path) -> None:
+    """Stable Diffusion 1.5's own VAE file says query, key, value and proj_attn."""
+    file = write_stable_diffusion(tmp_path) / "vae" / "diffusion_pytorch_model.safetensors"
+    pictures = torch.rand(1, 3, 64, 64) * 2 - 1
+    before = KLCodec.load(file.parent).encode(pictures)
+    tensors, header = load_tensors(file)
+    old = {}
+    for key, value in tensors.items():
+        for new, former in (("to_q", "query"), ("to_k", "key"), ("to_v", "value"), ("to_out.0", "proj_attn")):
+            key = key.replace(f".attentions.0.{new}.", f".attentions.0.{former}.")
+        old[key] = value
+    assert sum(old[key] is not tensors.get(key) for key in old) == 16
+    save_tensors(file, old, header)
+    assert torch.equal(KLCodec.load(file.parent).encode(pictures), before)
 
 
 def test_size_at_stable_diffusions_widths() -> None:
