@@ -87,7 +87,8 @@ def load_unet(folder: Path, dtype: torch.dtype = torch.float32) -> Any:
         raise InputError(f"{folder} holds a {config['_class_name']}: FaceX steers a UNet2DConditionModel")
     with torch.device("meta"):
         unet: Any = UNet2DConditionModel.from_config(config)
-    tensors = {key: value.to(dtype) for key, value in load_sharded(folder, WEIGHTS)}
+    # copied, because a file's own memory lies unaligned, and matrix products then round differently from load to load
+    tensors = {key: value.to(dtype, copy=True) for key, value in load_sharded(folder, WEIGHTS)}
     check_keys(tensors, unet.state_dict(), where=str(folder))
     unet.load_state_dict(tensors, assign=True)
     return unet.eval().requires_grad_(False)
