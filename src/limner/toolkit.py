@@ -15,30 +15,33 @@ if TYPE_CHECKING:
     from limner.faces.picture import Source
     from limner.faces.reader import FaceReader
     from limner.faces.record import Face
+    from limner.models.facex.engine import FaceX
+    from limner.models.facex.plan import EditPlan
     from limner.models.mditface.engine import MDiTFace
     from limner.provenance.picture import Picture
 
 # Scales by name: which weights serve which engine.
 PAINTERS = {"nano": "mditface-nano"}
+EDITORS = {"nano": "facex-nano"}
 
 
 def load(source: str | os.PathLike[str] = "nano") -> Toolkit:
-    """A toolkit at the scale `source`: "nano", or a registry name or folder of MDiTFace weights.
+    """A toolkit at the scale `source`: "nano", or a registry name or folder of MDiTFace or FaceX weights.
 
     Nothing is loaded yet: a verb says what its weights lack when it first needs them, so that reading needs no painter.
     Raises InputError with the way out for a name that is none, and a folder that is not there.
     """
     if isinstance(source, str) and source in PAINTERS:
-        return Toolkit(PAINTERS[source])
+        return Toolkit(PAINTERS[source], EDITORS[source])
     known(source)
-    return Toolkit(source)
+    return Toolkit(source, source)
 
 
 class Toolkit:
-    """Reads and paints faces. Make one with `limner.load`; use it from one thread at a time."""
+    """Reads, paints and edits faces. Make one with `limner.load`; use it from one thread at a time."""
 
-    def __init__(self, painter: str | os.PathLike[str]) -> None:
-        self._painter_source = painter
+    def __init__(self, painter: str | os.PathLike[str], editor: str | os.PathLike[str]) -> None:
+        self._painter_source, self._editor_source = painter, editor
 
     @cached_property
     def reader(self) -> FaceReader:
@@ -53,6 +56,13 @@ class Toolkit:
         from limner.models.mditface.engine import MDiTFace
 
         return MDiTFace.load(self._painter_source)
+
+    @cached_property
+    def editor(self) -> FaceX:
+        """The engine behind `swap`, `reenact`, `edit` and `animate`."""
+        from limner.models.facex.engine import FaceX
+
+        return FaceX.load(self._editor_source, reader=self.reader)
 
     def read(self, photo: Source, min_score: float = 0.5) -> list[Face]:
         """The faces in a photo, largest first; empty when there is none.
@@ -82,3 +92,27 @@ class Toolkit:
 
             mask = read_region_map(mask)
         return self.painter.paint(text, mask, n=n, **settings)
+
+    def swap(self, source: Source, target: Source, head: bool = False, **settings: Any) -> Picture:
+        """The face in `source`, or the whole head, on the person in `target`; the rest of `target` stays.
+
+        settings: seed, steps, guidance, face, … as `FaceX.edit` takes them. Raises InputError for photos without a
+        face that serves.
+        """
+        return self.editor.swap(source, target, head=head, **settings)
+
+    def reenact(self, source: Source, driver: Source, **settings: Any) -> Picture:
+        """The person in `source` with the pose, gaze and expression of the one in `driver`; settings as in `swap`."""
+        return self.editor.reenact(source, driver, **settings)
+
+    def edit(self, photo: Source, plan: EditPlan, **settings: Any) -> Picture:
+        """Any edit, or several at once: `limner.EditPlan` says which. photos={name: photo} gives the others it names;
+        a name that is not there is a path. Settings as in `swap`."""
+        return self.editor.edit(photo, plan, **settings)
+
+    def animate(self, photo: Source, style: str | os.PathLike[str], **settings: Any) -> Picture:
+        """The person as another base model of the same family paints them; settings as in `swap`.
+
+        style: a registry name, or the folder of a base in diffusers' layout.
+        """
+        return self.editor.animate(photo, style, **settings)

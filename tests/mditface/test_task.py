@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 
+from limner.data.prepared import Prepared
 from limner.errors import InputError
 from limner.faces.regions import flip
 from limner.models.mditface.prepare import Face, mirror_words, prepare
-from limner.models.mditface.prepared import Prepared
 from limner.models.mditface.task import MDiTFaceTask
 from limner.models.mditface.transformer import MDiT
 from limner.weights.tensors import load_into

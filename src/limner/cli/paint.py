@@ -106,18 +106,19 @@ def paint(
 
 
 def replay(
-    file: Annotated[Path, typer.Argument(help="A file that limner painted.")],
+    file: Annotated[Path, typer.Argument(help="A file that limner painted or edited.")],
     out: Annotated[Path | None, typer.Option(help="Where to write the new picture; default: only compare.")] = None,
     engine: Annotated[str | None, typer.Option(help="Weights to paint with; default: those the recipe names.")] = None,
     lora: Lora = None,
+    photo: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=FILE", help="For an edit: the photos it was made from, as its recipe names them."),
+    ] = None,
 ) -> None:
     """Make a picture again from the recipe inside its file, and compare the two.
 
     Status 0: the same pixels. 1: another machine or version rounded differently; the largest difference is printed.
     """
-    import numpy as np
-
-    from limner.faces.picture import read_picture
     from limner.models.mditface.engine import MDiTFace
     from limner.models.mditface.picture import grid
     from limner.models.mditface.request import MOST
@@ -125,6 +126,10 @@ def replay(
     from limner.provenance.recipe import read_recipe
 
     recipe = read_recipe(file)
+    if recipe.get("engine") == "facex":
+        from limner.cli.edit import edit_again
+
+        return _compare(edit_again(recipe, engine, photo or []), file, out)
     if recipe.get("engine") != "mditface":
         raise InputError(
             f"{file.name} was made by the engine {recipe.get('engine')!r}, which this limner does not have"
@@ -139,8 +144,16 @@ def replay(
     with _progress("painting again") as show:
         pictures = [painter.replay({**recipe, "picture": place}, callback=show) for place in places]
     image = grid([picture.image for picture in pictures]) if recipe.get("grid") else pictures[0].image
-    again = Picture(image, recipe, pictures[0].ingredients)
-    marked = recipe.get("watermark") is True
+    _compare(Picture(image, recipe, pictures[0].ingredients), file, out)
+
+
+def _compare(again: Picture, file: Path, out: Path | None) -> None:
+    """Save a picture that was made again, where that was asked for, and say whether it is what the file holds."""
+    import numpy as np
+
+    from limner.faces.picture import read_picture
+
+    marked = again.recipe.get("watermark") is True
     if out is not None:
         again.save(out, marked)
         print(out)

@@ -15,6 +15,8 @@ from limner.errors import InputError
 TASKS = {
     "parser": ("limner.faces.parse_task", "ParserTask"),
     "codec": ("limner.codecs.task", "CodecTask"),
+    "facex": ("limner.models.facex.task", "FaceXTask"),
+    "facex-base": ("limner.models.facex.base_task", "FaceXBaseTask"),
     "mditface": ("limner.models.mditface.task", "MDiTFaceTask"),
     "unif2ace": ("limner.models.unif2ace.task", "UniF2aceTask"),
 }

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from limner.codecs.continuous import KLCodec
 from limner.data.balance import rarity_weights
+from limner.data.prepared import HEADER, Prepared
 from limner.errors import InputError
 from limner.faces.batches import to_model
 from limner.faces.picture import read_picture, read_region_map
@@ -33,7 +34,6 @@ from limner.words.facts import SALIENT, choose_facts
 from limner.words.grammar import Value
 
 from .loading import flux_encoder
-from .prepared import HEADER, Prepared
 
 SIDES = {"left": "right", "right": "left", "Left": "Right", "Right": "Left"}
 
