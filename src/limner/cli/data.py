@@ -10,11 +10,15 @@ from typing import Annotated, Any
 
 import typer
 
+from limner.cli import pairs
 from limner.errors import InputError
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="Make, build and show sets of face records.")
 
-Out = Annotated[Path, typer.Option("--out", help="Folder to write to; an earlier run in it is continued.")]
+for _verb in (pairs.directions, pairs.pairs, pairs.shape):
+    app.command()(_verb)
+
+Out = pairs.Out
 
 
 @app.command()
@@ -29,7 +33,7 @@ def synth(
 
     generator = FaceGenerator.load(threads)
     print(f"licence of the faces: {LICENCE}")
-    with _bar() as (bar, task):
+    with progress_bar() as (bar, task):
         bar.update(task, total=count)
         made = write_set(generator, out, range(start, start + count), lambda index, new: bar.update(task, advance=1))
     print(f"{made} faces made, {count - made} were there: {out}")
@@ -63,11 +67,16 @@ def build(
     from limner.data.stages import RecordSettings
 
     settings = RecordSettings(
-        captions=captions, prompts=prompts, questions=questions, min_size=min_size, shares=_shares(shares), seed=seed
+        captions=captions,
+        prompts=prompts,
+        questions=questions,
+        min_size=min_size,
+        shares=parse_shares(shares),
+        seed=seed,
     )
     items = open_sources(sources, licence, people, aligned)[:limit]
     began = time.monotonic()
-    with _bar() as (bar, task):
+    with progress_bar() as (bar, task):
 
         def show(now: Progress) -> None:
             note = f"{now.rows} faces" + (f", {now.errors} skipped" if now.errors else "")
@@ -109,14 +118,15 @@ def show(
             print(f"plot: {path}")
 
 
-def _shares(text: str) -> tuple[int, int, int]:
+def parse_shares(text: str) -> tuple[int, int, int]:
+    """Three whole percentages from "90/5/5"; InputError for anything else."""
     parts = text.split("/")
     if len(parts) != 3 or not all(part.isdigit() for part in parts):
         raise InputError(f"--shares {text} is not three whole percentages: write them as 90/5/5")
     return int(parts[0]), int(parts[1]), int(parts[2])
 
 
-def _bar() -> Any:
+def progress_bar() -> Any:
     """A progress bar with rate and time left, and the task it shows."""
     from contextlib import contextmanager
 

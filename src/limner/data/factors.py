@@ -23,6 +23,19 @@ from limner.faces.topology import Topology
 MOTION = ("yaw", "pitch", "smile", "mouth", "eyes_closed", "gaze_x", "gaze_y", "light_x", "light_y")
 LOOKS = ("age", "glasses", "beard", "hair_length", "woman", "hat")
 FACTORS = MOTION + LOOKS
+# What one step of each motion factor means when two pictures are compared: standard deviations among 4,351 synthetic
+# faces, as `limner data directions` measured them.
+SPREADS: Mapping[str, float] = {
+    "yaw": 13.3,
+    "pitch": 7.8,
+    "smile": 0.30,
+    "mouth": 0.23,
+    "eyes_closed": 0.33,
+    "gaze_x": 8.6,
+    "gaze_y": 4.5,
+    "light_x": 0.28,
+    "light_y": 0.19,
+}
 COLUMNS = ("landmarks", "gaze", "light", "attributes")  # of a record, that factors are measured from
 
 _BEARDS = {"none": 0.0, "stubble": 0.5, "full": 1.0}
@@ -60,6 +73,14 @@ def measure_all(rows: Iterable[Mapping[str, Any]], topology: Topology) -> np.nda
     """Factors (N, 15) of many records."""
     found = [measure_factors(row, topology) for row in rows]
     return np.stack(found) if found else np.empty((0, len(FACTORS)), np.float32)
+
+
+def motion_change(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """How much motion or light differs between faces with factors (..., 15): the largest change of one factor, in
+    standard deviations (SPREADS). Returns (...)."""
+    count = len(MOTION)
+    spreads = np.array([SPREADS[name] for name in MOTION])
+    return np.max(np.abs(np.asarray(one) - other)[..., :count] / spreads, axis=-1)
 
 
 def _looks(attributes: Mapping[str, Attribute]) -> dict[str, float]:

@@ -78,7 +78,10 @@ class ShapeModel:
     def project(self, shape: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Identity (I,) and expression (E,) of a shape (468, 3) in head axes, centimetres."""
         offset = shape.reshape(-1) - self.mean
-        return self.identity_basis @ offset / self.identity_scale, self.expression_basis @ offset / self.expression_scale
+        return (
+            self.identity_basis @ offset / self.identity_scale,
+            self.expression_basis @ offset / self.expression_scale,
+        )
 
     def shape_of(self, identity: np.ndarray, expression: np.ndarray) -> np.ndarray:
         """The shape (468, 3) in head axes, centimetres, of identity (I,) and expression (E,) coefficients."""

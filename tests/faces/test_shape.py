@@ -1,0 +1,101 @@
+"""The linear face-shape model: taking apart and putting together are inverse, and the parts do not leak."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from limner.faces.expression import EXPRESSION_NAMES
+from limner.faces.motion import HeadPose, head_pose, rotation_of
+from limner.faces.record import Face
+from limner.faces.shape import FaceShape, ShapeModel
+from limner.faces.shape_fit import fit_shape
+from limner.faces.topology import Topology
+
+
+@pytest.fixture(scope="module")
+def model() -> ShapeModel:
+    return ShapeModel.load()
+
+
+def draw(model: ShapeModel, seed: int, yaw: float = 0, pitch: float = 0, roll: float = 0) -> FaceShape:
+    """A face as likely as the model's own."""
+    rng = np.random.default_rng(seed)
+    pose = HeadPose(rotation=rotation_of(yaw, pitch, roll), scale=11.0, centre=np.array([128.0, 118.0, 3.0]))
+    identity, expression = rng.standard_normal(len(model.identity_scale)), rng.standard_normal(64)
+    return FaceShape(pose=pose, identity=identity, expression=expression)
+
+
+def apart_in(model: ShapeModel, mesh: np.ndarray, pose: HeadPose) -> tuple[np.ndarray, np.ndarray]:
+    """Coefficients of a mesh whose pose is known."""
+    return model.project((mesh - pose.centre) @ pose.rotation / pose.scale)
+
+
+def test_reconstruction_is_exact_inside_the_span(model: ShapeModel) -> None:
+    face = draw(model, 0, 20, -10, 5)
+    assert face.expression.shape == (64,)
+    mesh = model.compose(face)
+    identity, expression = apart_in(model, mesh, face.pose)
+    assert np.allclose(identity, face.identity, atol=1e-9) and np.allclose(expression, face.expression, atol=1e-9)
+    assert np.allclose(model.compose(FaceShape(pose=face.pose, identity=identity, expression=expression)), mesh)
+
+
+def test_another_expression_keeps_identity(model: ShapeModel) -> None:
+    one, other = draw(model, 1), draw(model, 2)
+    mixed = model.compose(replace(one, expression=other.expression))
+    identity, expression = apart_in(model, mixed, one.pose)
+    assert np.allclose(identity, one.identity, atol=1e-9) and np.allclose(expression, other.expression, atol=1e-9)
+    assert np.abs(mixed - model.compose(one)).max() > 1  # pixels: it is another face
+
+
+@pytest.mark.parametrize("angles", [(0, 0, 0), (25, 0, 0), (-25, 10, -8), (10, -18, 15)])
+def test_pose_is_recovered_whatever_the_face(model: ShapeModel, angles: tuple[float, float, float]) -> None:
+    for seed in range(5):
+        found = model.decompose(model.compose(draw(model, seed, *angles))).pose
+        assert np.allclose([found.yaw, found.pitch, found.roll], angles, atol=1.0)  # degrees
+
+
+def test_a_real_face_is_described_closely(model: ShapeModel, face: Face) -> None:
+    apart = model.decompose(face.landmarks)
+    mesh = model.compose(apart)
+    error = np.linalg.norm(mesh - face.landmarks, axis=1) / apart.pose.scale  # centimetres
+    assert error.mean() < 0.05 and np.abs(apart.identity[:8]).max() < 5
+    mirrored = face.landmarks[model.topology.mirror] * [-1, 1, 1]
+    assert head_pose(mirrored, model.topology).yaw == pytest.approx(-apart.pose.yaw, abs=0.5)
+
+
+def test_a_smile_is_expression(model: ShapeModel, face: Face) -> None:
+    """Without her expression the astronaut neither smiles nor shows teeth, and is still as wide between the eyes."""
+    apart = model.decompose(face.landmarks)
+    still = model.compose(replace(apart, expression=np.zeros(64)))
+    assert np.linalg.norm(apart.expression) > 3
+    width = lambda mesh: np.linalg.norm(mesh[61] - mesh[291])  # noqa: E731
+    gap = lambda mesh: mesh[14, 1] - mesh[13, 1]  # noqa: E731
+    assert width(still) < 0.95 * width(face.landmarks) and gap(still) < 0.6 * gap(face.landmarks)
+    eyes = lambda mesh: np.linalg.norm(mesh[133] - mesh[362])  # noqa: E731
+    assert eyes(still) == pytest.approx(eyes(face.landmarks), rel=0.06)
+
+
+def test_bad_meshes_are_named(model: ShapeModel) -> None:
+    with pytest.raises(ValueError, match=r"\(468, 3\)"):
+        model.decompose(np.zeros((478, 3)))
+
+
+def test_the_fit_finds_what_identity_predicts(topology: Topology) -> None:
+    """Faces made of known parts: what the identity vectors predict becomes identity, the rest expression."""
+    rng = np.random.default_rng(0)
+    span = np.linalg.qr(rng.standard_normal((468 * 3, 90)))[0].T
+    for part in span:  # no rigid motion, which would be pose
+        part[np.repeat(np.isin(np.arange(468), topology.rigid), 3)] = 0
+    who, moves = rng.standard_normal((1200, 20)), rng.standard_normal((1200, 64))
+    shapes = topology.canonical + ((who @ span[:20] + 0.7 * moves @ span[20:84]) * 2).reshape(-1, 468, 3)
+    identity = np.column_stack([who, 0.1 * rng.standard_normal((1200, 108))])
+    expression = np.zeros((1200, len(EXPRESSION_NAMES)), np.float32)
+    fit = fit_shape(shapes * 11.0 + 128, identity, expression, topology)
+    personal = np.linalg.norm(fit.model.expression_basis @ np.linalg.qr(span[:20].T)[0], axis=0)
+    moving = np.linalg.norm(fit.model.expression_basis @ np.linalg.qr(span[20:84].T)[0], axis=0)
+    assert personal.mean() < 0.3 < 0.8 < moving.mean()
+    with pytest.raises(ValueError, match="too few"):
+        fit_shape(shapes[:100] * 11.0, identity[:100], expression[:100], topology)
