@@ -51,7 +51,10 @@ def test_directions_shun_what_identity_depends_on(world, directions: Directions)
 def test_expectation_and_held_out_scores(world, directions: Directions) -> None:
     guess = np.stack([directions.expect(w) for w in world["w"][:50]])
     known = np.isfinite(world["factors"][:50])
-    error = np.abs(guess - np.nan_to_num(world["factors"][:50]))[known] / np.broadcast_to(directions.spreads, known.shape)[known]
+    error = (
+        np.abs(guess - np.nan_to_num(world["factors"][:50]))[known]
+        / np.broadcast_to(directions.spreads, known.shape)[known]
+    )
     assert error.mean() < 0.1
     scores = {name: facts["r2"] for name, facts in directions.facts["held_out"].items()}
     assert min(scores.values()) > 0.9 and max(scores.values()) <= 1

@@ -49,13 +49,15 @@ def test_moves_follow_from_seed_and_index_and_lead_to_targets() -> None:
     directions, w = plain_directions(), np.zeros(512)
     moves = draw_moves(w, directions, SETTINGS, 5)
     assert moves == draw_moves(w, directions, SETTINGS, 5) != draw_moves(w, directions, SETTINGS, 6)
-    assert moves[0] == {} and len(moves) == 3 and all(0 < len(steps) for steps in moves[1:])
+    assert moves[0] == {} and len(moves) == 3 and all(len(steps) > 0 for steps in moves[1:])
     w[0] = 1.0  # a head that is turned already takes smaller steps to the same place
     near, far = draw_moves(w, directions, SETTINGS, 5), moves
     for one, other in zip(near[1:], far[1:]):
         for name in one:
             shift = other[name] - one[name]
-            assert shift == pytest.approx(1.0 if name == "yaw" and abs(other[name]) < 2.6 else 0.0, abs=1.01 * (name == "yaw"))
+            assert shift == pytest.approx(
+                1.0 if name == "yaw" and abs(other[name]) < 2.6 else 0.0, abs=1.01 * (name == "yaw")
+            )
 
 
 def test_rows_are_records_with_what_was_moved_and_measured(folder: Path) -> None:

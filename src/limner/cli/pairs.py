@@ -136,9 +136,8 @@ def _report(folder: Path, sheet: Path | None, plots: bool, as_json: bool) -> Non
     for name, covered in numbers["covered"].items():
         change = numbers["change_within_pairs"][name]
         if covered and change:
-            print(
-                f"{name:<12} {covered['p5']:>9.2f} .. {covered['p95']:<9.2f} {change['p50']:>12.2f} {change['p95']:>9.2f}"
-            )
+            low, high, middle, most = covered["p5"], covered["p95"], change["p50"], change["p95"]
+            print(f"{name:<12} {low:>9.2f} .. {high:<9.2f} {middle:>12.2f} {most:>9.2f}")
 
 
 def _bar() -> Any:
