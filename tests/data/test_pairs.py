@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from functools import cache
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from limner.data import build as build_module
 from limner.data.build import Recipe, build, load_face_reader
 from limner.data.factors import FACTORS, motion_change
 from limner.data.make_pairs import PairSettings, Person, Tools, draw_moves, make_people
@@ -100,7 +102,19 @@ def test_a_set_goes_on_with_more_people(folder: Path, tmp_path: Path) -> None:
     two = {row["id"]: row for path in shard_files(tmp_path / "set") for row in pq.read_table(path).to_pylist()}
     assert one.keys() == two.keys() and all(one[k]["image"] == two[k]["image"] for k in one)
     with pytest.raises(InputError, match="other settings"):
-        build([Person(0)], tmp_path / "set", PairSettings(seed=1), workers=1, recipe=recipe())
+        build(
+            [Person(k) for k in range(6)], tmp_path / "set", PairSettings(seed=1), workers=1, recipe=recipe(), keep=True
+        )
+
+
+def test_what_other_code_made_is_kept_on_request(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copytree(folder, tmp_path / "set")
+    monkeypatch.setattr(build_module, "code_hash", lambda: "another")
+    before = tools().generator.made  # pyright: ignore[reportAttributeAccessIssue]
+    with pytest.raises(InputError, match="other code"):
+        build([Person(k) for k in range(6)], tmp_path / "set", SETTINGS, workers=1, recipe=recipe())
+    build([Person(k) for k in range(7)], tmp_path / "set", SETTINGS, workers=1, recipe=recipe(), keep=True)
+    assert tools().generator.made - before == 3  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def test_batches_hold_pairs_of_one_person_and_follow_from_seed_and_step(folder: Path) -> None:

@@ -11,7 +11,7 @@ from limner.faces.expression import EXPRESSION_NAMES
 from limner.faces.motion import HeadPose, head_pose, rotation_of
 from limner.faces.record import Face
 from limner.faces.shape import FaceShape, ShapeModel
-from limner.faces.shape_fit import fit_shape
+from limner.faces.shape_fit import fit_shape, scatter
 from limner.faces.topology import Topology
 
 
@@ -83,19 +83,27 @@ def test_bad_meshes_are_named(model: ShapeModel) -> None:
         model.decompose(np.zeros((478, 3)))
 
 
-def test_the_fit_finds_what_identity_predicts(topology: Topology) -> None:
-    """Faces made of known parts: what the identity vectors predict becomes identity, the rest expression."""
+def test_the_fit_tells_people_from_what_they_do(topology: Topology) -> None:
+    """Faces made of known parts, half of the people with four pictures, half with one."""
     rng = np.random.default_rng(0)
-    span = np.linalg.qr(rng.standard_normal((468 * 3, 90)))[0].T
-    for part in span:  # no rigid motion, which would be pose
-        part[np.repeat(np.isin(np.arange(468), topology.rigid), 3)] = 0
-    who, moves = rng.standard_normal((1200, 20)), rng.standard_normal((1200, 64))
-    shapes = topology.canonical + ((who @ span[:20] + 0.7 * moves @ span[20:84]) * 2).reshape(-1, 468, 3)
-    identity = np.column_stack([who, 0.1 * rng.standard_normal((1200, 108))])
-    expression = np.zeros((1200, len(EXPRESSION_NAMES)), np.float32)
-    fit = fit_shape(shapes * 11.0 + 128, identity, expression, topology)
-    personal = np.linalg.norm(fit.model.expression_basis @ np.linalg.qr(span[:20].T)[0], axis=0)
-    moving = np.linalg.norm(fit.model.expression_basis @ np.linalg.qr(span[20:84].T)[0], axis=0)
-    assert personal.mean() < 0.3 < 0.8 < moving.mean()
+    span = rng.standard_normal((90, 468, 3))
+    span[:, topology.rigid] = 0  # no rigid motion, which would be pose
+    span = np.linalg.qr(span.reshape(90, -1).T)[0].T
+    people = np.concatenate([np.repeat(np.arange(200), 4), 200 + np.arange(600)])
+    who, moves = rng.standard_normal((800, 20))[people], 0.7 * rng.standard_normal((1400, 64))
+    shapes = topology.canonical + 2 * (who @ span[:20] + moves @ span[20:84]).reshape(-1, 468, 3)
+    expression = np.zeros((1400, len(EXPRESSION_NAMES)), np.float32)
+    model = fit_shape(shapes * 11.0 + 128, people, expression, topology).model
+    inside = np.linalg.norm(model.expression_basis @ span.T, axis=0)
+    assert inside[:20].mean() < 0.3 < 0.9 < inside[20:84].mean()
     with pytest.raises(ValueError, match="too few"):
-        fit_shape(shapes[:100] * 11.0, identity[:100], expression[:100], topology)
+        fit_shape(shapes * 11.0, np.arange(1400), expression, topology)
+
+
+def test_scatter_agrees_with_how_it_was_drawn() -> None:
+    rng = np.random.default_rng(1)
+    people = np.repeat(np.arange(3000), 3)
+    points = rng.standard_normal((3000, 2))[people] * [2.0, 0.5] + rng.standard_normal((9000, 2)) * [0.3, 1.0]
+    within, between = scatter(points, people)
+    assert np.allclose(np.sqrt(np.diag(within)), [0.3, 1.0], rtol=0.05)
+    assert np.allclose(np.sqrt(np.diag(between)), [2.0, 0.5], rtol=0.1)

@@ -99,6 +99,7 @@ def show(
     plots: Annotated[bool, typer.Option("--plots/--no-plots", help="Draw plots (extra `eval`).")] = True,
 ) -> None:
     """Write a contact sheet, statistics and, where matplotlib is, plots of a built set; print its numbers."""
+    from limner.data.pairs import is_pair_set
     from limner.data.show import contact_sheet, statistics, write_plots
     from limner.faces.picture import save_png
     from limner.files import write_json_atomic
@@ -116,6 +117,8 @@ def show(
     elif plots:
         for path in write_plots(numbers, folder, place):
             print(f"plot: {path}")
+    if is_pair_set(folder):
+        pairs.report(folder, place, place / "pairs.png", plots)
 
 
 def parse_shares(text: str) -> tuple[int, int, int]:

@@ -71,6 +71,9 @@ def pairs(
     seed: Annotated[int, typer.Option(help="Which motions are drawn.")] = 0,
     workers: Annotated[int | None, typer.Option(min=1, help="Processes; one a core by default.")] = None,
     rebuild: Annotated[bool, typer.Option("--rebuild", help="Make anew what other settings or code made.")] = False,
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Keep what other code or weights made; make only what is missing.")
+    ] = False,
     sheet: Annotated[Path | None, typer.Option(help="Write a contact sheet to this PNG file.")] = None,
     plots: Annotated[bool, typer.Option("--plots/--no-plots", help="Draw plots into OUT/show (extra `eval`).")] = True,
     as_json: AsJson = False,
@@ -98,17 +101,18 @@ def pairs(
             bar.update(task, total=now.total, completed=now.done, note=note)
             made[:] = now.done - now.kept, now.rows
 
-        manifest = build(items, out, settings, workers, rebuild, show, recipe=recipe)
+        manifest = build(items, out, settings, workers, rebuild, show, recipe=recipe, keep=keep)
     took = time.monotonic() - began
     if not manifest["rows"]:
         raise InputError(f"nobody was left with two pictures: see {out / 'errors.jsonl'} for why")
     if not as_json:
         rate = f", {made[1] / took:.2f} pictures kept a second" if made[1] else ""
         print(f"{made[0]} people in {took:.0f} s{rate}; {manifest['rows']} pictures in {out}")
-    _report(out, sheet, plots, as_json)
+    report(out, out / "show", sheet, plots, as_json)
 
 
-def _report(folder: Path, sheet: Path | None, plots: bool, as_json: bool) -> None:
+def report(folder: Path, place: Path, sheet: Path | None, plots: bool, as_json: bool = False) -> None:
+    """Numbers of a pair set to the screen and to `place`, with plots there; a contact sheet where `sheet` says."""
     from importlib.util import find_spec
 
     from limner.data.pair_report import pair_sheet, summarise, write_pair_plots
@@ -116,13 +120,13 @@ def _report(folder: Path, sheet: Path | None, plots: bool, as_json: bool) -> Non
     from limner.files import write_json_atomic
 
     numbers = summarise(folder)
-    write_json_atomic(folder / "show" / "pairs.json", numbers)
+    write_json_atomic(place / "pairs.json", numbers)
     if sheet is not None:
         save_png(sheet, pair_sheet(folder))
     if plots and find_spec("matplotlib") is None:
         typer.echo("no plots: they need the package 'matplotlib', `pip install 'limner[eval]'`", err=True)
     elif plots:
-        write_pair_plots(folder, folder / "show")
+        write_pair_plots(folder, place)
     if as_json:
         print(json.dumps(numbers))
         return

@@ -85,11 +85,13 @@ def build(
     progress: Callable[[Progress], None] | None = None,
     load_reader: Callable[[], Reader] | None = None,
     recipe: Recipe | None = None,
+    keep: bool = False,
 ) -> dict[str, Any]:
     """Make the records of `items` in the folder `out` and return its manifest.
 
     workers: processes; None for one a core, 1 for none but this one. rebuild: make blocks anew that other code, weights
-    or settings made, instead of refusing. load_reader: a picklable function that gives the face reader (default: the
+    or settings made, instead of refusing. keep: keep them when only code and weights are others (each block's marker
+    says what made it). load_reader: a picklable function that gives the face reader (default: the
     shipped one). recipe: for another kind of set than records of `Item`s (it brings its own `load`; items need an `id`,
     settings are a dataclass). A picture that gives no row goes into errors.jsonl. Raises InputError for a folder that
     holds something else, and when nothing could be read.
@@ -107,7 +109,7 @@ def build(
         **recipe.facts,
     }
     blocks = [list(items[start : start + recipe.block]) for start in range(0, len(items), recipe.block)]
-    pending = _pending(folder, blocks, made, rebuild)
+    pending = _pending(folder, blocks, made, rebuild, keep)
     kept = sum(len(block) for k, block in enumerate(blocks) if k not in pending)
     state = Counter(done=kept)
 
@@ -176,7 +178,9 @@ def _ids_hash(block: Sequence[Any]) -> str:
     return hashlib.sha256("\n".join(item.id for item in block).encode()).hexdigest()[:16]
 
 
-def _pending(folder: Path, blocks: Sequence[Sequence[Any]], made: Mapping[str, Any], rebuild: bool) -> list[int]:
+def _pending(
+    folder: Path, blocks: Sequence[Sequence[Any]], made: Mapping[str, Any], rebuild: bool, keep: bool = False
+) -> list[int]:
     """The blocks that are yet to be made. Raises InputError when the folder is not this build's."""
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder} is a file: give --out a folder")
@@ -189,8 +193,10 @@ def _pending(folder: Path, blocks: Sequence[Sequence[Any]], made: Mapping[str, A
         if marker is None or marker["ids"] != _ids_hash(block) or not _whole(folder, marker):
             pending.append(k)
         elif marker["made"] != made:
+            changed = [name for name in made if marker["made"].get(name) != made[name]]
+            if keep and set(changed) <= {"version", "code", "weights"}:
+                continue
             if not rebuild:
-                changed = [name for name in made if marker["made"].get(name) != made[name]]
                 raise InputError(
                     f"{folder} was made with other {' and '.join(changed)}: give another --out, or pass --rebuild"
                 )

@@ -139,9 +139,10 @@ def fit_directions(w: np.ndarray, factors: np.ndarray, identity: np.ndarray) -> 
     unit = float((centred**2).mean())
     known = np.isfinite(factors)
     means, spreads = np.nanmean(factors, 0, dtype=np.float64), np.nanstd(factors, 0, dtype=np.float64)
-    standard = np.where(known, (factors - means) / spreads, 0.0)  # (N, K); what is not known stands at the mean
+    standard = (factors - means) / spreads  # (N, K)
     penalties, scores = _choose_penalties(centred, standard, unit)
-    b = np.stack([_ridge(centred, standard[:, k], penalty * unit) for k, penalty in enumerate(penalties)], 1)  # (D, K)
+    columns = zip(known.T, standard.T, penalties, strict=True)
+    b = np.stack([_ridge(centred[rows], y[rows], penalty * unit) for rows, y, penalty in columns], 1)  # (D, K)
     a = _ridge(centred, (identity - identity.mean(0)) / identity.std(), 0.3 * unit)  # (D, 128)
     covariance = centred.T @ centred / len(w) + 0.01 * unit * np.eye(WIDTH)
     metric = np.linalg.inv(covariance) + IDENTITY_WEIGHT * a @ a.T
@@ -175,7 +176,12 @@ def _ridge(x: np.ndarray, y: np.ndarray, penalty: float) -> np.ndarray:
 
 
 def _choose_penalties(x: np.ndarray, y: np.ndarray, unit: float) -> tuple[list[float], np.ndarray]:
-    """For each column of y (N, K) the penalty with the best R² on faces that were held out, and that R² (K,)."""
+    """For each column of y (N, K) the penalty with the best R² on faces that were held out, and that R² (K,).
+
+    What is not known (NaN) stands at the mean, so that all columns share a factorisation, and is not scored.
+    """
+    known = np.isfinite(y)
+    y = np.where(known, y, 0.0)
     fold = np.arange(len(x)) % FOLDS
     missed = np.zeros((len(PENALTIES), y.shape[1]))
     for k in range(FOLDS):
@@ -183,7 +189,8 @@ def _choose_penalties(x: np.ndarray, y: np.ndarray, unit: float) -> tuple[list[f
         square, product = x[train].T @ x[train], x[train].T @ y[train]
         for row, penalty in enumerate(PENALTIES):
             ridge = penalty * unit * train.sum() * np.eye(x.shape[1])
-            missed[row] += ((y[test] - x[test] @ np.linalg.solve(square + ridge, product)) ** 2).sum(0)
+            wrong = y[test] - x[test] @ np.linalg.solve(square + ridge, product)
+            missed[row] += (wrong**2 * known[test]).sum(0)
     scores = 1 - missed / (y**2).sum(0)
     return [PENALTIES[row] for row in scores.argmax(0)], scores.max(0)
 

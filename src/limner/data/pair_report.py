@@ -14,7 +14,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from limner.data.factors import FACTORS, MOTION, SPREADS
 from limner.data.pairs import PairSet
-from limner.data.shards import ERRORS, iterate, read_shards
+from limner.data.shards import BLOCKS, iterate, read_shards
 from limner.faces.picture import read_picture, save_png
 
 _FACE, _INK = 160, (20, 20, 20)
@@ -27,7 +27,8 @@ def summarise(folder: str | os.PathLike[str]) -> dict[str, Any]:
     factors = np.array(table["factors"].to_pylist(), np.float64).reshape(table.num_rows, -1)
     variant = table["variant"].to_numpy()
     distance = table["identity_distance"].to_numpy()[variant > 0]
-    errors = [json.loads(line) for line in (Path(folder) / ERRORS).read_text("utf-8").splitlines()]
+    markers = sorted((Path(folder) / BLOCKS).glob("*.json"))  # there before the whole set is
+    errors = [error for path in markers for error in json.loads(path.read_text("utf-8"))["errors"]]
     # the figures in a reason, such as a distance, differ from picture to picture
     reasons = Counter(re.sub(r"\s[\d.]+(?=,)", " …", error["reason"]) for error in errors)
     change = np.abs(pairs.vectors["factors"][pairs.pairs[:, 0]] - pairs.vectors["factors"][pairs.pairs[:, 1]])

@@ -56,8 +56,7 @@ class PairSet:
         limit: identity distance under which two pictures show the same person. differs: standard deviations by which at
         least one motion factor must differ. Raises InputError for a folder that is no pair set, and when no pair fits.
         """
-        files = shard_files(folder, split)
-        if files and "factors" not in pq.read_schema(files[0]).names:
+        if not is_pair_set(folder):
             raise InputError(f"{folder} is no pair set: make one with `limner data pairs --out FOLDER`")
         table = read_shards(folder, _WANTED, split)
         vectors = {name: stack(table[name]) for name in VECTORS}
@@ -101,6 +100,12 @@ class PairSet:
         """Batch `step`: A and B, each as `rows` gives them."""
         drawn = self.draw(seed, step, size)
         return self.rows(drawn[:, 0]), self.rows(drawn[:, 1])
+
+
+def is_pair_set(folder: str | os.PathLike[str]) -> bool:
+    """Whether a built set was made by `limner data pairs`. Raises InputError when it is no built set."""
+    files = shard_files(folder)
+    return not files or "factors" in pq.read_schema(files[0]).names
 
 
 def _find_pairs(people: np.ndarray, vectors: Mapping[str, np.ndarray], limit: float, differs: float) -> np.ndarray:

@@ -1,11 +1,12 @@
-"""Fitting the linear face-shape model on measured meshes, one picture a person being enough.
+"""Fitting the linear face-shape model on measured meshes, some of people with several pictures.
 
-Our choice, because pictures that show one person twice are rare: the identity vector stands for the person. What of a
-shape it predicts (ridge regression, S_b) is between people; what is left when it is known (S_w = S_t - S_b) happens
-within a person. Expression is the subspace V that has the most of the second and the least of the first, the leading
-eigenvectors of S_w - S_b (the maximum-margin criterion, Li, Jiang and Zhang 2006, which keeps V orthonormal); identity
-is the principal components of what lies outside V. The mesh network bends a shape a little with the pose, as no face
-does: directions that yaw and pitch predict belong to neither part.
+What differs between pictures of one person is expression (S_w, the pooled covariance within people), what differs
+between people's mean shapes is identity (S_b). Expression is the orthonormal subspace V with the most of the first and
+the least of the second, the leading eigenvectors of S_w - γ S_b (the maximum-margin criterion, Li, Jiang and Zhang
+2006); identity is the principal components, over all faces, of what lies outside V. Our choice, because the other way,
+calling identity what the identity vector predicts of a shape, fails: that vector knows open mouths (measured: such
+identity coefficients predict the mouth's opening with an R² of .84). The mesh network bends a shape a little with
+the pose, as no face does: directions that yaw and pitch predict belong to neither part.
 
 Legend: N faces, P = 468 · 3.
 """
@@ -25,7 +26,7 @@ from limner.faces.topology import Topology
 EXPRESSIONS = 64
 IDENTITIES = 64
 SUBSPACE = 200  # principal components the fit works in; the rest is noise of the mesh network
-PENALTY = 0.1  # of the regression on identity vectors, as a share of their variance
+MARGIN = 0.25  # γ: people's mean shapes hold much of their habitual expression, which must not count as identity
 FRONTAL = 25.0  # degrees of yaw or pitch beyond which a mesh is left out: half of it is guessed
 SMILE, OPEN = 0.1, 0.05  # expression values under which a face is neutral
 
@@ -38,10 +39,10 @@ class Fit:
     facts: dict[str, Any]
 
 
-def fit_shape(meshes: np.ndarray, identity: np.ndarray, expression: np.ndarray, topology: Topology) -> Fit:
-    """meshes: (N, 468, 3). identity: (N, 128) vectors. expression: (N, 44), the record's.
+def fit_shape(meshes: np.ndarray, people: np.ndarray, expression: np.ndarray, topology: Topology) -> Fit:
+    """meshes: (N, 468, 3). people: (N,) int, whose face. expression: (N, 44), the record's.
 
-    Raises ValueError for too few faces.
+    Raises ValueError for too few faces, or too few people with several pictures.
     """
     poses = [head_pose(mesh, topology) for mesh in meshes]
     angles = np.array([[pose.yaw, pose.pitch] for pose in poses])
@@ -49,7 +50,7 @@ def fit_shape(meshes: np.ndarray, identity: np.ndarray, expression: np.ndarray, 
     if kept.sum() < 4 * SUBSPACE:
         raise ValueError(f"{kept.sum()} frontal faces are too few for a shape model: give {4 * SUBSPACE} or more")
     shapes = np.stack([in_head_axes(mesh, pose).reshape(-1) for mesh, pose, keep in zip(meshes, poses, kept) if keep])
-    angles, identity, expression = angles[kept] / FRONTAL, identity[kept].astype(np.float64), expression[kept]
+    angles, people, expression = angles[kept] / FRONTAL, people[kept], expression[kept]
 
     mean = shapes.mean(0)
     centred = shapes - mean
@@ -58,9 +59,8 @@ def fit_shape(meshes: np.ndarray, identity: np.ndarray, expression: np.ndarray, 
     centred = centred - centred @ bend @ bend.T
     axes = np.linalg.svd(centred, full_matrices=False)[2][:SUBSPACE].T  # (P, 200)
     points = centred @ axes
-    predicted, held_out = _predict(identity, points)
-    total, between = np.cov(points.T), np.cov(predicted.T)
-    expressive = np.linalg.eigh(total - 2 * between)[1][:, ::-1][:, :EXPRESSIONS]  # S_w - S_b = S_t - 2 S_b
+    within, between = scatter(points, people)
+    expressive = np.linalg.eigh(within - MARGIN * between)[1][:, ::-1][:, :EXPRESSIONS]
     rest = points - points @ expressive @ expressive.T
     personal = np.linalg.svd(rest, full_matrices=False)[2][:IDENTITIES].T
     expressive = _rotate(points, expressive)
@@ -83,28 +83,37 @@ def fit_shape(meshes: np.ndarray, identity: np.ndarray, expression: np.ndarray, 
     facts = {
         "faces": int(kept.sum()),
         "neutral": int(neutral.sum()),
-        "shape_predicted_by_identity_r2": round(held_out, 3),
-        "expression_share_of_variance": round(float((points @ expressive).var(0).sum() / centred.var(0).sum()), 3),
-        "expression_predicted_by_identity": round(_share(predicted, points, expressive), 3),
-        "identity_predicted_by_identity": round(_share(predicted, points, personal), 3),
+        "people_with_several": len(_several(people)),
+        "expression_share_of_variance": round(_share(np.cov(points.T), expressive), 3),
+        "expression_share_within_people": round(_share(within, expressive), 3),
+        "expression_share_between_people": round(_share(between, expressive), 3),
         "residual_mm": round(float(10 * np.sqrt((left_out**2).reshape(len(points), -1, 3).sum(2).mean())), 3),
         "variance_mm": round(float(10 * np.sqrt((centred**2).reshape(len(points), -1, 3).sum(2).mean())), 3),
     }
     return Fit(model, facts)
 
 
-def _predict(identity: np.ndarray, points: np.ndarray) -> tuple[np.ndarray, float]:
-    """What identity vectors (N, 128) say of shapes (N, 200), each face by a regression on the others' half; and R²."""
-    predicted = np.empty_like(points)
-    half = np.arange(len(points)) % 2 == 0
-    for train, test in ((half, ~half), (~half, half)):
-        centre, mean = identity[train].mean(0), points[train].mean(0)
-        x = identity[train] - centre
-        square = x.T @ x / len(x)
-        penalty = PENALTY * float(np.trace(square)) / len(square) * np.eye(len(square))
-        weights = np.linalg.solve(square + penalty, x.T @ (points[train] - mean) / len(x))
-        predicted[test] = mean + (identity[test] - centre) @ weights
-    return predicted, 1 - float(((points - predicted) ** 2).sum() / (points**2).sum())
+def scatter(points: np.ndarray, people: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Covariance within people and between people's means, (D, D) each, from those with several of the points (N, D).
+
+    The mean of n pictures still holds 1/n of what differs within a person; that is taken off the second.
+    Raises ValueError when there are fewer than EXPRESSIONS differences to learn from.
+    """
+    groups = [points[people == name] for name in _several(people)]
+    free = sum(len(group) - 1 for group in groups)
+    if free < EXPRESSIONS:
+        raise ValueError(
+            f"{free} pictures beside another of the same person are too few: give a pair set with {EXPRESSIONS} or more"
+        )
+    within = np.sum([(group - group.mean(0)).T @ (group - group.mean(0)) for group in groups], 0) / free
+    means = np.stack([group.mean(0) for group in groups])
+    return within, np.cov(means.T) - within * np.mean([1 / len(group) for group in groups])
+
+
+def _several(people: np.ndarray) -> list[int]:
+    """Who has more than one picture."""
+    names, counts = np.unique(people, return_counts=True)
+    return names[counts > 1].tolist()
 
 
 def _rotate(points: np.ndarray, basis: np.ndarray) -> np.ndarray:
@@ -112,6 +121,6 @@ def _rotate(points: np.ndarray, basis: np.ndarray) -> np.ndarray:
     return basis @ np.linalg.svd(points @ basis - (points @ basis).mean(0), full_matrices=False)[2].T
 
 
-def _share(predicted: np.ndarray, points: np.ndarray, basis: np.ndarray) -> float:
-    """The share of the variance inside a subspace that identity vectors predict."""
-    return float((predicted @ basis).var(0).sum() / (points @ basis).var(0).sum())
+def _share(covariance: np.ndarray, basis: np.ndarray) -> float:
+    """The share of a covariance that lies inside a subspace."""
+    return float(np.trace(basis.T @ covariance @ basis) / np.trace(covariance))
