@@ -11,7 +11,7 @@ from limner.faces.expression import EXPRESSION_NAMES
 from limner.faces.motion import HeadPose, head_pose, rotation_of
 from limner.faces.record import Face
 from limner.faces.shape import FaceShape, ShapeModel
-from limner.faces.shape_fit import fit_shape, scatter
+from limner.faces.shape_fit import fit_shape
 from limner.faces.topology import Topology
 
 
@@ -84,26 +84,25 @@ def test_bad_meshes_are_named(model: ShapeModel) -> None:
 
 
 def test_the_fit_tells_people_from_what_they_do(topology: Topology) -> None:
-    """Faces made of known parts, half of the people with four pictures, half with one."""
+    """Faces made of known parts: what the action measures tell becomes expression, the rest identity."""
     rng = np.random.default_rng(0)
     span = rng.standard_normal((90, 468, 3))
     span[:, topology.rigid] = 0  # no rigid motion, which would be pose
     span = np.linalg.qr(span.reshape(90, -1).T)[0].T
-    people = np.concatenate([np.repeat(np.arange(200), 4), 200 + np.arange(600)])
-    who, moves = rng.standard_normal((800, 20))[people], 0.7 * rng.standard_normal((1400, 64))
-    shapes = topology.canonical + 2 * (who @ span[:20] + moves @ span[20:84]).reshape(-1, 468, 3)
-    expression = np.zeros((1400, len(EXPRESSION_NAMES)), np.float32)
-    model = fit_shape(shapes * 11.0 + 128, people, expression, topology).model
-    inside = np.linalg.norm(model.expression_basis @ span.T, axis=0)
-    assert inside[:20].mean() < 0.3 < 0.9 < inside[20:84].mean()
+    shown = np.array([not name.startswith("eye_look") for name in EXPRESSION_NAMES])
+    acts = np.abs(rng.standard_normal((1500, len(EXPRESSION_NAMES)))) * (
+        rng.random((1500, len(EXPRESSION_NAMES))) < 0.5
+    )
+    who = rng.standard_normal((1500, 40))
+    moves = acts[:, shown]
+    count = moves.shape[1]
+    shapes = topology.canonical + 2 * (moves @ span[:count] + who @ span[count : count + 40]).reshape(-1, 468, 3)
+    fit = fit_shape(shapes * 11.0 + 128, acts.astype(np.float32), topology)
+    inside = np.linalg.norm(fit.model.expression_basis @ span.T, axis=0)
+    assert inside[:count].mean() > 0.95
+    personal = np.linalg.norm(fit.model.identity_basis @ span.T, axis=0)
+    assert personal[:count].mean() < 0.2 and personal[count : count + 40].mean() > 0.6
+    neutral = fit.model.project(topology.canonical)[1]  # who does nothing has no expression
+    assert np.abs(neutral).mean() < 0.35
     with pytest.raises(ValueError, match="too few"):
-        fit_shape(shapes * 11.0, np.arange(1400), expression, topology)
-
-
-def test_scatter_agrees_with_how_it_was_drawn() -> None:
-    rng = np.random.default_rng(1)
-    people = np.repeat(np.arange(3000), 3)
-    points = rng.standard_normal((3000, 2))[people] * [2.0, 0.5] + rng.standard_normal((9000, 2)) * [0.3, 1.0]
-    within, between = scatter(points, people)
-    assert np.allclose(np.sqrt(np.diag(within)), [0.3, 1.0], rtol=0.05)
-    assert np.allclose(np.sqrt(np.diag(between)), [2.0, 0.5], rtol=0.1)
+        fit_shape(shapes[:100] * 11.0, acts[:100], topology)

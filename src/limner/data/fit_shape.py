@@ -19,21 +19,12 @@ _PARTS = ("mean", "identity_basis", "identity_scale", "expression_basis", "expre
 
 
 def fit_sets(folders: Sequence[str | os.PathLike[str]], out: str | os.PathLike[str]) -> dict[str, Any]:
-    """Fit the model on all faces of some built sets, one of them a pair set, write it (16 bits) and return its figures.
-
-    Raises InputError when they do not suffice.
-    """
+    """Fit the model on all faces of some built sets, write it (16 bits) and return its figures. Raises InputError."""
     columns = ("landmarks", "expression")
-    tables = [read_shards(folder, ["id", "person", *columns]) for folder in folders]
-    # A pair set holds the unmoved picture of each person, which another set may hold as well: the first one counts.
-    ids = [name for table in tables for name in table["id"].to_pylist()]
-    first = np.unique(ids, return_index=True)[1]
-    arrays = {name: np.concatenate([stack(table[name]) for table in tables])[first] for name in columns}
-    people = np.unique([name for table in tables for name in table["person"].to_pylist()], return_inverse=True)[1][
-        first
-    ]
+    tables = [read_shards(folder, columns) for folder in folders]
+    arrays = {name: np.concatenate([stack(table[name]) for table in tables]) for name in columns}
     try:
-        fit = fit_shape(arrays["landmarks"].reshape(-1, 468, 3), people, arrays["expression"], Topology.load())
+        fit = fit_shape(arrays["landmarks"].reshape(-1, 468, 3), arrays["expression"], Topology.load())
     except ValueError as error:
         raise InputError(str(error)) from error
     tensors = {name: torch.from_numpy(np.ascontiguousarray(getattr(fit.model, name))) for name in _PARTS}
