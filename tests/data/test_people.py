@@ -103,7 +103,7 @@ def test_one_face_is_followed_by_place_and_identity() -> None:
         [],
         [row(200, 0.05)],  # far away, but the same
         [row(200, 0.55)],  # in the same place, a little less alike
-        [row(900, 0.60)],  # neither
+        [row(900, 0.80)],  # neither
     ]
     assert [each["name"] for each in follow(frames)] == [(0, 0.0), (20, 0.1), (200, 0.05), (200, 0.55)]
 

@@ -58,7 +58,7 @@ def pairs(
     ] = None,
     limit: Annotated[float, typer.Option(help="Identity distance under which two pictures are one person.")] = 0.5,
     differs: Annotated[float, typer.Option(help="Standard deviations by which motion or light must change.")] = 0.5,
-    moved: Annotated[float, typer.Option(help="Probability that a factor of a synthetic picture is moved.")] = 0.3,
+    moved: Annotated[float, typer.Option(help="Probability that a factor of a synthetic picture is moved.")] = 0.4,
     every: Annotated[float, typer.Option(help="Seconds between frames of a video that are looked at.")] = 0.5,
     stride: Annotated[int, typer.Option(min=1, help="The same for folders of frames, in frames.")] = 12,
     frames: Annotated[int, typer.Option(min=1, help="Frames looked at in one clip, at most.")] = 40,

@@ -47,7 +47,7 @@ class PairSettings:
 
     variants: int = 4
     """Pictures tried a person, the unmoved one among them."""
-    moved: float = 0.3
+    moved: float = 0.4
     """Probability (0..1) that a factor is moved in a variant; at least one is."""
     limit: float = 0.5
     """Identity distance (Euclidean) under which two pictures show the same person; dlib's own threshold is 0.6."""

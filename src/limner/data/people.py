@@ -136,8 +136,8 @@ def sample_frames(clip: Clip, settings: FilmSettings) -> Iterator[tuple[float | 
     Raises InputError for a video that cannot be opened; needs PyAV (extra video) for videos.
     """
     if clip.video is None:
-        stride = settings.stride if len(clip.frames) > settings.variants else 1
-        paths = clip.frames[::stride]
+        # a short clip is looked at more closely, so that it can give as many pictures as are kept
+        paths = clip.frames[:: min(settings.stride, max(len(clip.frames) // settings.variants, 1))]
         for k in _spread(len(paths), settings.frames):
             yield None, read_picture(paths[k])
         return

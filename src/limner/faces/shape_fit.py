@@ -57,13 +57,14 @@ def fit_shape(meshes: np.ndarray, expression: np.ndarray, topology: Topology) ->
     centred = shapes - mean
     turned = np.column_stack([angles, angles**2 - (angles**2).mean(0)])
     bend = np.linalg.qr(np.linalg.lstsq(turned, centred, rcond=None)[0].T)[0]  # (P, 4)
-    centred = centred - centred @ bend @ bend.T
+    bent = centred @ bend @ bend.T
+    centred = centred - bent
     axes = np.linalg.eigh(centred.T @ centred)[1][:, ::-1][:, :SUBSPACE]  # (P, 200)
     points = centred @ axes
     total, acted = np.cov(points.T), np.cov(explained_by(expression, points).T)
-    expressive = np.linalg.eigh(acted - MARGIN * (total - acted))[1][:, ::-1][:, :EXPRESSIONS]
-    rest = points - points @ expressive @ expressive.T
-    personal = np.linalg.svd(rest, full_matrices=False)[2][:IDENTITIES].T
+    ordered = np.linalg.eigh(acted - MARGIN * (total - acted))[1][:, ::-1]  # (200, 200)
+    expressive, outside = ordered[:, :EXPRESSIONS], ordered[:, EXPRESSIONS:]
+    personal = _rotate(points, outside)[:, :IDENTITIES]
     expressive = _rotate(points, expressive)
 
     smile = expression[:, [EXPRESSION_NAMES.index(f"mouth_smile_{side}") for side in ("left", "right")]].mean(1)
@@ -88,8 +89,9 @@ def fit_shape(meshes: np.ndarray, expression: np.ndarray, topology: Topology) ->
         "expression_share_of_variance": round(_share(total, expressive), 3),
         "expression_share_of_actions": round(_share(acted, expressive), 3),
         "expression_share_of_the_rest": round(_share(total - acted, expressive), 3),
-        "residual_mm": round(float(10 * np.sqrt((left_out**2).reshape(len(points), -1, 3).sum(2).mean())), 3),
-        "variance_mm": round(float(10 * np.sqrt((centred**2).reshape(len(points), -1, 3).sum(2).mean())), 3),
+        "residual_mm": _length(left_out),
+        "bent_by_pose_mm": _length(bent),
+        "variance_mm": _length(centred),
     }
     return Fit(model, facts)
 
@@ -105,6 +107,11 @@ def explained_by(expression: np.ndarray, points: np.ndarray) -> np.ndarray:
 def _rotate(points: np.ndarray, basis: np.ndarray) -> np.ndarray:
     """The same subspace (200, E), turned to its own principal components: the largest movement first."""
     return basis @ np.linalg.svd(points @ basis - (points @ basis).mean(0), full_matrices=False)[2].T
+
+
+def _length(offsets: np.ndarray) -> float:
+    """Root mean square length of point offsets (N, P) in centimetres, as millimetres."""
+    return round(float(10 * np.sqrt((offsets**2).reshape(len(offsets), -1, 3).sum(2).mean())), 3)
 
 
 def _share(covariance: np.ndarray, basis: np.ndarray) -> float:
