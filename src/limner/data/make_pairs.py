@@ -159,7 +159,7 @@ def keep_same(
     tried[0] is what the others are compared with; read: the rows after `read_faces`, None where no face was found.
     A person with one picture left gives none.
     """
-    errors = [
+    errors: list[Mapping[str, str]] = [
         {"id": row["id"], "reason": "no face found on the aligned picture"}
         for row, face in zip(tried, read)
         if face is None

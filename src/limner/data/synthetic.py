@@ -130,7 +130,8 @@ def _take_layers_apart(model: Any) -> Any:
         layer.input(0).replace_source_output(part)
     for node in set(readers) - set(layers):  # it asks for the shape of one style
         node.input(0).replace_source_output(parts.output(0))
-    return openvino.Model(model.outputs, [rows], "synthesis")
+    make: Any = openvino.Model  # its stubs disagree with themselves
+    return make(model.outputs, [rows], "synthesis")
 
 
 def face_file(index: int) -> str:
