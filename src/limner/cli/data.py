@@ -10,13 +10,17 @@ from typing import Annotated, Any
 
 import typer
 
+from limner.cli import pairs
 from limner.cli.data_write import write
 from limner.errors import InputError
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="Make, build, write and show sets of face records.")
 app.command("write")(write)
 
-Out = Annotated[Path, typer.Option("--out", help="Folder to write to; an earlier run in it is continued.")]
+for _verb in (pairs.directions, pairs.pairs, pairs.shape):
+    app.command()(_verb)
+
+Out = pairs.Out
 
 
 @app.command()
@@ -68,7 +72,12 @@ def build(
     from limner.data.stages import RecordSettings
 
     settings = RecordSettings(
-        captions=captions, prompts=prompts, questions=questions, min_size=min_size, shares=_shares(shares), seed=seed
+        captions=captions,
+        prompts=prompts,
+        questions=questions,
+        min_size=min_size,
+        shares=parse_shares(shares),
+        seed=seed,
     )
     items = open_sources(sources, licence, people, aligned, layout)[:limit]
     began = time.monotonic()
@@ -95,6 +104,7 @@ def show(
     plots: Annotated[bool, typer.Option("--plots/--no-plots", help="Draw plots (extra `eval`).")] = True,
 ) -> None:
     """Write a contact sheet, statistics and, where matplotlib is, plots of a built set; print its numbers."""
+    from limner.data.pairs import is_pair_set
     from limner.data.show import contact_sheet, statistics, write_plots
     from limner.faces.picture import save_png
     from limner.files import write_json_atomic
@@ -112,6 +122,8 @@ def show(
     elif plots:
         for path in write_plots(numbers, folder, place):
             print(f"plot: {path}")
+    if is_pair_set(folder):
+        pairs.report(folder, place, place / "pairs.png", plots)
 
 
 @app.command()
@@ -148,7 +160,8 @@ def stats(
     print(f"page: {place / 'index.html'}")
 
 
-def _shares(text: str) -> tuple[int, int, int]:
+def parse_shares(text: str) -> tuple[int, int, int]:
+    """Three whole percentages from "90/5/5"; InputError for anything else."""
     parts = text.split("/")
     if len(parts) != 3 or not all(part.isdigit() for part in parts):
         raise InputError(f"--shares {text} is not three whole percentages: write them as 90/5/5")
