@@ -38,7 +38,9 @@ def test_signatures() -> None:
     assert parameters(Toolkit.read) == ["self", "photo", "min_score"]
     assert parameters(Toolkit.paint) == ["self", "text", "mask", "n", "settings"]
     methods = {name for name, value in vars(Toolkit).items() if not name.startswith("_")}
-    assert methods == {"reader", "painter", "read", "paint"}
+    assert parameters(Toolkit.describe) == ["self", "photo", "length", "settings"]
+    assert parameters(Toolkit.ask) == ["self", "photo", "question", "settings"]
+    assert methods == {"reader", "painter", "answerer", "read", "describe", "ask", "chat", "paint"}
 
 
 def test_types_are_published() -> None:

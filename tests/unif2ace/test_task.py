@@ -16,7 +16,7 @@ from limner.models.unif2ace.losses import answer_loss, balance, paint_loss
 from limner.models.unif2ace.prepared import Prepared, pad_texts, unpad
 from limner.models.unif2ace.sequence import image_place, omni_mask, paint_sequence, understand_sequence
 from limner.models.unif2ace.task import UniF2aceTask
-from limner.models.unif2ace.transformer import UniF2ace
+from limner.models.unif2ace.transformer import UniF2aceTransformer
 from limner.training.loop import train
 from limner.training.recipe import Recipe, TrainSettings
 from limner.weights.tensors import load_into, save_tensors
@@ -138,7 +138,7 @@ def test_validation_and_export(folder: Path) -> None:
         assert first == t.validate(model) and t.samples(model) is None
     assert set(first) == {"answer", "mask", "score", "balance", "paint.busiest", "understand.busiest"}
     t.export(model, folder / "w.safetensors", {"step": "1"})
-    again = UniF2ace(t.config)
+    again = UniF2aceTransformer(t.config)
     header = load_into(again, folder / "w.safetensors")
     assert header["model"] == t.config.to_dict() and header["step"] == "1"
     assert all(torch.allclose(a, b, atol=1e-3) for a, b in zip(again.parameters(), model.parameters()))

@@ -32,7 +32,7 @@ def read(
     A photo without a face is no error. A file that cannot be used is named on standard error, the others are read all
     the same, and the status is 2.
     """
-    names = _named(photos)
+    names = named(photos)
     files = list(names)
     if overlay is not None and len(files) > 1 and overlay.suffix:
         raise InputError(f"--overlay {overlay} is one file, but there are {len(files)} photos: give a folder")
@@ -71,7 +71,7 @@ def read(
         raise typer.Exit(2)
 
 
-def _named(photos: list[Path]) -> dict[Path, str]:
+def named(photos: list[Path]) -> dict[Path, str]:
     """The photos named, and those in folders named, each with the name of what is written about it.
 
     The name is that of the file without its suffix, behind the folders between it and the folder that was named.
