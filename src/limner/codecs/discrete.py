@@ -105,3 +105,9 @@ def _described(place: Path) -> LFQConfig | SqueezedConfig:
 
 def _base_hash(base: str) -> str:
     return hash_file(locate(base) / "diffusion_pytorch_model.safetensors")
+
+
+def load_codec(source: str | Path) -> KLCodec | LFQCodec:
+    """A continuous or a discrete codec, by what its folder holds; see the two classes."""
+    place = locate(source)
+    return LFQCodec.load(source) if any((place / name).is_file() for name in WEIGHTS) else KLCodec.load(source)

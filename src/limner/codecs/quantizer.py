@@ -83,3 +83,9 @@ def _bit_entropy(p: Tensor) -> Tensor:
 def codebook_use(codes: Tensor, codebook: int) -> float:
     """Share of all codes that occur in ``codes`` at least once."""
     return len(codes.unique()) / codebook
+
+
+def codebook_perplexity(codes: Tensor, codebook: int) -> float:
+    """exp of the entropy of how often each code occurs: as many codes, used alike, would be as varied."""
+    shares = torch.bincount(codes.flatten(), minlength=codebook).double() / codes.numel()
+    return float(torch.exp(-torch.xlogy(shares, shares).sum()))

@@ -2,8 +2,9 @@
 
     picture ─ KL encoder (frozen) ─ 16 × 16 latents ─ squeeze ─ signs ─ expand ─ latents ─ KL decoder ─ picture
 
-The decoder is trained on. Our choice: because the KL codec knows already what a face's details look like, only the way through few bits is left to
-be learnt, at 16 × 16 places, where it is cheap. The encoder is the base's own and not stored again.
+The decoder is trained on. Our choice: because the KL codec knows already what a face's details look like, only the
+way through few bits is left to be learnt, at 16 × 16 places, where it is cheap. The encoder is the base's own and not
+stored again.
 
 Legend: B pictures, C bits, D width, h × w places, L latent channels.
 """

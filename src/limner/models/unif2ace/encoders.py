@@ -80,12 +80,12 @@ def load_encoder(source: str, kind: Literal["clip", "face"]) -> FeatureEncoder:
 
 
 def _clip_tower(folder: Path) -> nn.Module:
-    from transformers import CLIPVisionModel
-
     described = folder / "config.json"
     config: dict[str, Any] = json.loads(described.read_text(encoding="utf-8")) if described.is_file() else {}
     if config.get("model_type") not in ("clip", "clip_vision_model"):
         raise InputError(f"{folder}: semantic features come from '{CLIP}' or a folder of a CLIP model with config.json")
+    from transformers import CLIPVisionModel
+
     try:
         return CLIPVisionModel.from_pretrained(folder, local_files_only=True, use_safetensors=True)
     except OSError as error:

@@ -113,7 +113,8 @@ class UniF2ace:
         text as it is written. ``InputError`` for an empty question.
         """
         look = self.look(photo)
-        return self._ask(look, question, [[]] * look.count, limit, choice, seed, stream)[0]
+        texts, _ = self.answer_faces(look, [question] * look.count, limit, choice, seed, stream)
+        return _answer(look, question, texts)
 
     def ask_each(self, looks: Sequence[Look], question: str, **settings: Any) -> list[Answer]:
         """``ask`` for several photos, their faces in common batches: the same answers, sooner."""
@@ -133,24 +134,29 @@ class UniF2ace:
         """A conversation about a photo; settings as ``ask``."""
         return Chat(self, self.look(photo), settings)
 
-    def _ask(
+    def answer_faces(
         self,
         look: Look,
-        question: str,
-        before: Sequence[list[int]],
+        questions: Sequence[str],
         limit: int = LIMIT,
         choice: Choice | None = None,
         seed: int = 0,
         stream: Stream | None = None,
-    ) -> tuple[Answer, list[list[int]]]:
-        """The answer, and per face everything that was said: earlier turns, this question and its answer."""
-        if not question.strip():
+        before: Sequence[Sequence[int]] | None = None,
+    ) -> tuple[list[str], list[list[int]]]:
+        """One question for each face, and each face's answer; also all that was said, as ids for the next ``before``.
+
+        before: what was said about each face earlier. Other settings as ``ask``.
+        """
+        if len(questions) != look.count:
+            raise ValueError(f"{len(questions)} questions for {look.count} faces: one for each is needed")
+        if any(not question.strip() for question in questions):
             raise InputError("the question is empty: ask something")
         if not 1 <= limit <= 4096:
             raise InputError(f"limit={limit}: choose 1 to 4096 tokens")
         tokenizer, config = self.parts.tokenizer, self.parts.model.config
-        asked = tokenizer.question(question.strip())
-        prompts = [[*earlier, *asked] for earlier in before]
+        asked = [tokenizer.question(question.strip()) for question in questions]
+        prompts = [[*earlier, *ids] for earlier, ids in zip(before or [[]] * look.count, asked, strict=True)]
         answers: list[list[int]] = []
         for start in range(0, look.count, BATCH):
             rows = torch.arange(start, min(start + BATCH, look.count))
@@ -166,12 +172,8 @@ class UniF2ace:
                 self.parts.model, cache, prompts[start : start + BATCH], limit, choice, seed + start,
                 None if stream is None else tell,
             )  # fmt: skip
-        faces = tuple(
-            FaceAnswer(position, box, tokenizer.decode(ids).strip())
-            for position, box, ids in zip(look.positions, look.boxes, answers, strict=True)
-        )
         said = [[*prompt, *ids, config.eot, config.sot] for prompt, ids in zip(prompts, answers, strict=True)]
-        return Answer(question, faces), said
+        return [tokenizer.decode(ids).strip() for ids in answers], said
 
     def paint(
         self,
@@ -279,6 +281,14 @@ class Chat:
 
     def ask(self, question: str, stream: Stream | None = None) -> Answer:
         """The next turn; see ``UniF2ace.ask``."""
-        found, self._said = self.engine._ask(self.look, question, self._said, **self.settings, stream=stream)
-        self.turns.append(found)
-        return found
+        asked = [question] * self.look.count
+        texts, self._said = self.engine.answer_faces(
+            self.look, asked, **self.settings, stream=stream, before=self._said
+        )
+        self.turns.append(_answer(self.look, question, texts))
+        return self.turns[-1]
+
+
+def _answer(look: Look, question: str, texts: Sequence[str]) -> Answer:
+    faces = (FaceAnswer(*each) for each in zip(look.positions, look.boxes, texts, strict=True))
+    return Answer(question, tuple(faces))

@@ -5,8 +5,8 @@
 The shared expert is Show-o's own network, and the routed experts' way down starts at zero, so a converted model starts
 as Show-o, bit for bit. No token is dropped. There are two ways to the same sum: tokens sorted by expert, every expert
 multiplying once; and, where tokens go to half of the experts or more, all experts as one wide network whose hidden
-units are weighed by the gates, zero for experts that were not chosen. That is up to twice the multiplications, and faster for
-want of any sorting (our choice, measured: benchmarks/unif2ace_speed.py).
+units are weighed by the gates, zero for experts that were not chosen. That is up to twice the multiplications, and
+faster for want of any sorting (our choice, measured: benchmarks/unif2ace_speed.py).
 
 Legend: T tokens, D width, H hidden units, X experts, k chosen.
 """

@@ -77,7 +77,7 @@ def is_unif2ace(source: str | os.PathLike[str]) -> bool:
         return True
     place = locate(source)
     file = place / FILE if place.is_dir() else place
-    return file.suffix == ".safetensors" and file.is_file() and "codec" in read_tensors(file)[1]
+    return file.suffix == ".safetensors" and file.is_file() and "tokenizer_hash" in read_tensors(file)[1]
 
 
 def load_parts(

@@ -29,14 +29,15 @@ from .sequence import (
     paint_sequence,
     text_ids,
 )
-from .transformer import UniF2aceTransformer
+from .transformer import Output, UniF2aceTransformer
 
 
 class Painted(NamedTuple):
-    """A painting loss and how tokens were routed on the way."""
+    """A painting loss and how tokens, and image sequences, were routed on the way, layer by layer."""
 
     loss: D3Diff
     routing: tuple[Routing, ...]
+    sequence: tuple[Routing, ...]
 
 
 def paint_loss(
@@ -57,14 +58,15 @@ def paint_loss(
     mask, mixed = omni_mask(config, tokens, "paint"), model.mix(gamma=gamma)
     out = model(tokens, mask, "paint", image=place, mixed=mixed, positions=positions)
     logits = model.logits(out.hidden[:, place][masked], code_ids(config))  # (M, K)
-    return Painted(d3diff(logits, codes, masked, gamma, alpha, mask_weight), out.token_routing)
+    return Painted(d3diff(logits, codes, masked, gamma, alpha, mask_weight), *_routings(out))
 
 
 class Answered(NamedTuple):
-    """An understanding loss, a mean over answer tokens, and how tokens were routed on the way."""
+    """An understanding loss, a mean over answer tokens, and how tokens and image sequences were routed."""
 
     loss: Tensor
     routing: tuple[Routing, ...]
+    sequence: tuple[Routing, ...]
 
 
 def answer_loss(
@@ -95,7 +97,11 @@ def conversation_loss(
     out = model(given.tokens, mask, "understand", image=place, mixed=mixed)
     read = given.labels[:, 1:] != IGNORED  # the state before a token predicts it
     logits = model.logits(out.hidden[:, :-1][read], text_ids(config)).float()  # (M, V)
-    return Answered(F.cross_entropy(logits, given.labels[:, 1:][read]), out.token_routing)
+    return Answered(F.cross_entropy(logits, given.labels[:, 1:][read]), *_routings(out))
+
+
+def _routings(out: Output) -> tuple[tuple[Routing, ...], tuple[Routing, ...]]:
+    return out.token_routing, out.sequence_routing
 
 
 def balance(*routings: tuple[Routing, ...]) -> Tensor:

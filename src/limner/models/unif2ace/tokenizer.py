@@ -36,6 +36,7 @@ class Tokenizer:
         self._reader = Reader.from_file(os.fspath(file))
         self._reader.no_padding()
         self._reader.no_truncation()
+        self._reader.encode_special_tokens = True  # a mark that someone types is no mark
         self.hash = hash_file(Path(file))[:16]
 
     @classmethod
