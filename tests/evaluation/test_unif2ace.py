@@ -26,6 +26,7 @@ from limner.models.unif2ace.prepared import ABSENT, Prepared, pad_texts
 from limner.models.unif2ace.sequence_experts import EXPERTS
 from limner.weights.tensors import save_tensors
 from limner.words.questions import write_questions
+from unif2ace.parts import write_tiny
 from unif2ace.tiny import TINY, dense, draw_codes, draw_features, random_model
 
 
@@ -180,3 +181,81 @@ def test_variants_are_the_paper_s() -> None:
     )
     assert summary["mask only"]["mask"] == {"mean": 2.5, "spread": 1.0, "values": [2.0, 3.0]}
     assert "2.500 ± 0.500" in markdown(summary)
+
+
+@pytest.fixture
+def built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A built set of three faces, all pictures noise, one of each split."""
+    from limner.data.build import DATA, MANIFEST
+    from limner.data.shards import FIELDS, SPLITS, pack_attributes, write_shard
+    from limner.faces.picture import encode_jpeg, encode_png
+    from limner.faces.record import Attribute
+
+    monkeypatch.setenv("LIMNER_DATA", str(tmp_path))
+    folder = tmp_path / "set"
+    (folder / DATA).mkdir(parents=True)
+    (folder / MANIFEST).write_text("{}")
+    attributes = {"glasses": Attribute(False, 0.9, "test"), "hair_colour": Attribute("brown", 0.9, "test")}
+    question = {"question": "Is she smiling?", "answer": "Yes.", "kind": "yes/no", "about": "smile", "value": "yes"}
+    for seed, split in enumerate(SPLITS):
+        noise = np.random.default_rng(seed).integers(0, 256, (2, 256, 256, 3), dtype=np.uint8)
+        rows = []
+        for k in range(2):
+            row = dict.fromkeys(name for name, _ in FIELDS)
+            row |= {"id": f"{split}{k}", "split": split, "captions": ["A woman with brown hair."]}
+            row |= {"image": {"bytes": encode_jpeg(noise[k], 95), "path": ""}, "prompts": ["a woman", "a man"]}
+            row |= {"regions": {"bytes": encode_png(np.zeros((256, 256), np.uint8)), "path": ""}}
+            row |= {"attributes": pack_attributes(attributes), "questions": [question]}
+            rows.append(row)
+        write_shard(folder / DATA / f"{split}-00000.parquet", rows, {})
+    return folder
+
+
+def test_the_suites_at_the_command_line(built: Path, capsys) -> None:
+    weights = write_tiny(built.parent / "weights")
+    words = ["evaluate", "unif2ace", "set", "--weights", str(weights), "--out", str(built.parent)]
+    log = built.parent / "log.json"
+    assert main([*words, "--suite", "answers", "--log", str(log)]) == 0
+    figures = json.loads((built.parent / "unif2ace-answers.json").read_text())["figures"]
+    assert figures["faces"] == 2 and figures["kinds"]["yes/no"]["commonest_answer_right"] == 1.0
+    said = json.loads(log.read_text())
+    assert [each["id"] for each in said] == ["test0", "test1"] and said[0]["said"]
+    assert main([*words, "--suite", "captions"]) == 0
+    figures = json.loads((built.parent / "unif2ace-captions.json").read_text())["figures"]
+    assert (
+        figures["set"]["precision"] == 1.0 and figures["set"]["recall"] == 0.5 and figures["model"]["attributes"] >= 0
+    )
+    painting = ["--suite", "painting", "--count", "2", "--steps", "1", "--sheet", str(built.parent / "s.png")]
+    assert main([*words, *painting]) == 0
+    figures = json.loads((built.parent / "unif2ace-painting.json").read_text())["figures"]
+    assert figures["prompts"] == 2 and figures["fidelity"]["frechet"] > 0 and (built.parent / "s.png").is_file()
+    assert main([*words, "--suite", "singing"]) == 2
+
+
+def test_prepared_from_a_built_set_by_the_command(built: Path, capsys) -> None:
+    from limner.models.unif2ace.prepare import main as prepare
+
+    weights, out = write_tiny(built.parent / "weights"), built.parent / "prepared"
+    prepare([str(built), "--codec", str(weights / "codec"), "--out", str(out)])
+    data = Prepared.open(out)
+    assert len(data.tensors["codes"]) == 6 and len(data.rows(validation=True)) == 2
+    assert data.header["model"]["codebook"] == 16 and data.tensors["clip"].shape == (6, 49, 320)
+    assert "6 faces, 2 of them for validation" in capsys.readouterr().err
+
+
+def test_a_discrete_codec_is_measured_too(built: Path, capsys) -> None:
+    from codec.tiny import lpips_tensors
+    from limner.codecs.discrete import LFQCodec, load_codec
+    from limner.codecs.perceptual import LPIPS
+    from limner.evaluation.codec import evaluate_codec
+    from unif2ace.parts import write_codec
+
+    write_codec(built.parent / "codec")
+    codec = load_codec(built.parent / "codec")
+    assert isinstance(codec, LFQCodec)
+    pictures = np.random.default_rng(0).integers(0, 256, (2, 256, 256, 3), dtype=np.uint8)
+    figures = evaluate_codec(pictures, codec, LPIPS(lpips_tensors()))
+    assert (
+        1 / 16 <= figures["codebook_use"] <= 1
+        and 1 <= figures["codebook_perplexity"] <= 16 * figures["codebook_use"] + 1e-6
+    )

@@ -45,6 +45,6 @@ def write_tiny(folder: Path, seed: int = 0) -> Path:
     }  # fmt: skip
     model = random_model(config, seed)
     broken = [k for k in range(tokenizer.size) if "\ufffd" in tokenizer.decode([k])]
-    model.head.bias[broken] -= 50  # so that what it says can be shown
+    model.head.bias[[config.sot, config.eot, *broken]] -= 50  # it says something, and what it says can be shown
     save_tensors(folder / "model.safetensors", model.state_dict(), header, dtype=torch.float16)
     return folder

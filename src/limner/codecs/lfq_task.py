@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +10,14 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from limner.codecs.continuous import KLCodec
 from limner.codecs.discrete import LFQCodec
 from limner.codecs.quantizer import codebook_use
-from limner.codecs.squeezed import ExpandingDecoder, SqueezedConfig
+from limner.codecs.squeezed import ExpandingDecoder, SqueezedConfig, SqueezingEncoder
 from limner.codecs.task import PictureCodecTask, PictureSettings, Remade, codec_of, draw_corner, window_of
 from limner.faces.folders import data_root
+
+REMEMBERED = 32_768  # pictures whose latents are kept: half a gigabyte
 
 
 class LFQSettings(PictureSettings):
@@ -36,6 +40,7 @@ class LFQTask(PictureCodecTask[LFQSettings]):
         s = LFQSettings.model_validate(settings)
         self.config = SqueezedConfig(**s.architecture)
         super().__init__(s, batch_size, seed, window=256)
+        self._known: dict[bytes, Tensor] = {}
 
     def make_codec(self) -> nn.Module:
         start = self.settings.start
@@ -47,9 +52,9 @@ class LFQTask(PictureCodecTask[LFQSettings]):
         return codec
 
     def remake(self, codec: Any, pictures: Tensor, generator: torch.Generator) -> Remade:
-        s, decoder = self.settings, codec.decoder
-        assert isinstance(codec, LFQCodec) and isinstance(decoder, ExpandingDecoder)
-        found = codec.quantize(codec.encoder(pictures))
+        s, encoder, decoder = self.settings, codec.encoder, codec.decoder
+        assert isinstance(encoder, SqueezingEncoder) and isinstance(decoder, ExpandingDecoder)
+        found = codec.quantize(encoder.squeeze(self.latents(encoder.base, pictures)))
         latents = decoder.expand(found.z)  # (B, L, h, w)
         side = s.window // codec.factor
         corner = draw_corner(latents.shape[2], side, generator)
@@ -57,6 +62,26 @@ class LFQTask(PictureCodecTask[LFQSettings]):
         made = decoder.paint(window_of(latents, corner, side))
         own = {"entropy": (s.entropy_weight, found.entropy), "commitment": (s.commitment_weight, found.commitment)}
         return Remade(target, made, own)
+
+    @torch.no_grad()
+    def latents(self, base: KLCodec, pictures: Tensor) -> Tensor:
+        """What the frozen base makes of pictures (B, 3, H, W), remembered on a CPU.
+
+        An aligned face and its mirror image come back in every epoch, and encoding is a third of a step. One by one, so
+        that no picture's latents depend on its batch, and a resumed run sees the same.
+        """
+        if pictures.device.type != "cpu":
+            return base.encode(pictures)
+        found = []
+        for picture in pictures:
+            key = hashlib.blake2b(picture.contiguous().numpy().data, digest_size=16).digest()
+            latents = self._known.get(key)
+            if latents is None:
+                latents = base.encode(picture[None])[0].half()
+                if len(self._known) < REMEMBERED:
+                    self._known[key] = latents
+            found.append(latents)
+        return torch.stack(found).float()
 
     def code(self, codec: Any, pictures: Tensor) -> tuple[Tensor, Tensor]:
         codes = codec.encode(pictures)
