@@ -138,6 +138,15 @@ def test_what_is_missing_or_another_is_said_in_one_line(folder: Path, tmp_path: 
         UniF2ace.load(folder).ask(np.full((64, 64, 3), 128, np.uint8), "Is she smiling?")
 
 
+def test_verbs_say_that_nano_is_not_there_yet(photo: Path, monkeypatch, capsys) -> None:
+    monkeypatch.setattr("limner.models.unif2ace.loading.registry", dict)
+    for words in (["describe", str(photo)], ["ask", str(photo), "Hm?"], ["chat", str(photo)],
+                  ["paint", "a woman", "--engine", "unif2ace"]):  # fmt: skip
+        assert main(words) == 2
+        said = capsys.readouterr().err
+        assert said.startswith("error: weights 'unif2ace-nano' are not part of this") and said.count("\n") == 1
+
+
 def test_the_toolkit_has_the_same_verbs(folder: Path, photo: Path) -> None:
     model = limner.load(folder)
     assert model.ask(photo, "Is she smiling?", limit=4).text == str(

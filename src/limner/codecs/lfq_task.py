@@ -25,7 +25,7 @@ class LFQSettings(PictureSettings):
 
     kind: str = "lfq"
     architecture: dict[str, Any] = Field(default={}, description="Fields of SqueezedConfig that differ from nano's.")
-    entropy_weight: float = Field(default=0.1, ge=0, description="Weight of E[H(code)] − H(E[code]), in nats a bit.")
+    entropy_weight: float = Field(default=0.5, ge=0, description="Weight of E[H(code)] − H(E[code]), in nats a bit.")
     commitment_weight: float = Field(default=0.25, ge=0, description="Weight of (z − sign z)².")
 
 

@@ -19,7 +19,7 @@ from limner.models.unif2ace.sequence_experts import EXPERTS
 from limner.models.unif2ace.task import UniF2aceTask
 from limner.models.unif2ace.transformer import UniF2aceTransformer
 from limner.training.checkpoint import find_checkpoints
-from limner.weights.tensors import load_into, read_tensors
+from limner.weights.tensors import load_into, read_config
 
 BATCH = 8
 
@@ -34,7 +34,7 @@ def load_model(place: Path) -> UniF2aceTransformer:
         task = UniF2aceTask(made["task"], made["train"]["batch_size"], made["train"]["seed"])
         config, file = task.config, found[-1].path / "average.safetensors"
     else:
-        header = read_tensors(place)[1]
+        header = read_config(place)
         if "model" not in header:
             raise InputError(f"{place} is no UniF²ace: its header has no 'model'")
         config, file = UniF2aceConfig.from_dict(header["model"]), place

@@ -17,7 +17,7 @@ from limner.errors import InputError, WeightsError
 from limner.weights.fingerprint import weights_hash
 from limner.weights.registry import registry
 from limner.weights.store import locate
-from limner.weights.tensors import load_into, read_tensors
+from limner.weights.tensors import load_into, read_config
 
 from .config import UniF2aceConfig
 from .encoders import load_encoder
@@ -77,7 +77,7 @@ def is_unif2ace(source: str | os.PathLike[str]) -> bool:
         return True
     place = locate(source)
     file = place / FILE if place.is_dir() else place
-    return file.suffix == ".safetensors" and file.is_file() and "tokenizer_hash" in read_tensors(file)[1]
+    return file.suffix == ".safetensors" and file.is_file() and "tokenizer_hash" in read_config(file)
 
 
 def load_parts(
@@ -88,7 +88,7 @@ def load_parts(
     Raises ``InputError`` naming what is missing, or which companion is another than the weights were trained with.
     """
     file = weight_file(source)
-    _, header = read_tensors(file)
+    header = read_config(file)
     absent = [name for name in ("model", *COMPANIONS) if name not in header]
     if absent:
         raise InputError(f"{file} is no trained UniF²ace: its header has no '{absent[0]}'")
