@@ -39,11 +39,12 @@ class ArcFace(nn.Module):
 
     def __init__(self, file: str | os.PathLike[str]) -> None:
         import onnxruntime
+        from onnxruntime.capi import onnxruntime_pybind11_state as faults
 
         super().__init__()
         try:
             self.session = onnxruntime.InferenceSession(os.fspath(file), providers=["CPUExecutionProvider"])
-        except Exception as error:  # onnxruntime's own exceptions share no base but this
+        except (faults.Fail, faults.InvalidProtobuf, faults.InvalidGraph, faults.NotImplemented) as error:
             raise InputError(f"{file} is no ONNX network that can be run: {str(error).splitlines()[0]}") from error
         (taken,), (given,) = self.session.get_inputs(), self.session.get_outputs()
         if list(taken.shape[1:]) != [3, ARCFACE_SIDE, ARCFACE_SIDE] or not isinstance(given.shape[-1], int):
