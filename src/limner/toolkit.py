@@ -6,6 +6,7 @@ import os
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from limner.errors import InputError
 from limner.weights.store import known
 
 if TYPE_CHECKING:
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from limner.models.facex.engine import FaceX
     from limner.models.facex.plan import EditPlan
     from limner.models.mditface.engine import MDiTFace
+    from limner.models.unif2ace.answers import Answer, Look
+    from limner.models.unif2ace.engine import Chat, UniF2ace
     from limner.provenance.picture import Picture
 
 # Scales by name: which weights serve which engine.
@@ -26,7 +29,7 @@ EDITORS = {"nano": "facex-nano"}
 
 
 def load(source: str | os.PathLike[str] = "nano") -> Toolkit:
-    """A toolkit at the scale `source`: "nano", or a registry name or folder of MDiTFace or FaceX weights.
+    """A toolkit at the scale `source`: "nano", or a registry name or folder of MDiTFace, UniF²ace or FaceX weights.
 
     Nothing is loaded yet: a verb says what its weights lack when it first needs them, so that reading needs no painter.
     Raises InputError with the way out for a name that is none, and a folder that is not there.
@@ -38,7 +41,7 @@ def load(source: str | os.PathLike[str] = "nano") -> Toolkit:
 
 
 class Toolkit:
-    """Reads, paints and edits faces. Make one with `limner.load`; use it from one thread at a time."""
+    """Reads, describes, paints and edits faces. Make one with `limner.load`; use it from one thread at a time."""
 
     def __init__(self, painter: str | os.PathLike[str], editor: str | os.PathLike[str]) -> None:
         self._painter_source, self._editor_source = painter, editor
@@ -51,8 +54,12 @@ class Toolkit:
         return FaceReader.load()
 
     @cached_property
-    def painter(self) -> MDiTFace:
+    def painter(self) -> MDiTFace | UniF2ace:
         """The engine behind `paint`."""
+        from limner.models.unif2ace.loading import is_unif2ace
+
+        if is_unif2ace(self._painter_source):
+            return self.answerer
         from limner.models.mditface.engine import MDiTFace
 
         return MDiTFace.load(self._painter_source)
@@ -64,6 +71,14 @@ class Toolkit:
 
         return FaceX.load(self._editor_source, reader=self.reader)
 
+    @cached_property
+    def answerer(self) -> UniF2ace:
+        """The engine behind `describe`, `ask` and `chat`: nano's, unless this toolkit was made for UniF²ace weights."""
+        from limner.models.unif2ace.engine import UniF2ace
+        from limner.models.unif2ace.loading import DEFAULT, is_unif2ace
+
+        return UniF2ace.load(self._painter_source if is_unif2ace(self._painter_source) else DEFAULT)
+
     def read(self, photo: Source, min_score: float = 0.5) -> list[Face]:
         """The faces in a photo, largest first; empty when there is none.
 
@@ -71,6 +86,22 @@ class Toolkit:
         are dropped. Raises InputError for what is not a picture.
         """
         return self.reader.read(photo, min_score=min_score)
+
+    def describe(self, photo: Source | Look, length: str = "long", **settings: Any) -> Answer:
+        """A description of every face in a photo; its `text`, or `str` of it, is the words.
+
+        length: "long", several sentences, or "short", one. settings: limit, choice, seed, stream as `UniF2ace.ask`
+        takes them. Raises InputError for what is no picture and where no face is found.
+        """
+        return self.answerer.describe(photo, length, **settings)
+
+    def ask(self, photo: Source | Look, question: str, **settings: Any) -> Answer:
+        """An answer about every face in a photo; see `describe`."""
+        return self.answerer.ask(photo, question, **settings)
+
+    def chat(self, photo: Source | Look, **settings: Any) -> Chat:
+        """A conversation about a photo: `ask` its questions one after the other, each is read after what was said."""
+        return self.answerer.chat(photo, **settings)
 
     def paint(
         self,
@@ -83,8 +114,15 @@ class Toolkit:
 
         mask: a Face that `read` returned, an (H, W) id map, a palette picture (RGB array or PIL image), or the path of
         either as a file. settings: seed, steps, guidance, … as `MDiTFace.paint` takes them.
-        Raises InputError when neither text nor mask is given and for a mask that is neither ids nor a known palette.
+        Raises InputError when neither text nor mask is given, for a mask that is neither ids nor a known palette, and
+        for a mask given to UniF²ace, which paints from words alone.
         """
+        from limner.models.unif2ace.loading import is_unif2ace
+
+        if is_unif2ace(self._painter_source):
+            if mask is not None:
+                raise InputError("UniF²ace paints from words alone: leave the mask out, or load an MDiTFace")
+            return self.answerer.paint(text or "", n=n, **settings)
         from PIL import Image
 
         if isinstance(mask, str | os.PathLike | Image.Image):

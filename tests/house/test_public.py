@@ -38,11 +38,14 @@ def test_signatures() -> None:
     assert parameters(Toolkit.read) == ["self", "photo", "min_score"]
     assert parameters(Toolkit.paint) == ["self", "text", "mask", "n", "settings"]
     methods = {name for name, value in vars(Toolkit).items() if not name.startswith("_")}
+    assert parameters(Toolkit.describe) == ["self", "photo", "length", "settings"]
+    assert parameters(Toolkit.ask) == ["self", "photo", "question", "settings"]
     assert parameters(Toolkit.swap) == ["self", "source", "target", "head", "settings"]
     assert parameters(Toolkit.reenact) == ["self", "source", "driver", "settings"]
     assert parameters(Toolkit.edit) == ["self", "photo", "plan", "settings"]
     assert parameters(Toolkit.animate) == ["self", "photo", "style", "settings"]
-    engines, verbs = {"reader", "painter", "editor"}, {"read", "paint", "swap", "reenact", "edit", "animate"}
+    engines = {"reader", "painter", "answerer", "editor"}
+    verbs = {"read", "describe", "ask", "chat", "paint", "swap", "reenact", "edit", "animate"}
     assert methods == engines | verbs
 
 

@@ -27,6 +27,9 @@ class Verb(NamedTuple):
 # A new verb is one line here and one file beside this one.
 VERBS = (
     Verb("read", "limner.cli.read", "read", "Read the faces in photos: boxes, landmarks, regions, attributes."),
+    Verb("describe", "limner.cli.describe", "describe", "Describe the faces in photos in words."),
+    Verb("ask", "limner.cli.describe", "ask", "Ask questions about the faces in photos."),
+    Verb("chat", "limner.cli.describe", "chat", "Talk about a photo, turn by turn."),
     Verb("paint", "limner.cli.paint", "paint", "Paint portraits from words, a region map, or both."),
     Verb("replay", "limner.cli.paint", "replay", "Make a picture again from the recipe inside its file."),
     Verb("edit", "limner.cli.edit", "edit", "Change pose, gaze, expression or parts of a face."),

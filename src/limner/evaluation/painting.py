@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from limner.faces.parse_task import confusion, figures, reduce, split_pairs
 from limner.faces.reader import FaceReader
 from limner.faces.regions import colourise
 from limner.models.mditface.engine import MDiTFace
+from limner.provenance.picture import Picture
 from limner.words.captions import compose_prompts
 
 Progress = Callable[[int, int], None]
@@ -49,19 +50,28 @@ def follow_masks(
     return {"maps": len(held_out), "words": words, **figures(counts)}, np.concatenate(columns, 1)
 
 
+class WordPainter(Protocol):
+    """What paints from words: MDiTFace, UniF²ace."""
+
+    def paint(self, text: str, *, seed: int, **settings: Any) -> list[Picture]:
+        """One picture of ``text``; settings are the engine's own."""
+        ...
+
+
 def follow_words(
-    painter: MDiTFace, count: int, steps: int, seed: int, progress: Progress
+    painter: WordPainter, count: int, seed: int, settings: dict[str, Any], progress: Progress
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Paint prompts with known wishes, without a mask, and look for the wishes with the analysers.
 
-    Returns the share of wishes granted, in all and by attribute and class, and every prompt with its verdicts.
+    settings: of ``painter.paint``. Returns the share of wishes granted, in all and by attribute and class, and every
+    prompt with its verdicts.
     """
     reader = FaceReader.load()
     verdicts: dict[str, list[bool]] = defaultdict(list)
     log = []
     for index in range(count):
         text, stated = draw_prompt(seed + index)
-        painted = np.asarray(painter.paint(text, steps=steps, seed=seed + index)[0].image)
+        painted = np.asarray(painter.paint(text, seed=seed + index, **settings)[0].image)
         found = granted(stated, reader.read_crops(painted[None])[0])
         for name, ok in found.items():
             verdicts["all"].append(ok)
