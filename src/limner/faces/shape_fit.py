@@ -6,7 +6,7 @@ mostly who they are. Expression is the orthonormal subspace V with the most of t
 the leading eigenvectors of S_a - γ (S_t - S_a) (the maximum-margin criterion, Li, Jiang and Zhang 2006); identity is
 the principal components of what lies outside V. Our choice, because calling identity what the identity vector predicts
 of a shape fails: that vector knows smiles and open mouths (identity coefficients then told the mouth's opening with an
-R² of .84; here it is about .15). The mesh network bends a shape a little with the pose, as no face does: directions
+R² of .84; here it is .12, on held-out faces). The mesh network bends a shape a little with the pose, as no face does: directions
 that yaw and pitch predict belong to neither part.
 
 Legend: N faces, P = 468 · 3.
@@ -28,7 +28,7 @@ EXPRESSIONS = 64
 IDENTITIES = 64
 SUBSPACE = 200  # principal components the fit works in; the rest is noise of the mesh network
 # γ. Our choice: with less, expression takes over who people are (gender presentation and age); with more, identity
-# takes over smiles. At 2.5 expression tells a smile with R² .91, identity with less than .2.
+# takes over smiles. At 2.5 expression tells a smile with a held-out R² of .85, identity with .2.
 MARGIN = 2.5
 PENALTY = 0.002  # of the regression on action measures, which lie in 0..1
 FRONTAL = 25.0  # degrees of yaw or pitch beyond which a mesh is left out: half of it is guessed
