@@ -117,19 +117,21 @@ class Toolkit:
         Raises InputError when neither text nor mask is given, for a mask that is neither ids nor a known palette, and
         for a mask given to UniF²ace, which paints from words alone.
         """
-        from limner.models.unif2ace.loading import is_unif2ace
+        from PIL import Image
 
-        if is_unif2ace(self._painter_source):
+        from limner.models.unif2ace.engine import UniF2ace
+
+        painter = self.painter
+        if isinstance(painter, UniF2ace):
             if mask is not None:
                 raise InputError("UniF²ace paints from words alone: leave the mask out, or load an MDiTFace")
-            return self.answerer.paint(text or "", n=n, **settings)
-        from PIL import Image
+            return painter.paint(text or "", n=n, **settings)
 
         if isinstance(mask, str | os.PathLike | Image.Image):
             from limner.faces.picture import read_region_map
 
             mask = read_region_map(mask)
-        return self.painter.paint(text, mask, n=n, **settings)
+        return painter.paint(text, mask, n=n, **settings)
 
     def swap(self, source: Source, target: Source, head: bool = False, **settings: Any) -> Picture:
         """The face in `source`, or the whole head, on the person in `target`; the rest of `target` stays.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -16,7 +16,7 @@ from limner.faces.parse_task import confusion, figures, reduce, split_pairs
 from limner.faces.reader import FaceReader
 from limner.faces.regions import colourise
 from limner.models.mditface.engine import MDiTFace
-from limner.provenance.picture import Picture
+from limner.models.unif2ace.engine import UniF2ace
 from limner.words.captions import compose_prompts
 
 Progress = Callable[[int, int], None]
@@ -50,16 +50,8 @@ def follow_masks(
     return {"maps": len(held_out), "words": words, **figures(counts)}, np.concatenate(columns, 1)
 
 
-class WordPainter(Protocol):
-    """What paints from words: MDiTFace, UniF²ace."""
-
-    def paint(self, text: str, *, seed: int, **settings: Any) -> list[Picture]:
-        """One picture of ``text``; settings are the engine's own."""
-        ...
-
-
 def follow_words(
-    painter: WordPainter, count: int, seed: int, settings: dict[str, Any], progress: Progress
+    painter: MDiTFace | UniF2ace, count: int, seed: int, settings: dict[str, Any], progress: Progress
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Paint prompts with known wishes, without a mask, and look for the wishes with the analysers.
 

@@ -39,7 +39,7 @@ class ArcFace(nn.Module):
 
     def __init__(self, file: str | os.PathLike[str]) -> None:
         import onnxruntime
-        from onnxruntime.capi import onnxruntime_pybind11_state as faults
+        from onnxruntime.capi import onnxruntime_pybind11_state as faults  # pyright: ignore[reportAttributeAccessIssue]
 
         super().__init__()
         try:

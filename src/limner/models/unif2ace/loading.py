@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -103,10 +102,11 @@ def load_parts(
     codec = LFQCodec.load(_companion(file, header["codec"])).to(device)
     if weights_hash(codec.encoder) != header["codec_hash"]:
         raise InputError(f"{file} was trained with another encoder than that of '{header['codec']}' here")
-    encoders: list[Any] = [None, None]
+    clip = face = None
     if config.sequence_experts:
-        encoders = [load_encoder(str(_companion(file, header[kind])), kind) for kind in ("clip", "face")]
-    return Parts(model, codec, tokenizer, *encoders, float(header.get("guidance", 5.0)), str(source))
+        clip = load_encoder(str(_companion(file, header["clip"])), "clip")
+        face = load_encoder(str(_companion(file, header["face"])), "face")
+    return Parts(model, codec, tokenizer, clip, face, float(header.get("guidance", 5.0)), str(source))
 
 
 def _companion(file: Path, name: str) -> str | Path:
