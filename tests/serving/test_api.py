@@ -84,7 +84,7 @@ def test_repainting_changes_only_the_opening(http: httpx.Client, photo: str) -> 
     assert job["state"] == "done", job["error"]
     after = read_picture(http.get(job["pictures"][0]["url"]).content)
     changed = np.abs(after.astype(int) - before).max(-1)
-    assert changed[: height // 3].max() <= 12  # the watermark only
+    assert changed[: height // 3].mean() < 4  # the watermark only
     assert changed[height // 2 : height * 3 // 4, width // 3 : width * 2 // 3].mean() > 12
     assert http.get(f"{job['pictures'][0]['url']}/recipe").json()["kind"] == "edit"
 
@@ -151,7 +151,9 @@ def test_uploads_are_checked_before_they_are_decoded(http: httpx.Client) -> None
     Image.new("1", (30_000, 2_000)).save(bomb, "PNG")
     answer = http.post("/v1/uploads", files={"file": bomb.getvalue()})
     assert answer.status_code == 400 and "40 megapixels" in error_of(answer)
-    for large in ({"files": {"file": b"x" * 2_100_000}}, {"content": (b"x" * 100_000 for _ in range(30))}):
+    head = b'--b\r\nContent-Disposition: form-data; name="file"; filename="a.png"\r\n\r\n'
+    streamed = {"content": iter([head, *[b"x" * 100_000] * 30]), "headers": {"Content-Type": "multipart/form-data; boundary=b"}}
+    for large in ({"files": {"file": b"x" * 2_100_000}}, streamed):  # said at once, and found out while reading
         answer = http.post("/v1/uploads", **large)
         assert answer.status_code == 413 and "at most" in error_of(answer)
     assert http.post("/v1/uploads", files={"file": b"no picture"}).status_code == 400

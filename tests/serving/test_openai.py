@@ -50,7 +50,7 @@ def test_edits_with_a_mask_keep_the_rest(client: openai.OpenAI, files) -> None:
     assert made.data is not None
     after = read_picture(base64.b64decode(made.data[0].b64_json or ""))
     assert after.shape == before.shape
-    assert np.abs(after[-60:].astype(int) - before[-60:]).max() <= 12  # the watermark
+    assert np.abs(after[-60:].astype(int) - before[-60:]).mean() < 4  # the watermark
     plain = client.images.edit(model="mditface-nano", image=io.BytesIO(files.photo), prompt="a man", quality="low")
     assert plain.data is not None
     assert read_picture(base64.b64decode(plain.data[0].b64_json or "")).shape == (256, 256, 3)

@@ -36,7 +36,7 @@ POLICY = (
 
 
 class _TooLarge(Exception):
-    """The body is larger than announced or allowed."""
+    """The body is larger than allowed. Routes may make an answer of their own of it, which is not sent."""
 
 
 class Gate:
@@ -54,10 +54,12 @@ class Gate:
         request_id = given if re.fullmatch(r"[A-Za-z0-9._-]{1,64}", given) else secrets.token_hex(8)
         scope.setdefault("state", {})["request_id"] = request_id
         began, status = time.perf_counter(), 500
-        started = False
+        started = exceeded = False
 
         async def noting(message: Message) -> None:
             nonlocal status, started
+            if exceeded and not started and message.get("status") != 413:
+                return  # what the routes make of a body that was cut off is not the answer
             if message["type"] == "http.response.start":
                 status, started = message["status"], True
                 out = MutableHeaders(scope=message)
@@ -70,10 +72,11 @@ class Gate:
         read = 0
 
         async def counting() -> Message:
-            nonlocal read
+            nonlocal read, exceeded
             message = await receive()
             read += len(message.get("body", b""))
             if read > self.most:
+                exceeded = True
                 raise _TooLarge
             return message
 
@@ -84,9 +87,7 @@ class Gate:
             else:
                 await self.app(scope, counting, noting)
         except _TooLarge:
-            if started:
-                raise
-            await self._too_large(request_id)(scope, receive, noting)
+            pass
         except Exception:
             if not started:
                 await answer(500, "internal", "an internal error: the server's log says more", request_id)(
@@ -94,6 +95,8 @@ class Gate:
                 )
             log.exception("an internal error", extra={"request_id": request_id, "path": scope["path"]})
         finally:
+            if exceeded and not started:
+                await self._too_large(request_id)(scope, receive, noting)
             self._note(scope, status, time.perf_counter() - began, request_id)
 
     def _refusal(self, scope: Scope, headers: Headers, request_id: str) -> ASGIApp | None:
