@@ -30,7 +30,9 @@ from limner.evaluation.results import store_result
 PHOTO = Path(limner.__file__).parent / "demo" / "photographs" / "face-10018.jpg"
 
 
-async def client(number: int, http: httpx.AsyncClient, photo: str, until: float, seen: list[tuple[str, int, float]]) -> None:
+async def client(
+    number: int, http: httpx.AsyncClient, photo: str, until: float, seen: list[tuple[str, int, float]]
+) -> None:
     """Ask, and ask again; after a 429 wait as long as it says, at most a second."""
     turn = number
     while time.monotonic() < until:
@@ -65,7 +67,7 @@ async def load(url: str, pid: int, clients: int, seconds: float) -> dict[str, An
         photo = upload.json()["id"]
         await http.post("/v1/faces", json={"photo": photo})
         await http.post("/v1/paint", params={"wait": 60}, json={"text": "a person", "steps": 8})
-        seen: list[tuple[str, int, float]] = []
+        seen: Seen = []
         sizes: list[float] = []
         until = time.monotonic() + seconds
         await asyncio.gather(
@@ -77,7 +79,9 @@ async def load(url: str, pid: int, clients: int, seconds: float) -> dict[str, An
     batch = {name: float(re.search(rf"limner_batch_jobs_{name} (\S+)", metrics)[1]) for name in ("count", "sum")}  # type: ignore[index]
     kinds = sorted({kind for kind, _, _ in seen})
     return {
-        "answers": {kind: {str(s): n for s, n in sorted(Counter(s for k, s, _ in seen if k == kind).items())} for kind in kinds},
+        "answers": {
+            kind: {str(s): n for s, n in sorted(Counter(s for k, s, _ in seen if k == kind).items())} for kind in kinds
+        },
         "errors other than 429": sum(1 for _, status, _ in seen if status >= 400 and status != 429),
         "seconds, median": {
             kind: statistics.median([t for k, status, t in seen if k == kind and status < 400] or [0]) for kind in kinds
@@ -98,11 +102,23 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("results/serving-load.json"))
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-m", "limner", "serve", "--port", "0", "--folder", folder, "--queue", "16", "--preload"]
+        command = [
+            sys.executable,
+            "-m",
+            "limner",
+            "serve",
+            "--port",
+            "0",
+            "--folder",
+            folder,
+            "--queue",
+            "16",
+            "--preload",
+        ]
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
         try:
             assert process.stdout is not None
-            found = re.search(r"http://\S+", process.stdout.readline())
+            found = re.search(r"http://[\d.:]+", process.stdout.readline())
             if found is None:
                 raise SystemExit("the server did not start: run `limner serve` to see why")
             figures = asyncio.run(load(found[0], process.pid, given.clients, given.seconds))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -65,7 +64,9 @@ def test_unlike_requests_are_refused(painter: MDiTFace, other: dict[str, Any]) -
 
 def test_the_watcher_sees_the_pictures_come(painter: MDiTFace) -> None:
     seen: list[np.ndarray] = []
-    made = painter.paint_together([{"text": "a", "steps": 3}, {"text": "b", "steps": 3}], lambda d, t, look: seen.append(look()))
+    made = painter.paint_together(
+        [{"text": "a", "steps": 3}, {"text": "b", "steps": 3}], lambda d, t, look: seen.append(look())
+    )
     assert [look.shape for look in seen] == [(2, 64, 64, 3)] * 3
     last = np.stack([np.asarray(pictures[0].image) for pictures in made])
     assert np.abs(seen[-1].astype(int) - last).max() <= 1  # at t = 0 the estimate is the picture

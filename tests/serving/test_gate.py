@@ -26,19 +26,29 @@ def guarded(tmp_path_factory: pytest.TempPathFactory):
 def test_a_token_is_asked_for_everywhere_but_health(guarded: Running) -> None:
     with httpx.Client(base_url=guarded.url) as http:
         assert http.get("/health").status_code == 200
-        for headers in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": TOKEN}, {"Cookie": "limner_token=wrong"}):
+        for headers in (
+            {},
+            {"Authorization": "Bearer wrong"},
+            {"Authorization": TOKEN},
+            {"Cookie": "limner_token=wrong"},
+        ):
             for path in ("/", "/v1/models", "/metrics", "/openapi.json", "/?token=wrong"):
                 answer = http.get(path, headers=headers)
                 assert answer.status_code == 401 and "Authorization: Bearer" in answer.json()["error"]["message"]
         assert http.get("/v1/models", headers={"Authorization": f"Bearer {TOKEN}"}).status_code == 200
-        assert http.get("/v1/models", headers={"Authorization": f"Bearer {TOKEN}", "Host": "name.example"}).status_code == 200
+        assert (
+            http.get("/v1/models", headers={"Authorization": f"Bearer {TOKEN}", "Host": "name.example"}).status_code
+            == 200
+        )
 
 
 def test_a_browser_enters_once(guarded: Running) -> None:
     with httpx.Client(base_url=guarded.url) as http:
         entered = http.get("/", params={"token": TOKEN})
         cookie = entered.headers["set-cookie"]
-        assert entered.status_code == 303 and "HttpOnly" in cookie and "SameSite=strict" in cookie and TOKEN not in cookie
+        assert (
+            entered.status_code == 303 and "HttpOnly" in cookie and "SameSite=strict" in cookie and TOKEN not in cookie
+        )
         assert http.get("/v1/models").status_code == 200  # the client kept the cookie
 
 

@@ -148,10 +148,12 @@ def test_a_server_killed_in_a_job_leaves_it_to_be_retried(make, weights: str, tm
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     try:
         assert process.stdout is not None
-        found = re.search(r"http://\S+", process.stdout.readline())
+        found = re.search(r"http://[\d.:]+", process.stdout.readline())
         assert found is not None
         with httpx.Client(base_url=found[0], timeout=120) as http:
-            done = http.post("/v1/paint", json={"text": "a man", "steps": 1}).json()["id"]
+            answer = http.post("/v1/paint", json={"text": "a man", "steps": 1})
+            assert answer.status_code == 202, answer.text
+            done = answer.json()["id"]
             while http.get(f"/v1/jobs/{done}", params={"wait": 20}).json()["state"] != "done":
                 pass
             long = http.post("/v1/paint", json={"text": "a man", "steps": 100, "n": 16, "seed": 3}).json()["id"]

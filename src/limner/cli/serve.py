@@ -87,7 +87,9 @@ def is_local(host: str) -> bool:
         return False
 
 
-def _run(host: str, port: int, token: str | None, limits, source: str, preload: bool, page: bool, browser: bool) -> None:
+def _run(
+    host: str, port: int, token: str | None, limits, source: str, preload: bool, page: bool, browser: bool
+) -> None:
     if token is not None and len(token) < 8:
         raise InputError("a token has at least 8 characters: anybody could guess this one")
     if not is_local(host) and token is None:
@@ -100,8 +102,8 @@ def _run(host: str, port: int, token: str | None, limits, source: str, preload: 
     from limner.serving.logs import set_up
 
     listener = _listen(host, port)
-    set_up()
     app = create_app(limits, source, token, page)
+    set_up()
     if preload:
         app.state.server.engines.load()
     shown = f"[{host}]" if ":" in host else host

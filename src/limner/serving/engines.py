@@ -110,7 +110,7 @@ class Engines:
         self._states = {name: "not loaded" for name in self._locks}
 
     def state(self, engine: str) -> str:
-        """"not loaded", "loading" or "ready"."""
+        """ "not loaded", "loading" or "ready"."""
         return self._states[engine]
 
     def require(self, verb: str) -> None:

@@ -24,14 +24,17 @@ LOCAL = ("127.0.0.1", "localhost", "::1")
 METHODS = ("GET", "HEAD", "POST", "DELETE", "PUT", "PATCH", "OPTIONS")
 OPEN = ("/health",)
 """What answers without a token."""
-CLOSED = ("/gradio_api/file", "/gradio_api/upload", "/gradio_api/proxy", "/gradio_api/stream", "/gradio_api/component_server",
-          "/gradio_api/custom_component", "/gradio_api/deep_link", "/gradio_api/run-history", "/gradio_api/runs", "/svelte",
-          "/monitoring")  # fmt: skip
+CLOSED = (
+    *(f"/gradio_api/{name}" for name in ("file", "upload", "proxy", "stream", "component_server", "custom_component",
+                                         "deep_link", "run-history", "runs")),
+    "/svelte",
+    "/monitoring",
+)  # fmt: skip
 """Routes of the page's framework that move files or fetch addresses. The page uses none of them."""
 POLICY = (
     "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "
-    "img-src 'self' data: blob:; font-src 'self' data:; connect-src 'self'; worker-src 'self' blob:; object-src 'none'; "
-    "base-uri 'self'; form-action 'self'; frame-ancestors 'none'"
+    "img-src 'self' data: blob:; font-src 'self' data:; connect-src 'self'; worker-src 'self' blob:; "
+    "object-src 'none'; base-uri 'self'; form-action 'self'; frame-ancestors 'none'"
 )
 
 

@@ -105,7 +105,9 @@ class ChatRequest(Request):
 async def generate(server: Here, http: HttpRequest, asked: ImagesRequest) -> ImagesAnswer:
     """Paint from words."""
     _painter(server, asked.model)
-    paint = PaintRequest(text=asked.prompt, n=asked.n, seed=asked.seed, steps=STEPS[asked.quality], size=_side(asked.size))
+    paint = PaintRequest(
+        text=asked.prompt, n=asked.n, seed=asked.seed, steps=STEPS[asked.quality], size=_side(asked.size)
+    )
     return await _images(server, http, "paint", paint, asked.response_format)
 
 
@@ -125,8 +127,8 @@ async def edit(
 ) -> ImagesAnswer:
     """Paint a photo's face again, following its regions and the prompt.
 
-    With a mask, or transparency in the image itself, only what is transparent is painted and the whole photo comes back;
-    without, a new portrait of the aligned face's regions.
+    With a mask, or transparency in the image itself, only what is transparent is painted, and the whole photo comes
+    back; without, a new portrait of the aligned face's regions.
     """
     _painter(server, model)
     file = await image.read()
@@ -134,13 +136,15 @@ async def edit(
     shared: dict[str, Any] = {"text": prompt, "n": n, "seed": seed, "steps": STEPS[quality], "size": _side(size)}
     if mask is None and (read_alpha(file) == 255).all():
         return await _images(server, http, "paint", PaintRequest(like=photo, **shared), response_format)
-    opening = photo if mask is None else (await server.at_once(store_upload, server.table, await mask.read(), "mask")).id
+    opening = (
+        photo if mask is None else (await server.at_once(store_upload, server.table, await mask.read(), "mask")).id
+    )
     return await _images(server, http, "repaint", RepaintRequest(photo=photo, mask=opening, **shared), response_format)
 
 
 @router.post("/v1/chat/completions", response_model=dict[str, Any])
 async def chat(server: Here, asked: ChatRequest) -> Any:
-    """Ask about a picture. model `reader` answers with a caption of what was read; `unif2ace-nano` answers questions."""
+    """Ask about a picture. Model `reader` gives a caption of what was read; `unif2ace-nano` answers questions."""
     photo, question = _photo_and_question(asked)
     if asked.model == "reader":
         text = await server.at_once(server.describe, photo, "reader")
@@ -214,6 +218,8 @@ async def _images(server: Server, http: HttpRequest, kind: str, asked: Request, 
     pictures = server.table.pictures(job.id)
     if form == "url":
         base = str(http.base_url).rstrip("/")
-        return ImagesAnswer(created=int(found.created), data=[Image(url=f"{base}/v1/pictures/{p.id}") for p in pictures])
+        return ImagesAnswer(
+            created=int(found.created), data=[Image(url=f"{base}/v1/pictures/{p.id}") for p in pictures]
+        )
     data = [Image(b64_json=base64.b64encode(server.table.data(p.id)).decode("ascii")) for p in pictures]
     return ImagesAnswer(created=int(found.created), data=data)

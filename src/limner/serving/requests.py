@@ -1,4 +1,4 @@
-"""What can be asked for, as JSON: strict types, nothing unknown, every limit stated. Pictures come as ids or data URLs."""
+"""What can be asked for, as JSON: strict types, nothing unknown, every limit stated; pictures as ids or data URLs."""
 
 from __future__ import annotations
 

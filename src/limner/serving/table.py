@@ -120,15 +120,20 @@ class JobTable:
     def add(self, kind: str, request: dict[str, Any], likeness: str | None, most: int) -> Job:
         """Queue a job; ``QueueFull`` if ``most`` wait already."""
         with self._change() as db:
-            if self.count("queued") >= most:
-                raise QueueFull(f"{most} jobs are waiting already: try again in a while")
+            self.check_room(most)
             new = f"job_{secrets.token_hex(10)}"
             number = db.execute("SELECT COALESCE(MAX(number), 0) + 1 FROM jobs").fetchone()[0]
             db.execute(
-                "INSERT INTO jobs (id, number, kind, state, request, likeness, created) VALUES (?, ?, ?, 'queued', ?, ?, ?)",
+                "INSERT INTO jobs (id, number, kind, state, request, likeness, created)"
+                " VALUES (?, ?, ?, 'queued', ?, ?, ?)",
                 (new, number, kind, json.dumps(request), likeness, time.time()),
             )
             return self.get(new)
+
+    def check_room(self, most: int) -> None:
+        """``QueueFull`` if ``most`` jobs wait already."""
+        if self.count("queued") >= most:
+            raise QueueFull(f"{most} jobs are waiting already: try again in a while")
 
     def get(self, job: str) -> Job:
         """The job of that id; ``NotThere``."""
@@ -149,7 +154,7 @@ class JobTable:
             return self._db.execute("SELECT COUNT(*) FROM jobs WHERE state = ?", (state,)).fetchone()[0]
 
     def take(self, most: int) -> list[Job]:
-        """Set the oldest waiting job running, with up to ``most - 1`` later ones of equal likeness; [] if none waits."""
+        """Set the oldest waiting job running, and later ones of equal likeness, ``most`` in all; [] if none waits."""
         with self._change() as db:
             first = self._jobs("WHERE state = 'queued' ORDER BY number LIMIT 1", ())
             if not first:
@@ -162,7 +167,8 @@ class JobTable:
             now = time.time()
             for job in group:
                 db.execute(
-                    "UPDATE jobs SET state = 'running', started = ?, attempts = attempts + 1 WHERE id = ?", (now, job.id)
+                    "UPDATE jobs SET state = 'running', started = ?, attempts = attempts + 1 WHERE id = ?",
+                    (now, job.id),
                 )
             return [self.get(job.id) for job in group]
 
@@ -192,8 +198,7 @@ class JobTable:
             found = self.get(job)
             if found.state not in ("failed", "cancelled", "interrupted"):
                 raise WrongState(f"this job is {found.state}: only one that failed or was stopped can be retried")
-            if self.count("queued") >= most:
-                raise QueueFull(f"{most} jobs are waiting already: try again in a while")
+            self.check_room(most)
             db.execute(
                 "UPDATE jobs SET state = 'queued', started = NULL, ended = NULL, error = NULL WHERE id = ?", (job,)
             )
@@ -241,7 +246,10 @@ class JobTable:
             return self._db.execute("SELECT COALESCE(SUM(LENGTH(data)), 0) FROM pictures").fetchone()[0]
 
     def clean(self, before: float, most_bytes: int) -> int:
-        """Remove ended jobs and unused uploads from before a time, then the oldest until the size fits; how many jobs."""
+        """Remove ended jobs and unused uploads from before a time, then the oldest until the size fits.
+
+        Returns how many jobs went.
+        """
         used = " AND id NOT IN (SELECT p.id FROM pictures p JOIN jobs j ON instr(j.request, p.id) WHERE p.job IS NULL)"
         ended = "state NOT IN ('queued', 'running')"
         with self._change() as db:

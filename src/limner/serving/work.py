@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image, ImageFilter
 
 from limner.errors import InputError
-from limner.faces.geometry import paste_back, warp
+from limner.faces.geometry import paste_back
 from limner.faces.picture import encode_png, read_alpha, read_region_map
 from limner.faces.record import Face
 from limner.provenance.manifest import Ingredient

@@ -69,8 +69,7 @@ class Worker:
     def submit(self, kind: str, request: Request) -> Job:
         """Queue a request. ``NoWeights``, ``QueueFull``, or ``InputError`` for pictures that are none."""
         self.engines.require(kind)
-        if self.table.count("queued") >= self.limits.queue:  # before its pictures are stored
-            self.table.add(kind, {}, None, 0)
+        self.table.check_room(self.limits.queue)  # before its pictures are stored
         request = settled(self.table, request)
         likeness = request.likeness() if hasattr(request, "likeness") else None  # type: ignore[attr-defined]
         job = self.table.add(kind, request.model_dump(), likeness, self.limits.queue)
@@ -129,7 +128,7 @@ class Worker:
                     self._ended(job, "done", self.table.finish(job.id, outcome))
         except _Stop:
             log.info("stopped", extra={"jobs": [job.id for job in jobs]})
-        except Exception as error:  # noqa: BLE001 - one job's bug must not end all other jobs; it is logged whole
+        except Exception as error:
             log.exception("a job failed", extra={"jobs": [job.id for job in jobs]})
             for job in jobs:
                 said = f"an internal error ({type(error).__name__}): the server's log says more"

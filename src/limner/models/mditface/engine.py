@@ -103,8 +103,8 @@ class MDiTFace:
         """Paint several requests as one, for servers: each is the arguments of ``paint``; returns each one's pictures.
 
         A picture is that of its own seed whoever it is painted with, up to what kernels round by batch size (measured
-        in tests/mditface/test_together.py); its recipe says how many were in the batch. ``InputError`` for requests that
-        differ in what ``TOGETHER`` names.
+        in tests/mditface/test_together.py); its recipe says how many were in the batch. ``InputError`` for requests
+        that differ in what ``TOGETHER`` names.
         """
         defaults = {name: given.default for name, given in inspect.signature(self.paint).parameters.items()}
         del defaults["callback"]
@@ -207,7 +207,7 @@ class MDiTFace:
     def _batch(
         self, rows: list[tuple[dict[str, Any], int]], progress: Callable[[int, Callable[[], np.ndarray]], Any]
     ) -> list[Picture]:
-        """One picture a row: (the request, the picture's number in it). At most ``BATCH`` rows, alike as paint_together asks."""
+        """One picture a row: (request, the picture's number in it). Up to ``BATCH`` rows, alike as for paint_together."""
         model, settings = self.parts.model, rows[0][0]
         side, config = settings["size"], model.config
         texts, maps = [row["text"] for row, _ in rows], [row["mask"] for row, _ in rows]
@@ -231,7 +231,9 @@ class MDiTFace:
         )
         alone = all(row is settings for row, _ in rows)
         shared = {} if alone else {"painted_with": len(rows) - 1}
-        return [self._picture(image, row, k, shared) for image, (row, k) in zip(self._decode(latents), rows, strict=True)]
+        return [
+            self._picture(image, row, k, shared) for image, (row, k) in zip(self._decode(latents), rows, strict=True)
+        ]
 
     def _prompt(self, texts: list[str]) -> Prompt:
         """The prompts of a batch; each text is encoded once, and alone, so that it is the same in any company."""
@@ -257,9 +259,7 @@ class MDiTFace:
     def _decode(self, latents: Tensor) -> np.ndarray:
         return to_pictures(torch.cat([self.parts.codec.decode(one[None]) for one in latents]))
 
-    def _picture(
-        self, pixels: np.ndarray, settings: dict[str, Any], index: int, shared: dict[str, int]
-    ) -> Picture:
+    def _picture(self, pixels: np.ndarray, settings: dict[str, Any], index: int, shared: dict[str, int]) -> Picture:
         has_words, has_mask = bool(settings["text"]), settings["mask"] is not None
         scales = settings["guidance"], settings["mask_guidance"]
         recipe = {

@@ -29,9 +29,13 @@ def place(server: Server) -> None:
             talk = gr.Chatbot(label="Conversation", height=420, elem_id="ask-talk", buttons=["copy"])
             with gr.Row():
                 question = gr.Textbox(
-                    placeholder="Who is this? Is she smiling?", show_label=False, container=False, scale=5, max_length=2000,
+                    placeholder="Is she smiling?",
+                    show_label=False,
+                    container=False,
+                    scale=5,
+                    max_length=2000,
                     elem_id="ask-question",
-                )  # fmt: skip
+                )
                 send = gr.Button("Ask", variant="primary", scale=1, min_width=80, elem_id="ask-send")
             stop = gr.Button("Stop", size="sm", elem_id="ask-stop")
 

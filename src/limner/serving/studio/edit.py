@@ -1,4 +1,4 @@
-"""The place Edit: change a face in a photo. What needs FaceX says so; repainting from the face's regions works without."""
+"""The place Edit: change a face in a photo. What needs FaceX says so; repainting from regions works without."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ def place(server: Server) -> None:
         with gr.Column(scale=2, min_width=280):
             photo = parts.picker("Drop the photo to edit", "edit-photo")
             words = gr.Textbox(label="Words", placeholder="red hair, smiling", max_length=2000, elem_id="edit-words")
-            with gr.Row():
-                steps = gr.Slider(1, 100, 28, step=1, label="Steps", elem_id="edit-steps")
+            with gr.Accordion("Steps and seed", open=False):
+                steps = gr.Slider(1, 100, 28, step=1, label="Steps", info="8 for a quick look", elem_id="edit-steps")
                 seed = gr.Number(0, label="Seed", precision=0, minimum=0, maximum=2**53 - 1)
             with gr.Tabs():
                 with gr.Tab("Shape"):

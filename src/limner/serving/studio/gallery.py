@@ -59,9 +59,7 @@ def place(server: Server, tabs: gr.Tabs, shown: gr.Tab, painting: Painting) -> N
     shown.select(lambda: (listed(PAGE), PAGE), None, [made, length], **hidden)
     more.click(lambda count: (listed(count + PAGE), count + PAGE), length, [made, length], **hidden)
     made.chosen(chosen, None, seen, **hidden)
-    dropped.picked(
-        lambda picture: opened(picture, own=False) if picture else (gr.skip(),) * 4, dropped, seen, **hidden
-    )
+    dropped.picked(lambda picture: opened(picture, own=False) if picture else (gr.skip(),) * 4, dropped, seen, **hidden)
     use.click(taken, kept, [tabs, *painting.controls], **hidden)
 
 

@@ -43,7 +43,11 @@ def place(server: Server) -> Painting:
     with gr.Row():
         with gr.Column(scale=3, min_width=300):
             text = gr.Textbox(
-                label="Words", placeholder="a smiling woman with grey hair", lines=2, max_length=2000, elem_id="paint-words"
+                label="Words",
+                placeholder="a smiling woman with grey hair",
+                lines=2,
+                max_length=2000,
+                elem_id="paint-words",
             )
             with gr.Accordion("Regions: where hair, eyes, mouth … shall be", open=True):
                 with gr.Row():
@@ -62,7 +66,9 @@ def place(server: Server) -> Painting:
                 fresh = gr.Checkbox(True, label="New seed each time", elem_id="paint-fresh")
             again = gr.Button("Again with this seed", size="sm", elem_id="paint-again")
             n = gr.Slider(1, MOST_PICTURES, 4, step=1, label="Pictures")
-            steps = gr.Slider(1, MOST_STEPS, 28, step=1, label="Steps", info="8 for a quick look", elem_id="paint-steps")
+            steps = gr.Slider(
+                1, MOST_STEPS, 28, step=1, label="Steps", info="8 for a quick look", elem_id="paint-steps"
+            )
             guidance = gr.Slider(0, 10, 3, step=0.1, label="Follow the words", info="1 is unguided")
             mask_guidance = gr.Slider(0, 10, 1, step=0.1, label="Follow the regions", info="1 is unguided")
             sampler = gr.Radio(["euler", "heun"], value="euler", label="Sampler", info="heun: twice the work a step")

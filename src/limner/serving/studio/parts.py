@@ -95,7 +95,8 @@ def progress(done: int, total: int, words: str) -> str:
     share = 100 * done / total if total else 0
     return (
         f'<div class="lm-progress" role="progressbar" aria-valuenow="{share:.0f}" aria-valuemin="0" aria-valuemax="100"'
-        f' aria-label="{escape(words)}"><span style="width: {share:.0f}%"></span></div><p class="lm-hint">{escape(words)}</p>'
+        f' aria-label="{escape(words)}"><span style="width: {share:.0f}%"></span></div>'
+        f'<p class="lm-hint">{escape(words)}</p>'
     )
 
 

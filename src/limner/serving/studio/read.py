@@ -68,10 +68,20 @@ def table_of(face: dict[str, Any]) -> str:
         ("found", "", float(face["score"])),
         ("head", f"yaw {pose['yaw']:+.0f}°, pitch {pose['pitch']:+.0f}°, roll {pose['roll']:+.0f}°", None),
         ("gaze", f"{gaze['yaw']:+.0f}°, {gaze['pitch']:+.0f}°", None),
-        ("strongest movements", ", ".join(name.replace("_", " ") for name, value in strongest if value > 0.1) or "–", None),
+        (
+            "strongest movements",
+            ", ".join(name.replace("_", " ") for name, value in strongest if value > 0.1) or "–",
+            None,
+        ),
     ]
     for name, each in face["attributes"].items():
         value = each["value"]
-        said = ("yes" if value else "no") if isinstance(value, bool) else f"{value:.0f}" if isinstance(value, float) else str(value)
+        said = (
+            ("yes" if value else "no")
+            if isinstance(value, bool)
+            else f"{value:.0f}"
+            if isinstance(value, float)
+            else str(value)
+        )
         rows.append((name.replace("_", " "), said, float(each["confidence"])))
     return parts.facts(rows)

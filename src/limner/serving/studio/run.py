@@ -42,7 +42,9 @@ def follow(server: Server, kind: str, make: Callable[[], Request]) -> Iterator[S
     while (found := server.table.get(job)).state in ("queued", "running"):
         at = server.worker.progress(job)
         loading = server.engines.state("MDiTFace") != "ready" and not at.done
-        words = "Waiting for its turn…" if found.state == "queued" else "Loading the painter…" if loading else "Painting…"
+        words = (
+            "Waiting for its turn…" if found.state == "queued" else "Loading the painter…" if loading else "Painting…"
+        )
         if at.done:
             words = f"Step {at.done} of {at.total}"
         if (words, at.previewed) != before:

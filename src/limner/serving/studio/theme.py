@@ -5,10 +5,12 @@ from __future__ import annotations
 import gradio as gr
 
 _VERMILION = gr.themes.Color(
-    "#fdf3ef", "#fbe3d9", "#f6c5b3", "#eea085", "#e27a57", "#d05c37", "#b64626", "#94371f", "#772f1e", "#61291c", "#34130c"
+    "#fdf3ef", "#fbe3d9", "#f6c5b3", "#eea085", "#e27a57", "#d05c37", "#b64626", "#94371f", "#772f1e", "#61291c",
+    "#34130c",
 )  # fmt: skip
 _PAPER = gr.themes.Color(
-    "#fbfaf8", "#f4f1ec", "#e7e2d9", "#d3ccbf", "#a79f91", "#7b7468", "#5c564d", "#45413a", "#2b2925", "#1e1c1a", "#151412"
+    "#fbfaf8", "#f4f1ec", "#e7e2d9", "#d3ccbf", "#a79f91", "#7b7468", "#5c564d", "#45413a", "#2b2925", "#1e1c1a",
+    "#151412",
 )  # fmt: skip
 
 

@@ -25,7 +25,10 @@ limner.viewer = (element, trigger, props, watch) => {
         pixels.data.set([r, g, b, 130], 4 * k);
       }
       paint.putImageData(pixels, 0, 0);
+      pen.imageSmoothingQuality = "high";
+      pen.filter = "blur(0.8px)"; // rounds the stairs of the map
       pen.drawImage(layer, 0, 0, canvas.width, canvas.height);
+      pen.filter = "none";
     }
     pen.lineWidth = Math.max(2, canvas.width / 400);
     pen.font = `600 ${Math.max(14, canvas.width / 45)}px system-ui, sans-serif`;
