@@ -30,6 +30,9 @@ from limner.evaluation.results import store_result
 PHOTO = Path(limner.__file__).parent / "demo" / "photographs" / "face-10018.jpg"
 
 
+Seen = list[tuple[str, int, float]]  # what was asked, status, seconds
+
+
 async def client(
     number: int, http: httpx.AsyncClient, photo: str, until: float, seen: list[tuple[str, int, float]]
 ) -> None:

@@ -207,7 +207,7 @@ class MDiTFace:
     def _batch(
         self, rows: list[tuple[dict[str, Any], int]], progress: Callable[[int, Callable[[], np.ndarray]], Any]
     ) -> list[Picture]:
-        """One picture a row: (request, the picture's number in it). Up to ``BATCH`` rows, alike as for paint_together."""
+        """One picture a row: (request, the picture's number in it). Up to ``BATCH`` rows, ``together`` alike."""
         model, settings = self.parts.model, rows[0][0]
         side, config = settings["size"], model.config
         texts, maps = [row["text"] for row, _ in rows], [row["mask"] for row, _ in rows]
