@@ -45,7 +45,7 @@ fuzzed = schemathesis.pytest.from_fixture("schema")
     derandomize=True,
     database=None,
     phases=[Phase.explicit, Phase.generate],
-    suppress_health_check=list(HealthCheck),
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.function_scoped_fixture],
 )
 def test_no_request_is_an_internal_error(case: schemathesis.Case, tiny: Running) -> None:
     case.query = {key: value for key, value in (case.query or {}).items() if key != "wait"}  # it waits, rightly
