@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+from typing import Any
 
 import httpx2 as httpx
 import numpy as np
@@ -153,12 +154,13 @@ def test_uploads_are_checked_before_they_are_decoded(http: httpx.Client) -> None
     answer = http.post("/v1/uploads", files={"file": bomb.getvalue()})
     assert answer.status_code == 400 and "40 megapixels" in error_of(answer)
     head = b'--b\r\nContent-Disposition: form-data; name="file"; filename="a.png"\r\n\r\n'
-    streamed = {
-        "content": iter([head, *[b"x" * 100_000] * 30]),
-        "headers": {"Content-Type": "multipart/form-data; boundary=b"},
-    }
-    for large in ({"files": {"file": b"x" * 2_100_000}}, streamed):  # said at once, and found out while reading
-        answer = http.post("/v1/uploads", **large)
+    kind = {"Content-Type": "multipart/form-data; boundary=b"}
+    large: list[dict[str, Any]] = [
+        {"files": {"file": b"x" * 2_100_000}},  # said at once
+        {"content": iter([head, *[b"x" * 100_000] * 30]), "headers": kind},  # found out while reading
+    ]
+    for given in large:
+        answer = http.post("/v1/uploads", **given)
         assert answer.status_code == 413 and "at most" in error_of(answer)
     assert http.post("/v1/uploads", files={"file": b"no picture"}).status_code == 400
 

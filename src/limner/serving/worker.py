@@ -95,13 +95,6 @@ class Worker:
             progress.looked = time.monotonic()
         return progress
 
-    def wait(self, job: str, seconds: float) -> Job:
-        """The job when it has ended, or after so many seconds."""
-        until = time.monotonic() + seconds
-        while (found := self.table.get(job)).state in ("queued", "running") and time.monotonic() < until:
-            time.sleep(0.02)
-        return found
-
     def _loop(self) -> None:
         while not self._stopping:
             if time.monotonic() - self._cleaned > CLEAN_EVERY:
