@@ -77,7 +77,7 @@ def test_regions_come_from_a_photo_or_a_map_and_can_be_edited(http: httpx.Client
 def test_repainting_changes_only_the_opening(http: httpx.Client, photo: str) -> None:
     before = read_picture(http.get(f"/v1/pictures/{photo}").content)
     alpha = np.full(before.shape[:2], 255, np.uint8)
-    height, width = alpha.shape
+    height, width = before.shape[:2]
     alpha[height // 2 : height * 3 // 4, width // 3 : width * 2 // 3] = 0
     hole = encode_png(Image.fromarray(np.dstack([before, alpha])))
     mask = http.post("/v1/uploads", files={"file": hole}).json()["id"]

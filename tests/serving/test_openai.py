@@ -42,7 +42,7 @@ def test_generations(client: openai.OpenAI, http) -> None:
 def test_edits_with_a_mask_keep_the_rest(client: openai.OpenAI, files) -> None:
     before = read_picture(files.photo)
     alpha = np.full(before.shape[:2], 255, np.uint8)
-    alpha[: alpha.shape[0] // 2] = 0
+    alpha[: len(before) // 2] = 0
     hole = encode_png(Image.fromarray(np.dstack([before, alpha])))
     made = client.images.edit(
         model="mditface-nano", image=io.BytesIO(files.photo), mask=io.BytesIO(hole), prompt="grey hair", quality="low"

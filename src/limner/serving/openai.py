@@ -40,14 +40,14 @@ class ImagesRequest(Request):
     """images/generations; seed is Limner's own."""
 
     prompt: str = Field(min_length=1, max_length=2000, examples=["a smiling woman with grey hair"])
-    model: str = Field("mditface-nano", max_length=100)
-    n: int = Field(1, ge=1, le=MOST_PICTURES)
+    model: str = Field(default="mditface-nano", max_length=100)
+    n: int = Field(default=1, ge=1, le=MOST_PICTURES)
     size: Size = "auto"
     quality: Quality = "auto"
     response_format: Literal["b64_json", "url"] = "b64_json"
     output_format: Literal["png"] = "png"
-    user: str | None = Field(None, max_length=200, description="Noted nowhere.")
-    seed: int = Field(0, ge=0, le=2**53 - 1, description="Limner's own: picture k is that of seed + k.")
+    user: str | None = Field(default=None, max_length=200, description="Noted nowhere.")
+    seed: int = Field(default=0, ge=0, le=2**53 - 1, description="Limner's own: picture k is that of seed + k.")
 
 
 class Image(BaseModel):
@@ -98,7 +98,7 @@ class ChatRequest(Request):
     model: str = Field(max_length=100, examples=["reader"])
     messages: list[Message] = Field(min_length=1, max_length=200)
     stream: bool = False
-    user: str | None = Field(None, max_length=200, description="Noted nowhere.")
+    user: str | None = Field(default=None, max_length=200, description="Noted nowhere.")
 
 
 @router.post("/v1/images/generations")

@@ -29,8 +29,8 @@ class FacesRequest(Request):
     """Read the faces in a photo."""
 
     photo: PictureRef
-    min_score: float = Field(0.5, ge=0.1, le=1, description="Leave out detections less sure than this.")
-    regions: bool = Field(False, description="Also store each face's region map and give its picture id.")
+    min_score: float = Field(default=0.5, ge=0.1, le=1, description="Leave out detections less sure than this.")
+    regions: bool = Field(default=False, description="Also store each face's region map and give its picture id.")
 
 
 class DescribeRequest(Request):
@@ -38,7 +38,8 @@ class DescribeRequest(Request):
 
     photo: PictureRef
     by: Literal["unif2ace", "reader"] = Field(
-        "unif2ace", description="unif2ace: the language model. reader: a caption composed of what the analysers read."
+        default="unif2ace",
+        description="unif2ace: the language model. reader: a caption composed of what the analysers read.",
     )
 
 
@@ -47,23 +48,27 @@ class AskRequest(Request):
 
     photo: PictureRef
     question: str = Field(min_length=1, max_length=2000, examples=["Is she smiling?"])
-    stream: bool = Field(False, description="Server-sent events, a piece of the answer each.")
+    stream: bool = Field(default=False, description="Server-sent events, a piece of the answer each.")
 
 
 class Sampling(Request):
     """How to paint, whatever is painted."""
 
-    n: int = Field(1, ge=1, le=MOST_PICTURES, description="How many pictures.")
-    steps: int = Field(28, ge=1, le=MOST_STEPS, description="Sampling steps; 8 for a quick look.")
-    guidance: float | None = Field(None, ge=0, le=100, description="How strongly to follow the words; 1: unguided.")
-    mask_guidance: float | None = Field(None, ge=0, le=100, description="How strongly to follow the mask.")
-    seed: int = Field(0, ge=0, le=2**53 - 1, description="Picture k is that of seed + k.")
+    n: int = Field(default=1, ge=1, le=MOST_PICTURES, description="How many pictures.")
+    steps: int = Field(default=28, ge=1, le=MOST_STEPS, description="Sampling steps; 8 for a quick look.")
+    guidance: float | None = Field(
+        default=None, ge=0, le=100, description="How strongly to follow the words; 1: unguided."
+    )
+    mask_guidance: float | None = Field(default=None, ge=0, le=100, description="How strongly to follow the mask.")
+    seed: int = Field(default=0, ge=0, le=2**53 - 1, description="Picture k is that of seed + k.")
     sampler: Literal["euler", "heun"] = "euler"
     merge: Annotated[int, Field(ge=1, le=4096)] | Literal["regions"] | None = Field(
-        None, description="Mask tokens to keep after encoding: faster, not exact."
+        default=None, description="Mask tokens to keep after encoding: faster, not exact."
     )
-    size: int | None = Field(None, ge=16, le=4096, description="Side in pixels, for engines that paint several.")
-    watermark: bool = Field(True, description="Mark the pixels invisibly; the recipe says which.")
+    size: int | None = Field(
+        default=None, ge=16, le=4096, description="Side in pixels, for engines that paint several."
+    )
+    watermark: bool = Field(default=True, description="Mark the pixels invisibly; the recipe says which.")
 
     def settings(self) -> dict[str, Any]:
         """As ``MDiTFace.paint`` takes them."""
@@ -83,10 +88,14 @@ class PaintRequest(Sampling):
         json_schema_extra={"examples": [{"text": "a smiling woman with grey hair", "n": 2, "steps": 8, "seed": 7}]}
     )
 
-    text: Words | None = Field(None, description="What to paint.")
-    mask: PictureRef | None = Field(None, description="Region map to follow: ids, or a known palette's colours.")
-    like: PictureRef | None = Field(None, description="Photo whose largest face's regions to follow.")
-    edit_mask: Words | None = Field(None, description="Change the regions first: 'hair: longer 15; glasses: removed'.")
+    text: Words | None = Field(default=None, description="What to paint.")
+    mask: PictureRef | None = Field(
+        default=None, description="Region map to follow: ids, or a known palette's colours."
+    )
+    like: PictureRef | None = Field(default=None, description="Photo whose largest face's regions to follow.")
+    edit_mask: Words | None = Field(
+        default=None, description="Change the regions first: 'hair: longer 15; glasses: removed'."
+    )
 
     @model_validator(mode="after")
     def _fits(self) -> PaintRequest:
@@ -108,11 +117,11 @@ class RepaintRequest(Sampling):
     """Paint a part of a photo's face again, by the face's own regions and words."""
 
     photo: PictureRef
-    text: Words | None = Field(None, description="What to paint there.")
+    text: Words | None = Field(default=None, description="What to paint there.")
     mask: PictureRef = Field(
         description="A picture of the photo's size; what is transparent in it is painted, the rest stays."
     )
-    edit_mask: Words | None = Field(None, description="Change the regions first.")
+    edit_mask: Words | None = Field(default=None, description="Change the regions first.")
 
     def likeness(self) -> str | None:
         """As for ``Sampling``; all have words or none."""
@@ -131,7 +140,7 @@ class SwapRequest(Request):
 
     source: PictureRef
     target: PictureRef
-    head: bool = Field(False, description="The whole head instead of the face.")
+    head: bool = Field(default=False, description="The whole head instead of the face.")
 
 
 class ReenactRequest(Request):

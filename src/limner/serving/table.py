@@ -294,12 +294,14 @@ class JobTable:
     def _jobs(self, where: str, values: tuple[Any, ...]) -> list[Job]:
         with self._lock:
             rows = self._db.execute(f"SELECT {_JOB} FROM jobs {where}", values).fetchall()
-        return [Job(*row[:4], json.loads(row[4]), *row[5:]) for row in rows]
+        return [Job(*(json.loads(value) if at == 4 else value for at, value in enumerate(row))) for row in rows]
 
     def _pictures(self, where: str, values: tuple[Any, ...]) -> list[Stored]:
         with self._lock:
             rows = self._db.execute(f"SELECT {_PICTURE} FROM pictures {where}", values).fetchall()
-        return [Stored(*row[:7], None if row[7] is None else json.loads(row[7])) for row in rows]
+        return [
+            Stored(*(json.loads(value) if at == 7 and value else value for at, value in enumerate(row))) for row in rows
+        ]
 
     @contextmanager
     def _change(self) -> Iterator[sqlite3.Connection]:
