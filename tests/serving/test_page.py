@@ -134,11 +134,11 @@ def test_edit_a_shape_and_with_the_brush(page: Page, http: httpx.Client) -> None
     choose(page, "edit-photo")
     page.get_by_text("Steps and seed").click()
     slide(page, "edit-steps", QUICK)
-    page.locator("#edit-hole .lm-opening[data-ready]").wait_for(state="attached")
     page.locator("#edit-shape").click()
     expect(page.locator("#edit-result .lm-pair img")).to_have_count(2)
     first = page.locator("#edit-result .lm-link").get_attribute("href")
     page.get_by_role("tab", name="Brush").click()
+    page.locator("#edit-hole .lm-opening[data-ready]").wait_for()
     box = page.locator("#edit-hole canvas").bounding_box()
     assert box is not None
     page.mouse.move(box["x"] + box["width"] * 0.4, box["y"] + box["height"] * 0.5)

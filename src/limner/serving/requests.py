@@ -39,7 +39,7 @@ class DescribeRequest(Request):
     photo: PictureRef
     by: Literal["unif2ace", "reader"] = Field(
         default="unif2ace",
-        description="unif2ace: the language model. reader: a caption composed of what the analysers read.",
+        description="unif2ace: the language model. reader: a caption composed of what was read.",
     )
 
 

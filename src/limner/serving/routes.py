@@ -37,7 +37,7 @@ JobId = Annotated[str, Path(pattern=r"^job_[0-9a-f]{20}$", examples=["job_012345
 PictureId = Annotated[str, Path(pattern=r"^pic_[0-9a-f]{20}$", examples=["pic_0123456789abcdef0123"])]
 Wait = Annotated[float, Query(ge=0, le=60, description="Seconds to wait for the job's end before answering.")]
 POLL = 0.05  # seconds between looks at a job that is followed
-BUSY = {429: RESPONSES[429], 503: RESPONSES[503]}
+BUSY: dict[int | str, dict[str, Any]] = {429: RESPONSES[429], 503: RESPONSES[503]}
 
 
 class PictureInfo(BaseModel):
@@ -187,7 +187,7 @@ async def ask(server: Here, asked: AskRequest) -> Any:
     return StreamingResponse(events(told()), media_type="text/event-stream")
 
 
-JOB = {404: RESPONSES[404], **BUSY}
+JOB: dict[int | str, dict[str, Any]] = {404: RESPONSES[404], **BUSY}
 
 
 async def _submitted(server: Server, kind: str, asked: Asked, wait: float) -> JobInfo:

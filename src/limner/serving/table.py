@@ -299,9 +299,7 @@ class JobTable:
     def _pictures(self, where: str, values: tuple[Any, ...]) -> list[Stored]:
         with self._lock:
             rows = self._db.execute(f"SELECT {_PICTURE} FROM pictures {where}", values).fetchall()
-        return [
-            Stored(*(json.loads(value) if at == 7 and value else value for at, value in enumerate(row))) for row in rows
-        ]
+        return [Stored(*row[:7], recipe=None if row[7] is None else json.loads(row[7])) for row in rows]
 
     @contextmanager
     def _change(self) -> Iterator[sqlite3.Connection]:

@@ -49,7 +49,7 @@ def place(server: Server) -> Painting:
                 max_length=2000,
                 elem_id="paint-words",
             )
-            with gr.Accordion("Regions: where hair, eyes, mouth … shall be", open=True):
+            with gr.Accordion("Regions", open=True):
                 with gr.Row():
                     start = gr.Dropdown([BLANK, *TEMPLATES], value=BLANK, label="Start from", elem_id="paint-start")
                     like = parts.picker("… or from the face in a photo", "paint-like")
