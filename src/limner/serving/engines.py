@@ -95,9 +95,9 @@ def missing(verb: str) -> str | None:
     needed = VERBS[verb]
     entry = registry().get(needed.weights)
     if entry is None:
-        return f"{verb} needs {needed.engine}, which has no weights in this version of Limner yet"
+        return f"{verb.capitalize()} needs {needed.engine}, which has no weights in this version of Limner yet"
     if installed(entry) is None:
-        return f"{verb} needs {needed.engine}: run `limner models pull {needed.weights}` on the server"
+        return f"{verb.capitalize()} needs {needed.engine}: run `limner models pull {needed.weights}` on the server"
     return None
 
 

@@ -10,13 +10,11 @@ import numpy as np
 
 from limner.errors import InputError
 from limner.faces.geometry import resize
-from limner.faces.picture import encode_jpeg, encode_webp, read_picture
+from limner.faces.picture import encode_jpeg, encode_png, encode_webp, read_picture
 from limner.provenance.picture import Picture
 from limner.provenance.verify import mime_of
 from limner.serving.requests import Request
 from limner.serving.table import JobTable, Made, Stored
-
-DEFAULT_MIME = "application/octet-stream"
 
 
 def decode_data_url(url: str) -> bytes:
@@ -33,9 +31,16 @@ def decode_data_url(url: str) -> bytes:
 
 
 def store_upload(table: JobTable, file: bytes, name: str = "this picture") -> Stored:
-    """Check that a file is a picture within limits, and keep it. ``InputError`` for what is none."""
-    height, width = read_picture(file, name).shape[:2]
-    return table.upload(Made(file, mime_of(file) or DEFAULT_MIME, width, height))
+    """Check that a file is a picture within limits, and keep it: as PNG if it is in a format that browsers lack.
+
+    ``InputError`` for what is no picture.
+    """
+    picture = read_picture(file, name)
+    height, width = picture.shape[:2]
+    mime = mime_of(file)
+    if mime is None:
+        file, mime = encode_png(picture), "image/png"
+    return table.upload(Made(file, mime, width, height))
 
 
 def stored(table: JobTable, reference: str) -> str:

@@ -24,6 +24,10 @@ class Request(BaseModel):
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
 
+    def likeness(self) -> str | None:
+        """Requests of equal likeness may be computed as one batch; None: alone."""
+        return None
+
 
 class FacesRequest(Request):
     """Read the faces in a photo."""

@@ -71,8 +71,7 @@ class Worker:
         self.engines.require(kind)
         self.table.check_room(self.limits.queue)  # before its pictures are stored
         request = settled(self.table, request)
-        likeness = request.likeness() if hasattr(request, "likeness") else None  # type: ignore[attr-defined]
-        job = self.table.add(kind, request.model_dump(), likeness, self.limits.queue)
+        job = self.table.add(kind, request.model_dump(), request.likeness(), self.limits.queue)
         self._wake.set()
         return job
 
