@@ -6,8 +6,8 @@ mostly who they are. Expression is the orthonormal subspace V with the most of t
 the leading eigenvectors of S_a - γ (S_t - S_a) (the maximum-margin criterion, Li, Jiang and Zhang 2006); identity is
 the principal components of what lies outside V. Our choice, because calling identity what the identity vector predicts
 of a shape fails: that vector knows smiles and open mouths (identity coefficients then told the mouth's opening with an
-R² of .84; here it is .12, on held-out faces). The mesh network bends a shape a little with the pose, as no face does: directions
-that yaw and pitch predict belong to neither part.
+R² of .84; here it is .12, on held-out faces). The mesh network bends a shape a little with the pose, as no face does:
+directions that yaw and pitch predict belong to neither part.
 
 Legend: N faces, P = 468 · 3.
 """
