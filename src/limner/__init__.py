@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from limner.errors import InputError
     from limner.faces.record import Attribute, Face, Pose
     from limner.faces.regions import Region
+    from limner.models.facex.plan import EditPlan
     from limner.provenance.picture import Picture
     from limner.toolkit import Toolkit, load
 
@@ -19,6 +20,7 @@ __version__ = "0.1.0"
 
 _HOME = {
     "Attribute": "limner.faces.record",
+    "EditPlan": "limner.models.facex.plan",
     "Face": "limner.faces.record",
     "InputError": "limner.errors",
     "Picture": "limner.provenance.picture",
@@ -28,7 +30,7 @@ _HOME = {
     "load": "limner.toolkit",
 }
 
-__all__ = ["Attribute", "Face", "InputError", "Picture", "Pose", "Region", "Toolkit", "__version__", "load"]
+__all__ = ["Attribute", "EditPlan", "Face", "InputError", "Picture", "Pose", "Region", "Toolkit", "__version__", "load"]
 
 
 def __getattr__(name: str) -> Any:

@@ -6,6 +6,7 @@ import os
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from limner.errors import InputError
 from limner.weights.store import known
 
 if TYPE_CHECKING:
@@ -15,30 +16,35 @@ if TYPE_CHECKING:
     from limner.faces.picture import Source
     from limner.faces.reader import FaceReader
     from limner.faces.record import Face
+    from limner.models.facex.engine import FaceX
+    from limner.models.facex.plan import EditPlan
     from limner.models.mditface.engine import MDiTFace
+    from limner.models.unif2ace.answers import Answer, Look
+    from limner.models.unif2ace.engine import Chat, UniF2ace
     from limner.provenance.picture import Picture
 
 # Scales by name: which weights serve which engine.
 PAINTERS = {"nano": "mditface-nano"}
+EDITORS = {"nano": "facex-nano"}
 
 
 def load(source: str | os.PathLike[str] = "nano") -> Toolkit:
-    """A toolkit at the scale `source`: "nano", or a registry name or folder of MDiTFace weights.
+    """A toolkit at the scale `source`: "nano", or a registry name or folder of MDiTFace, UniF²ace or FaceX weights.
 
     Nothing is loaded yet: a verb says what its weights lack when it first needs them, so that reading needs no painter.
     Raises InputError with the way out for a name that is none, and a folder that is not there.
     """
     if isinstance(source, str) and source in PAINTERS:
-        return Toolkit(PAINTERS[source])
+        return Toolkit(PAINTERS[source], EDITORS[source])
     known(source)
-    return Toolkit(source)
+    return Toolkit(source, source)
 
 
 class Toolkit:
-    """Reads and paints faces. Make one with `limner.load`; use it from one thread at a time."""
+    """Reads, describes, paints and edits faces. Make one with `limner.load`; use it from one thread at a time."""
 
-    def __init__(self, painter: str | os.PathLike[str]) -> None:
-        self._painter_source = painter
+    def __init__(self, painter: str | os.PathLike[str], editor: str | os.PathLike[str]) -> None:
+        self._painter_source, self._editor_source = painter, editor
 
     @cached_property
     def reader(self) -> FaceReader:
@@ -48,11 +54,30 @@ class Toolkit:
         return FaceReader.load()
 
     @cached_property
-    def painter(self) -> MDiTFace:
+    def painter(self) -> MDiTFace | UniF2ace:
         """The engine behind `paint`."""
+        from limner.models.unif2ace.loading import is_unif2ace
+
+        if is_unif2ace(self._painter_source):
+            return self.answerer
         from limner.models.mditface.engine import MDiTFace
 
         return MDiTFace.load(self._painter_source)
+
+    @cached_property
+    def editor(self) -> FaceX:
+        """The engine behind `swap`, `reenact`, `edit` and `animate`."""
+        from limner.models.facex.engine import FaceX
+
+        return FaceX.load(self._editor_source, reader=self.reader)
+
+    @cached_property
+    def answerer(self) -> UniF2ace:
+        """The engine behind `describe`, `ask` and `chat`: nano's, unless this toolkit was made for UniF²ace weights."""
+        from limner.models.unif2ace.engine import UniF2ace
+        from limner.models.unif2ace.loading import DEFAULT, is_unif2ace
+
+        return UniF2ace.load(self._painter_source if is_unif2ace(self._painter_source) else DEFAULT)
 
     def read(self, photo: Source, min_score: float = 0.5) -> list[Face]:
         """The faces in a photo, largest first; empty when there is none.
@@ -61,6 +86,22 @@ class Toolkit:
         are dropped. Raises InputError for what is not a picture.
         """
         return self.reader.read(photo, min_score=min_score)
+
+    def describe(self, photo: Source | Look, length: str = "long", **settings: Any) -> Answer:
+        """A description of every face in a photo; its `text`, or `str` of it, is the words.
+
+        length: "long", several sentences, or "short", one. settings: limit, choice, seed, stream as `UniF2ace.ask`
+        takes them. Raises InputError for what is no picture and where no face is found.
+        """
+        return self.answerer.describe(photo, length, **settings)
+
+    def ask(self, photo: Source | Look, question: str, **settings: Any) -> Answer:
+        """An answer about every face in a photo; see `describe`."""
+        return self.answerer.ask(photo, question, **settings)
+
+    def chat(self, photo: Source | Look, **settings: Any) -> Chat:
+        """A conversation about a photo: `ask` its questions one after the other, each is read after what was said."""
+        return self.answerer.chat(photo, **settings)
 
     def paint(
         self,
@@ -73,12 +114,45 @@ class Toolkit:
 
         mask: a Face that `read` returned, an (H, W) id map, a palette picture (RGB array or PIL image), or the path of
         either as a file. settings: seed, steps, guidance, … as `MDiTFace.paint` takes them.
-        Raises InputError when neither text nor mask is given and for a mask that is neither ids nor a known palette.
+        Raises InputError when neither text nor mask is given, for a mask that is neither ids nor a known palette, and
+        for a mask given to UniF²ace, which paints from words alone.
         """
         from PIL import Image
+
+        from limner.models.unif2ace.engine import UniF2ace
+
+        painter = self.painter
+        if isinstance(painter, UniF2ace):
+            if mask is not None:
+                raise InputError("UniF²ace paints from words alone: leave the mask out, or load an MDiTFace")
+            return painter.paint(text or "", n=n, **settings)
 
         if isinstance(mask, str | os.PathLike | Image.Image):
             from limner.faces.picture import read_region_map
 
             mask = read_region_map(mask)
-        return self.painter.paint(text, mask, n=n, **settings)
+        return painter.paint(text, mask, n=n, **settings)
+
+    def swap(self, source: Source, target: Source, head: bool = False, **settings: Any) -> Picture:
+        """The face in `source`, or the whole head, on the person in `target`; the rest of `target` stays.
+
+        settings: seed, steps, guidance, face, … as `FaceX.edit` takes them. Raises InputError for photos without a
+        face that serves.
+        """
+        return self.editor.swap(source, target, head=head, **settings)
+
+    def reenact(self, source: Source, driver: Source, **settings: Any) -> Picture:
+        """The person in `source` with the pose, gaze and expression of the one in `driver`; settings as in `swap`."""
+        return self.editor.reenact(source, driver, **settings)
+
+    def edit(self, photo: Source, plan: EditPlan, **settings: Any) -> Picture:
+        """Any edit, or several at once: `limner.EditPlan` says which. photos={name: photo} gives the others it names;
+        a name that is not there is a path. Settings as in `swap`."""
+        return self.editor.edit(photo, plan, **settings)
+
+    def animate(self, photo: Source, style: str | os.PathLike[str], **settings: Any) -> Picture:
+        """The person as another base model of the same family paints them; settings as in `swap`.
+
+        style: a registry name, or the folder of a base in diffusers' layout.
+        """
+        return self.editor.animate(photo, style, **settings)

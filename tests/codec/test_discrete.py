@@ -8,11 +8,16 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn import functional as F
 
-from limner.codecs.discrete import MAGVIT2, NANO, LFQCodec, LFQConfig, Quantizer, Resize, codebook_use
+from codec.test_continuous import tiny_dc
+from limner.codecs.continuous import KLCodec
+from limner.codecs.discrete import LFQCodec
+from limner.codecs.magvit2 import MAGVIT2, LFQConfig, Resize
+from limner.codecs.quantizer import Quantizer, code_entropy, codebook_use
+from limner.codecs.squeezed import NANO, SqueezedConfig
 from limner.errors import InputError
 
 TINY = LFQConfig(
@@ -47,7 +52,11 @@ def test_pictures_go_in_and_come_out_in_their_size() -> None:
         pictures = torch.rand(2, 3, 16, 32, generator=torch.Generator().manual_seed(1)) * 2 - 1
         codes = model.encode(pictures)
         rows = 16 // config.factor
-        assert config.factor == 4 * config.patch and codes.shape == (2, rows * 2 * rows) and codes.dtype == torch.int64
+        assert (
+            model.factor == config.factor == 4 * config.patch
+            and codes.shape == (2, rows * 2 * rows)
+            and codes.dtype == torch.int64
+        )
         back = model.decode(codes, rows)
         assert back.shape == pictures.shape and back.abs().max() <= 1
         assert torch.allclose(back, model.decoder(model.quantize(model.encoder(pictures)).z).clamp(-1, 1), atol=1e-4)
@@ -62,13 +71,19 @@ def test_gradient_passes_straight_through_and_the_losses_are_their_formulas() ->
     logits = torch.stack([-((z - 1) ** 2), -((z + 1) ** 2)], -1)  # of +1 and −1
     p = torch.softmax(logits, -1).float()
     each = torch.distributions.Categorical(probs=p).entropy().mean()
-    over_all = torch.distributions.Categorical(probs=p.mean((0, 2, 3))).entropy().mean()
-    assert torch.allclose(found.entropy, each - over_all, atol=1e-5)
+    bits = p[..., 0].movedim(1, -1).flatten(0, 2)  # (24, 5)
+    patterns = Quantizer(5).embedding[None] > 0  # (1, 32, 5)
+    table = torch.where(patterns, bits[:, None], 1 - bits[:, None]).prod(2)  # of every token over all 32 codes
+    over_all = torch.distributions.Categorical(probs=table.mean(0)).entropy()
+    assert torch.allclose(code_entropy(bits), over_all, atol=1e-5)
+    assert torch.allclose(found.entropy, each - over_all / 5, atol=1e-5)
     assert torch.allclose(found.commitment, F.mse_loss(z, z.sign()).float())
     unfair = 20 * torch.ones(2, 5, 3, 4)
     assert float(Quantizer(5)(unfair).entropy) == pytest.approx(0, abs=1e-5)
-    fair = unfair * torch.where(torch.arange(4) % 2 > 0, 1, -1)
-    assert float(Quantizer(5)(fair).entropy) == pytest.approx(-0.6931, abs=1e-3)
+    same = unfair * torch.where(torch.arange(4) % 2 > 0, 1, -1)  # every bit is fair, but all say the same
+    assert float(Quantizer(5)(same).entropy) == pytest.approx(-0.6931 / 5, abs=1e-3)
+    every = 20 * Quantizer(5).embedding.T.reshape(1, 5, 4, 8)
+    assert float(Quantizer(5)(every).entropy) == pytest.approx(-0.6931, abs=1e-3)
 
 
 def showo_names() -> dict[str, tuple[int, ...]]:
@@ -131,12 +146,52 @@ def test_full_size_has_show_o_s_names_and_shapes() -> None:
     assert MAGVIT2.factor == 16 and MAGVIT2.codebook == 8192
 
 
-def test_nano_is_the_same_class_and_small() -> None:
-    with torch.device("meta"):
-        model = LFQCodec(NANO)
-    assert NANO.factor == 16 and NANO.codebook == 4096
-    assert sum(p.numel() for p in model.parameters()) <= 6e6
-    assert LFQConfig.from_dict(json.loads(json.dumps(NANO.to_dict()))) == NANO
+def test_nano_is_small_and_needs_its_base() -> None:
+    model = LFQCodec(NANO)
+    assert model.factor == 16 and NANO.codebook == 8192
+    stored = [p.numel() for name, p in model.named_parameters() if not name.startswith("encoder.base.")]
+    assert sum(stored) <= 7e6
+    assert SqueezedConfig.from_dict(json.loads(json.dumps(NANO.to_dict()))) == NANO
+
+
+def squeezed(folder: Path) -> LFQCodec:
+    """A squeezed codec on a tiny KL codec saved in `folder`, all weights random."""
+    torch.manual_seed(0)
+    tiny_dc().save_pretrained(folder)
+    model = LFQCodec(SqueezedConfig(bits=5, base=str(folder), width=8, groups=4, side=4)).eval()
+    for parameter in (*model.encoder.squeeze.parameters(), *model.decoder.parameters()):  # type: ignore[union-attr, operator]
+        parameter.data.normal_(1.0 if parameter.ndim == 1 else 0.0, 0.3)
+    return model.requires_grad_(False)
+
+
+def test_a_squeezed_codec_is_saved_without_its_base_and_refuses_another(tmp_path: Path) -> None:
+    model = squeezed(tmp_path / "base")
+    pictures = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(1)) * 2 - 1
+    codes = model.encode(pictures)
+    assert codes.shape == (2, 16) and len(codes.unique()) > 3
+    model.save(tmp_path / "codec", {"step": "1"}, dtype=torch.float32)
+    again = LFQCodec.load(tmp_path / "codec")
+    assert torch.equal(again.encode(pictures), codes) and torch.equal(again.decode(codes), model.decode(codes))
+    stored = load_file(tmp_path / "codec" / "model.safetensors")
+    assert stored and not any(name.startswith("encoder.base.") for name in stored)
+    larger = torch.rand(1, 3, 16, 32) * 2 - 1
+    assert model.decode(model.encode(larger), rows=4).shape == larger.shape
+    torch.manual_seed(1)
+    tiny_dc().save_pretrained(tmp_path / "base")
+    with pytest.raises(InputError, match="trained with another"):
+        LFQCodec.load(tmp_path / "codec")
+
+
+def test_decoding_by_way_of_the_base_changes_neither_the_base_nor_what_it_gives(tmp_path: Path) -> None:
+    tiny_dc().save_pretrained(tmp_path)
+    base = KLCodec.load(tmp_path)
+    before = base.autoencoder.decoder.conv_in.weight.clone()
+    model = LFQCodec(SqueezedConfig(bits=5, base=str(tmp_path), width=8, groups=4, side=4), base)
+    assert all(p.requires_grad for p in model.decoder.parameters())
+    assert not any(p.requires_grad for p in base.parameters())
+    model.decoder.draw.conv_in.weight.data.zero_()  # type: ignore[union-attr]
+    after = base.autoencoder.decoder.conv_in.weight
+    assert torch.equal(before, after)
 
 
 def write(folder: Path, tensors: dict[str, Tensor], config: LFQConfig | None = TINY) -> None:

@@ -7,11 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from diffusers import AutoencoderDC
 
 from codec.tiny import SETTINGS, make_folder
 from limner.codecs.continuous import KLCodec
+from limner.codecs.discrete import LFQCodec
+from limner.codecs.kl_task import CodecTask
+from limner.codecs.lfq_task import LFQTask
 from limner.codecs.pictures import PictureCrops
-from limner.codecs.task import CodecTask
 from limner.errors import InputError
 from limner.faces.batches import to_model, to_pictures
 from limner.faces.folders import picture_files
@@ -82,3 +85,44 @@ def test_it_learns_and_its_export_is_a_codec(tmp_path: Path, monkeypatch: pytest
     sharper = KLCodec.load(train(CodecTask(second.task, 2, 0), second, tmp_path / "run-2").with_suffix(""))
     assert torch.equal(sharper.encode(x), latents), "latents made with the first stage stay valid"
     assert not torch.equal(sharper.decode(latents), codec.decode(latents))
+
+
+def test_codes_learn_too_and_their_encoder_can_be_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_folder(tmp_path / "faces", 4)
+    monkeypatch.setenv("LIMNER_DATA", str(tmp_path))
+    five = {
+        "encoder_block_out_channels": [8] * 4 + [16], "decoder_block_out_channels": [8] * 4 + [16],
+        "encoder_layers_per_block": [0, 1, 1, 1, 1], "decoder_layers_per_block": [0, 1, 1, 1, 1],
+        "encoder_qkv_multiscales": [[]] * 5, "decoder_qkv_multiscales": [[]] * 5,
+    }  # fmt: skip
+    torch.manual_seed(0)
+    AutoencoderDC(**{**SETTINGS["architecture"], **five}).save_pretrained(tmp_path / "base")  # type: ignore[arg-type]
+    settings = {
+        "kind": "lfq", "pictures": ["faces"], "held_out": {"faces": "faces"}, "window": 64, "held_out_count": 2,
+        "lpips": str(tmp_path / "lpips.safetensors"), "adversarial_weight": 0.01, "adversarial_after": 55,
+        "architecture": {"bits": 4, "base": str(tmp_path / "base"), "width": 16, "groups": 4, "blocks": 0},
+    }  # fmt: skip
+    recipe = Recipe.model_validate({
+        "name": "tiny", "task": settings,
+        "train": {"steps": 60, "batch_size": 2, "learning_rate": 5e-3, "warmup": 5, "precision": "fp32", "ema": 0.8,
+                  "validate_every": 60, "sample_every": 60, "threads": 1, "log_every": 1},
+    })  # fmt: skip
+    task = LFQTask(recipe.task, 2, 0)
+    lines: list[dict] = []
+    weights = train(task, recipe, tmp_path / "run", report=lines.append)
+    logged = [line for line in lines if line["kind"] == "train"]
+    first, last = ([line["l1"] for line in part] for part in (logged[:5], logged[-10:]))
+    assert np.mean(last) < 0.9 * np.mean(first) and "critic" in logged[-1] and "critic" not in logged[54]
+    assert [line for line in lines if line["kind"] == "validate"][-1]["faces.codebook_use"] > 0.25
+    codec = LFQCodec.load(weights.with_suffix(""))
+    x = to_model(task.held_out["faces"])
+    codes = codec.encode(x)
+    base = KLCodec.load(tmp_path / "base").autoencoder
+    assert all(torch.equal(a, b) for a, b in zip(codec.encoder.base.autoencoder.parameters(), base.parameters()))  # type: ignore[union-attr, operator]
+
+    (tmp_path / "stage-1").symlink_to(weights.with_suffix(""))
+    edit = {"task": settings | {"start": "stage-1", "decoder_only": True}, "train": recipe.train.model_dump()}
+    second = Recipe.model_validate({"name": "tiny-2", **edit, "train": edit["train"] | {"steps": 3}})
+    sharper = LFQCodec.load(train(LFQTask(second.task, 2, 0), second, tmp_path / "run-2").with_suffix(""))
+    assert torch.equal(sharper.encode(x), codes), "codes made with the first stage stay valid"
+    assert not torch.equal(sharper.decode(codes), codec.decode(codes))

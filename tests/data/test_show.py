@@ -12,7 +12,7 @@ import pytest
 
 from limner.cli.app import main
 from limner.data import build as build_module
-from limner.data.show import _summary, contact_sheet, statistics
+from limner.data.show import contact_sheet, statistics, summary
 from limner.faces.picture import read_picture
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -76,7 +76,7 @@ def test_without_matplotlib_one_line_says_what_to_install(
 
 
 def test_lengths_are_rounded_for_people() -> None:
-    assert _summary([100, 101, 102, 103, 105.1]) == {"mean": 102.22, "p5": 100.2, "median": 102.0, "p95": 104.68}
+    assert summary([100, 101, 102, 103, 105.1]) == {"mean": 102.22, "p5": 100.2, "median": 102.0, "p95": 104.68}
 
 
 @pytest.mark.parametrize(

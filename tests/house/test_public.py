@@ -15,7 +15,7 @@ import limner
 from limner.errors import InputError
 from limner.toolkit import Toolkit
 
-NAMES = ["Attribute", "Face", "InputError", "Picture", "Pose", "Region", "Toolkit", "__version__", "load"]
+NAMES = ["Attribute", "EditPlan", "Face", "InputError", "Picture", "Pose", "Region", "Toolkit", "__version__", "load"]
 
 
 def test_names() -> None:
@@ -38,7 +38,15 @@ def test_signatures() -> None:
     assert parameters(Toolkit.read) == ["self", "photo", "min_score"]
     assert parameters(Toolkit.paint) == ["self", "text", "mask", "n", "settings"]
     methods = {name for name, value in vars(Toolkit).items() if not name.startswith("_")}
-    assert methods == {"reader", "painter", "read", "paint"}
+    assert parameters(Toolkit.describe) == ["self", "photo", "length", "settings"]
+    assert parameters(Toolkit.ask) == ["self", "photo", "question", "settings"]
+    assert parameters(Toolkit.swap) == ["self", "source", "target", "head", "settings"]
+    assert parameters(Toolkit.reenact) == ["self", "source", "driver", "settings"]
+    assert parameters(Toolkit.edit) == ["self", "photo", "plan", "settings"]
+    assert parameters(Toolkit.animate) == ["self", "photo", "style", "settings"]
+    engines = {"reader", "painter", "answerer", "editor"}
+    verbs = {"read", "describe", "ask", "chat", "paint", "swap", "reenact", "edit", "animate"}
+    assert methods == engines | verbs
 
 
 def test_types_are_published() -> None:

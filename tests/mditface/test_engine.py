@@ -14,11 +14,12 @@ from PIL import Image
 from limner.errors import InputError
 from limner.faces.picture import encode_png, read_picture
 from limner.faces.regions import colourise
-from limner.models.mditface.engine import MDiTFace, choose, region_map
+from limner.models.mditface.engine import MDiTFace, region_map
 from limner.models.mditface.loading import load_parts
 from limner.models.mditface.picture import grid, pack_map, unpack_map
 from limner.provenance.picture import Picture
 from limner.provenance.recipe import read_recipe
+from limner.weights.device import choose
 from limner.weights.tensors import save_tensors
 from mditface.parts import write_codec, write_nano
 

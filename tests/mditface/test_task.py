@@ -9,14 +9,15 @@ import numpy as np
 import pytest
 import torch
 
+from limner.data.prepared import Prepared
 from limner.errors import InputError
 from limner.faces.regions import flip
-from limner.models.mditface.prepare import Face, mirror_words, prepare
-from limner.models.mditface.prepared import Prepared
+from limner.models.mditface.prepare import Face, prepare
 from limner.models.mditface.task import MDiTFaceTask
 from limner.models.mditface.transformer import MDiT
 from limner.weights.tensors import load_into
 from limner.words.encoder import TextFeatures
+from limner.words.mirror import mirror_words
 from mditface.tiny import TINY
 
 SIZE = 64  # pixels, 4 x 4 latents, 2 x 2 tokens

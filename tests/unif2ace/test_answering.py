@@ -9,7 +9,7 @@ from limner.errors import InputError
 from limner.models.unif2ace.answering import Choice, answer, read_pictures
 from limner.models.unif2ace.cache import KVCache
 from limner.models.unif2ace.sequence import image_place, omni_mask, text_ids, understand_sequence
-from limner.models.unif2ace.transformer import UniF2ace
+from limner.models.unif2ace.transformer import UniF2aceTransformer
 from limner.models.unif2ace.unmasking import draw
 from unif2ace.tiny import TINY, dense, draw_codes, draw_features, random_model
 
@@ -18,7 +18,7 @@ DRAWN = Choice(temperature=1.5, top_k=12, top_p=0.95)
 
 
 @torch.no_grad()
-def plainly(model: UniF2ace, row: int, limit: int, choice: Choice, seed: int) -> list[int]:
+def plainly(model: UniF2aceTransformer, row: int, limit: int, choice: Choice, seed: int) -> list[int]:
     """One picture, one question: the whole sequence read again for every token, all logits computed."""
     config, said = model.config, []
     codes = draw_codes(4)[row : row + 1]
@@ -37,7 +37,7 @@ def plainly(model: UniF2ace, row: int, limit: int, choice: Choice, seed: int) ->
     return said
 
 
-def pictures(model: UniF2ace) -> KVCache:
+def pictures(model: UniF2aceTransformer) -> KVCache:
     return read_pictures(model, draw_codes(4), model.mix(**draw_features(4)))
 
 

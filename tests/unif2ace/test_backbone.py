@@ -19,7 +19,7 @@ from limner.models.unif2ace.count import breakdown, table
 from limner.models.unif2ace.phi import from_phi
 from limner.models.unif2ace.sequence import image_place, omni_mask, paint_sequence, understand_sequence
 from limner.models.unif2ace.showo import add_experts, from_showo
-from limner.models.unif2ace.transformer import UniF2ace
+from limner.models.unif2ace.transformer import UniF2aceTransformer
 from unif2ace.tiny import NOTHING, TINY, dense, draw_codes, draw_features, random_model
 
 
@@ -187,8 +187,8 @@ def test_experts_are_added_once_and_only_where_they_fit() -> None:
 def test_the_full_size_has_the_papers_parameters() -> None:
     counts = breakdown(preset("unif2ace-1.8b"))
     with torch.device("meta"):
-        total = sum(p.numel() for p in UniF2ace(preset("unif2ace-1.8b")).parameters())
-        showo = sum(p.numel() for p in UniF2ace(preset("showo-1.3b")).parameters())
+        total = sum(p.numel() for p in UniF2aceTransformer(preset("unif2ace-1.8b")).parameters())
+        showo = sum(p.numel() for p in UniF2aceTransformer(preset("showo-1.3b")).parameters())
         phi = PhiForCausalLM(PhiConfig(vocab_size=58_498, qk_layernorm=True))
     assert sum(counts.values()) == total and total == pytest.approx(1.8e9, rel=0.03)
     assert showo == sum(p.numel() for p in phi.parameters())

@@ -37,19 +37,25 @@ def dense_definition(experts: RoutedExperts, h: Tensor, k: int) -> Tensor:
     return out
 
 
+@pytest.mark.parametrize("way", ["wide", "sorted"])
 @pytest.mark.parametrize("k", [1, 2, 4])
-def test_sorted_dispatch_is_the_dense_definition(k: int) -> None:
+def test_both_ways_are_the_dense_definition(k: int, way: str) -> None:
     experts = block().ffn.routed["paint"]
     experts.router.top_k = k
-    found, _ = experts(tokens())
+    gates, chosen, _ = experts.router(tokens())
+    found = getattr(experts, way)(tokens(), gates, chosen)
     assert (found - dense_definition(experts, tokens(), k)).abs().max() <= 1e-5
+    assert (experts(tokens())[0] - found).abs().max() <= 1e-5
     assert found.std() > 0.05
 
 
-def test_gradients_of_the_sorted_dispatch_are_the_dense_ones() -> None:
+@pytest.mark.parametrize("way", ["wide", "sorted"])
+def test_gradients_of_both_ways_are_the_dense_ones(way: str) -> None:
     experts = block().ffn.routed["paint"].requires_grad_(True)
     weights = tokens(seed=2)
-    one = torch.autograd.grad((experts(tokens())[0] * weights).sum(), list(experts.parameters()))
+    gates, chosen, _ = experts.router(tokens())
+    found = getattr(experts, way)(tokens(), gates, chosen)
+    one = torch.autograd.grad((found * weights).sum(), list(experts.parameters()))
     other = torch.autograd.grad((dense_definition(experts, tokens(), 2) * weights).sum(), list(experts.parameters()))
     assert all(torch.allclose(a, b, atol=1e-5) and a.abs().max() > 1e-3 for a, b in zip(one, other))
 
@@ -58,7 +64,9 @@ def test_an_expert_nobody_chose_and_a_single_token_are_no_trouble() -> None:
     experts = block().ffn.routed["paint"]
     experts.router.weight[3] = -experts.router.weight[:3].sum(0)
     h = tokens(1)
-    assert (experts(h)[0] - dense_definition(experts, h, 2)).abs().max() <= 1e-5
+    gates, chosen, _ = experts.router(h)
+    for way in (experts.wide, experts.sorted):
+        assert (way(h, gates, chosen) - dense_definition(experts, h, 2)).abs().max() <= 1e-5
 
 
 def test_every_token_goes_to_exactly_k_experts() -> None:

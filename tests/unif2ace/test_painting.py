@@ -9,14 +9,14 @@ from torch import Tensor
 from limner.errors import InputError
 from limner.models.unif2ace.painting import guided_logits, read_words
 from limner.models.unif2ace.sequence import code_ids, image_place, omni_mask, paint_sequence
-from limner.models.unif2ace.transformer import UniF2ace
+from limner.models.unif2ace.transformer import UniF2aceTransformer
 from limner.models.unif2ace.unmasking import SAMPLERS, all_masked, sampler
 from unif2ace.tiny import TINY, dense, draw_codes, random_model
 
 TEXTS = [[3, 4], [5, 6, 7, 8, 9], [6]]
 
 
-def plain(model: UniF2ace, texts: list[list[int]], guidance: float = 0.0):
+def plain(model: UniF2aceTransformer, texts: list[list[int]], guidance: float = 0.0):
     """The whole sequence at every step, all logits, sliced at the end; both branches of guidance apart."""
 
     def branch(words: list[list[int]], codes: Tensor, gamma: float) -> Tensor:

@@ -11,19 +11,29 @@ import torch
 from torch.nn import functional as F
 
 from limner.cli.train import make_task
+from limner.codecs.discrete import LFQCodec
+from limner.codecs.magvit2 import LFQConfig
 from limner.errors import InputError
-from limner.models.unif2ace.losses import answer_loss, balance, paint_loss
-from limner.models.unif2ace.prepared import Prepared, pad_texts, unpad
-from limner.models.unif2ace.sequence import image_place, omni_mask, paint_sequence, understand_sequence
+from limner.models.unif2ace.losses import answer_loss, balance, conversation_loss, paint_loss
+from limner.models.unif2ace.prepared import ABSENT, Prepared, pad_texts, unpad, unpad_turns
+from limner.models.unif2ace.sequence import (
+    image_place,
+    leading_padding,
+    omni_mask,
+    paint_sequence,
+    understand_sequence,
+)
 from limner.models.unif2ace.task import UniF2aceTask
-from limner.models.unif2ace.transformer import UniF2ace
+from limner.models.unif2ace.transformer import UniF2aceTransformer
 from limner.training.loop import train
 from limner.training.recipe import Recipe, TrainSettings
 from limner.weights.tensors import load_into, save_tensors
 from unif2ace.tiny import TINY, dense, draw_codes, draw_features, random_model
 
-CAPTIONS = [[[2 + f, 3 + f]] * (1 + f % 2) for f in range(6)]
+CAPTIONS = [[[2 + f, 3 + f, 4]] * (1 + f % 2) for f in range(6)]
+PROMPTS = [[[2 + f], [3 + f, 5]] for f in range(6)]
 QUESTIONS = [[[10], [11]] for _ in range(6)]
+SIZES = {name: TINY.to_dict()[name] for name in ("text_vocabulary", "codebook", "image_tokens", "clip_width")}
 ANSWERS = [[[12 + f % 4], [16, 12 + f // 2]] for f in range(6)]
 
 
@@ -31,14 +41,17 @@ ANSWERS = [[[12 + f % 4], [16, 12 + f // 2]] for f in range(6)]
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("LIMNER_DATA", str(tmp_path))
     tensors = {"codes": draw_codes(6), **draw_features(6), "validation": torch.tensor([False] * 5 + [True])}
-    words = {"captions": CAPTIONS, "questions": QUESTIONS, "answers": ANSWERS}
+    words = {"captions": CAPTIONS, "prompts": PROMPTS, "questions": QUESTIONS, "answers": ANSWERS}
     tensors |= {name: pad_texts(texts) for name, texts in words.items()}
-    Prepared(tensors, {"tokenizer": "none"}).save(tmp_path / "set.safetensors")
+    tensors |= {"ask_long": torch.tensor([[17, 18]]), "ask_short": torch.tensor([[19, ABSENT]])}
+    Prepared(tensors, {"tokenizer": "none", "model": SIZES}).save(tmp_path / "set.safetensors")
     return tmp_path
 
 
 def task(**settings) -> UniF2aceTask:
-    made = make_task({"kind": "unif2ace", "data": "set.safetensors", "model": TINY.to_dict(), **settings}, 5, 3)
+    made = make_task(
+        {"kind": "unif2ace", "data": "set.safetensors", "model": TINY.to_dict(), "sheets": False, **settings}, 5, 3
+    )
     assert isinstance(made, UniF2aceTask)
     return made
 
@@ -75,13 +88,48 @@ def test_paint_loss_reads_masked_tokens_over_codes() -> None:
 def test_prepared_sets_keep_texts_and_parts(folder: Path) -> None:
     data = Prepared.open(folder / "set.safetensors")
     assert data.rows(validation=True).tolist() == [5] and data.rows(validation=False).tolist() == [0, 1, 2, 3, 4]
-    batch = data.batch(np.array([0, 3]), np.array([1, 3]))
-    assert unpad(batch["captions"]) == [CAPTIONS[0][0], CAPTIONS[3][1]]
-    assert unpad(batch["questions"]) == [[11], [11]] and unpad(batch["answers"]) == [ANSWERS[0][1], ANSWERS[3][1]]
-    assert torch.equal(batch["codes"], draw_codes(6)[[0, 3]]) and batch["clip"].shape == (2, 4, 6)
+    rows = np.array([0, 3])
+    short = [data.batch(rows, np.random.default_rng(k), long=False, turns=2) for k in range(40)]
+    for batch in short:
+        assert torch.equal(batch["codes"], draw_codes(6)[[0, 3]]) and batch["clip"].shape == (2, 4, 6)
+        assert all(text in PROMPTS[row] for row, text in zip(rows, unpad(batch["texts"])))
+        assert batch["texts"].shape[1] == max(len(text) for text in unpad(batch["texts"]))  # no column for nothing
+    drawn = [turn for batch in short for turn in unpad_turns(batch["questions"], batch["answers"])[1]]
+    asked = {question[0] for question, _ in drawn}
+    assert asked == {10, 11, 19}, "questions of the face, and the request for a sentence"
+    for question, answer in drawn:
+        assert answer in PROMPTS[3] if question == [19] else answer == ANSWERS[3][question[0] - 10]
+    long = data.batch(rows, np.random.default_rng(0), long=True, turns=2)
+    for row, text, talk in zip(rows, unpad(long["texts"]), unpad_turns(long["questions"], long["answers"])):
+        assert text in CAPTIONS[row] and len(talk) == 2
+        ((_, described),) = [turn for turn in talk if turn[0] == [17, 18]]
+        assert described in CAPTIONS[row]
     save_tensors(folder / "other.safetensors", {"codes": torch.zeros(1)}, {})
     with pytest.raises(InputError, match="no 'clip'"):
         Prepared.open(folder / "other.safetensors")
+
+
+def test_turns_of_a_conversation_are_read_one_after_another() -> None:
+    """Its loss is the mean over the tokens of both answers, the second after the first turn."""
+    model, codes, features = random_model(), draw_codes(1), draw_features(1)
+    first, second = ([3], [7, 8]), ([4, 5], [9])
+    together = conversation_loss(model, codes, [[first, second]], **features).loss
+    alone = answer_loss(model, codes, [first[0]], [first[1]], **features).loss
+    history = [*first[0], *first[1], TINY.eot, TINY.sot, *second[0]]
+    after = answer_loss(model, codes, [history], [second[1]], **features).loss
+    assert torch.allclose(together, (3 * alone + 2 * after) / 5, atol=1e-5)
+
+
+def test_leaving_out_padding_changes_nothing() -> None:
+    model, codes = random_model(), draw_codes(2)
+    masked = torch.rand(codes.shape, generator=torch.Generator().manual_seed(4)) < 0.5
+    tokens = paint_sequence(TINY, [[3], [3, 4]], codes)
+    assert leading_padding(TINY, tokens) == TINY.text_length + 1 - 5
+    gamma = torch.tensor([0.5, 0.7])
+    together = paint_loss(model, [[3], [3, 4]], codes, masked, gamma).loss.mask
+    with_longer = paint_loss(model, [[3], [3, 4], [3, 4, 5, 6, 7]], codes[[0, 1, 0]],
+                             torch.cat([masked, masked[:1] & False]), gamma[[0, 1, 0]]).loss.mask  # fmt: skip
+    assert torch.allclose(together, with_longer, atol=1e-5)
 
 
 def test_batches_are_a_function_of_the_step_and_an_epoch_visits_every_face_once(folder: Path) -> None:
@@ -138,22 +186,19 @@ def test_validation_and_export(folder: Path) -> None:
         assert first == t.validate(model) and t.samples(model) is None
     assert set(first) == {"answer", "mask", "score", "balance", "paint.busiest", "understand.busiest"}
     t.export(model, folder / "w.safetensors", {"step": "1"})
-    again = UniF2ace(t.config)
+    again = UniF2aceTransformer(t.config)
     header = load_into(again, folder / "w.safetensors")
     assert header["model"] == t.config.to_dict() and header["step"] == "1"
     assert all(torch.allclose(a, b, atol=1e-3) for a, b in zip(again.parameters(), model.parameters()))
 
 
 def test_sample_sheets_go_through_the_codec(folder: Path) -> None:
-    import json
-
-    from limner.codecs.discrete import LFQCodec, LFQConfig
-
     config = LFQConfig(bits=4, width=2, encoder_widths=(1, 1), encoder_blocks=(1, 1), decoder_widths=(1, 1),
                        decoder_blocks=(1, 1), groups=1)  # fmt: skip
-    (folder / "codec").mkdir()
-    save_tensors(folder / "codec" / "model.safetensors", LFQCodec(config).state_dict(), {})
-    (folder / "codec" / "config.json").write_text(json.dumps({"lfq": config.to_dict()}))
-    t = task(codec=str(folder / "codec"), sample_steps=2)
+    LFQCodec(config).save(folder / "codec", {})
+    data = Prepared.open(folder)
+    data.header["codec"] = str(folder / "codec")
+    data.save(folder / "set.safetensors")
+    t = task(sheets=True, sample_steps=2)
     sheet = t.samples(t.build())
     assert sheet is not None and sheet.shape == (2 * 6, 6, 3) and sheet.dtype == np.uint8

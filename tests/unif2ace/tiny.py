@@ -9,7 +9,7 @@ from torch import Tensor
 
 from limner.models.unif2ace.config import UniF2aceConfig
 from limner.models.unif2ace.sequence_experts import Mixed
-from limner.models.unif2ace.transformer import UniF2ace
+from limner.models.unif2ace.transformer import UniF2aceTransformer
 
 TINY = UniF2aceConfig(
     text_vocabulary=20,
@@ -31,9 +31,9 @@ TINY = UniF2aceConfig(
 )
 
 
-def random_model(config: UniF2aceConfig = TINY, seed: int = 0) -> UniF2ace:
+def random_model(config: UniF2aceConfig = TINY, seed: int = 0) -> UniF2aceTransformer:
     """All parameters normal with deviation 0.2, norms' gains around 1."""
-    model = UniF2ace(config)
+    model = UniF2aceTransformer(config)
     generator = torch.Generator().manual_seed(seed)
     modules = dict(model.named_modules())
     with torch.no_grad():
@@ -53,7 +53,7 @@ def draw_codes(batch: int, seed: int = 0, config: UniF2aceConfig = TINY, masked:
 
 
 def draw_features(batch: int, seed: int = 0, config: UniF2aceConfig = TINY) -> dict[str, Tensor]:
-    """Semantic and identity feature tokens, as ``UniF2ace.mix`` takes them."""
+    """Semantic and identity feature tokens, as ``UniF2aceTransformer.mix`` takes them."""
     g = torch.Generator().manual_seed(seed)
     return {
         "clip": torch.randn(batch, 4, config.clip_width, generator=g),

@@ -10,11 +10,17 @@ from typing import Annotated, Any
 
 import typer
 
+from limner.cli import pairs
+from limner.cli.data_write import write
 from limner.errors import InputError
 
-app = typer.Typer(add_completion=False, no_args_is_help=True, help="Make, build and show sets of face records.")
+app = typer.Typer(add_completion=False, no_args_is_help=True, help="Make, build, write and show sets of face records.")
+app.command("write")(write)
 
-Out = Annotated[Path, typer.Option("--out", help="Folder to write to; an earlier run in it is continued.")]
+for _verb in (pairs.directions, pairs.pairs, pairs.shape):
+    app.command()(_verb)
+
+Out = pairs.Out
 
 
 @app.command()
@@ -29,7 +35,7 @@ def synth(
 
     generator = FaceGenerator.load(threads)
     print(f"licence of the faces: {LICENCE}")
-    with _bar() as (bar, task):
+    with progress_bar() as (bar, task):
         bar.update(task, total=count)
         made = write_set(generator, out, range(start, start + count), lambda index, new: bar.update(task, advance=1))
     print(f"{made} faces made, {count - made} were there: {out}")
@@ -45,6 +51,9 @@ def build(
     workers: Annotated[int | None, typer.Option(min=1, help="Processes; one a core by default.")] = None,
     aligned: Annotated[bool, typer.Option("--aligned", help="The photos are FFHQ-aligned faces already.")] = False,
     people: Annotated[str, typer.Option(help="Who is one person: file, folder, or auto.")] = "auto",
+    layout: Annotated[
+        str, typer.Option(help="auto, photos, unif2aced, celebv-hq, ffhq-text or mm-celeba-hq.")
+    ] = "auto",
     licence: Annotated[str | None, typer.Option(help="Licence of pictures that do not say theirs.")] = None,
     shares: Annotated[str, typer.Option(help="Percent of people in train/validation/test.")] = "90/5/5",
     captions: Annotated[int, typer.Option(min=0, help="Long captions a face.")] = 5,
@@ -63,11 +72,16 @@ def build(
     from limner.data.stages import RecordSettings
 
     settings = RecordSettings(
-        captions=captions, prompts=prompts, questions=questions, min_size=min_size, shares=_shares(shares), seed=seed
+        captions=captions,
+        prompts=prompts,
+        questions=questions,
+        min_size=min_size,
+        shares=parse_shares(shares),
+        seed=seed,
     )
-    items = open_sources(sources, licence, people, aligned)[:limit]
+    items = open_sources(sources, licence, people, aligned, layout)[:limit]
     began = time.monotonic()
-    with _bar() as (bar, task):
+    with progress_bar() as (bar, task):
 
         def show(now: Progress) -> None:
             note = f"{now.rows} faces" + (f", {now.errors} skipped" if now.errors else "")
@@ -90,6 +104,7 @@ def show(
     plots: Annotated[bool, typer.Option("--plots/--no-plots", help="Draw plots (extra `eval`).")] = True,
 ) -> None:
     """Write a contact sheet, statistics and, where matplotlib is, plots of a built set; print its numbers."""
+    from limner.data.pairs import is_pair_set
     from limner.data.show import contact_sheet, statistics, write_plots
     from limner.faces.picture import save_png
     from limner.files import write_json_atomic
@@ -107,16 +122,53 @@ def show(
     elif plots:
         for path in write_plots(numbers, folder, place):
             print(f"plot: {path}")
+    if is_pair_set(folder):
+        pairs.report(folder, place, place / "pairs.png", plots)
 
 
-def _shares(text: str) -> tuple[int, int, int]:
+@app.command()
+def stats(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A built set.")],
+    out: Annotated[Path | None, typer.Option("--out", help="Where to write; DIR/stats by default.")] = None,
+    plots: Annotated[bool, typer.Option("--plots/--no-plots", help="Draw plots (extra `eval`).")] = True,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the numbers as JSON instead of a table.")] = False,
+) -> None:
+    """Statistics of captions and questions beside those published for UniF²aceD-1M: JSON, plots, one HTML page."""
+    from limner.data.stats import compare, word_statistics
+    from limner.data.stats_page import write_page, write_word_plots
+    from limner.files import write_json_atomic
+
+    place = out or folder / "stats"
+    numbers = word_statistics(folder)
+    write_json_atomic(place / "words.json", numbers)
+    drawn: dict[str, Path] = {}
+    if plots and find_spec("matplotlib") is None:
+        typer.echo("no plots: they need the package 'matplotlib', `pip install 'limner[eval]'`", err=True)
+    elif plots:
+        drawn = write_word_plots(numbers, place)
+    write_page(numbers, drawn, place / "index.html", f"Words of {folder.resolve().name}")
+    if as_json:
+        print(json.dumps(numbers, indent=2, ensure_ascii=False))
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("", "measured", "UniF²aceD-1M, published", box=None, pad_edge=False, header_style="bold")
+    for row in compare(numbers):
+        table.add_row(*row)
+    Console().print(table)
+    print(f"page: {place / 'index.html'}")
+
+
+def parse_shares(text: str) -> tuple[int, int, int]:
+    """Three whole percentages from "90/5/5"; InputError for anything else."""
     parts = text.split("/")
     if len(parts) != 3 or not all(part.isdigit() for part in parts):
         raise InputError(f"--shares {text} is not three whole percentages: write them as 90/5/5")
     return int(parts[0]), int(parts[1]), int(parts[2])
 
 
-def _bar() -> Any:
+def progress_bar() -> Any:
     """A progress bar with rate and time left, and the task it shows."""
     from contextlib import contextmanager
 

@@ -12,6 +12,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from limner.cli.evaluate_unif2ace import unif2ace, unif2ace_ablation, unif2ace_experts
+from limner.cli.judge import app as judge_app
+
 if TYPE_CHECKING:
     import numpy as np
 
@@ -20,6 +23,7 @@ app = typer.Typer(
     add_completion=False,
     help="Measure weights and write tables and figures. Paths of data sets start from LIMNER_DATA.",
 )
+app.add_typer(judge_app, name="judge")
 Out = Annotated[Path, typer.Option(help="Folder the result (JSON) is written to.")]
 Sheet = Annotated[
     Path | None,
@@ -42,9 +46,9 @@ def parser(
     from limner.evaluation.parser import evaluate_parser, parser_sheet
 
     figures = evaluate_parser(pairs, weights)
-    _store(out / "face-parser.json", figures, None, {"pairs": pairs, "weights": weights})
+    store(out / "face-parser.json", figures, None, {"pairs": pairs, "weights": weights})
     if sheet is not None:
-        _picture(sheet, parser_sheet(pairs, weights))
+        picture(sheet, parser_sheet(pairs, weights))
 
 
 @app.command()
@@ -57,20 +61,20 @@ def codec(
     out: Out = RESULTS,
     sheet: Sheet = None,
 ) -> None:
-    """PSNR, LPIPS, sharpness and decoding time of a codec."""
-    from limner.codecs.continuous import KLCodec
+    """PSNR, LPIPS, sharpness and decoding time of a codec; of a discrete one also how much of its codebook is used."""
+    from limner.codecs.discrete import load_codec
     from limner.codecs.perceptual import LPIPS
     from limner.evaluation.codec import codec_sheet, evaluate_codec
     from limner.evaluation.sets import face_set
     from limner.faces.folders import data_root
 
     faces = face_set(pictures, last, align)
-    loaded = KLCodec.load(weights)
+    loaded = load_codec(weights)
     figures = evaluate_codec(faces, loaded, LPIPS.load(data_root() / lpips))
-    name = f"{weights}.{pictures.replace('/', '-')}"
-    _store(out / f"{name}.json", figures, None, {"pictures": pictures, "last": last, "align": align})
+    name = f"{Path(weights).name}.{pictures.replace('/', '-')}"
+    store(out / f"{name}.json", figures, None, {"pictures": pictures, "last": last, "align": align})
     if sheet is not None:
-        _picture(sheet, codec_sheet(faces[:6], loaded))
+        picture(sheet, codec_sheet(faces[:6], loaded))
 
 
 @app.command()
@@ -88,12 +92,12 @@ def masks(
     from limner.evaluation.painting import follow_masks
     from limner.models.mditface.engine import MDiTFace
 
-    with _progress("repainting") as progress:
+    with progress_bar("repainting") as progress:
         figures, drawn = follow_masks(MDiTFace.load(weights), pairs, count, words, steps, seed, progress)
     name = f"mditface-masks{'-words' if words else ''}"
-    _store(out / f"{name}.json", figures, seed, {"pairs": pairs, "weights": weights, "steps": steps})
+    store(out / f"{name}.json", figures, seed, {"pairs": pairs, "weights": weights, "steps": steps})
     if sheet is not None:
-        _picture(sheet, drawn)
+        picture(sheet, drawn)
 
 
 @app.command()
@@ -108,10 +112,10 @@ def words(
     from limner.evaluation.painting import follow_words
     from limner.models.mditface.engine import MDiTFace
 
-    with _progress("painting") as progress:
-        figures, log = follow_words(MDiTFace.load(weights), count, steps, seed, progress)
+    with progress_bar("painting") as progress:
+        figures, log = follow_words(MDiTFace.load(weights), count, seed, {"steps": steps}, progress)
     settings = {"weights": weights, "steps": steps, "prompts": log}
-    _store(out / "mditface-words.json", figures, seed, settings)
+    store(out / "mditface-words.json", figures, seed, settings)
 
 
 @app.command()
@@ -146,13 +150,13 @@ def fidelity(
     folder = data_root() / faces
     unseen = read_set(folder, UNSEEN, count)
     seen = read_pictures(folder, "train")
-    with _progress("painting") as progress:
+    with progress_bar("painting") as progress:
         painted = paint_set(MDiTFace.load(weights), unseen, mode, steps, seed, progress)
     figures, nearest = measure_fidelity(painted, np.stack([face.picture for face in unseen]), seen)
     settings = {"weights": weights, "mode": mode, "steps": steps, "training_faces": len(seen)}
-    _store(out / f"mditface-fidelity-{mode}.json", figures, seed, settings)
+    store(out / f"mditface-fidelity-{mode}.json", figures, seed, settings)
     if sheet is not None:
-        _picture(sheet, neighbour_sheet(painted, seen, nearest))
+        picture(sheet, neighbour_sheet(painted, seen, nearest))
 
 
 @app.command()
@@ -167,8 +171,8 @@ def samples(
     from limner.evaluation.painting import sample_sheet
     from limner.models.mditface.engine import MDiTFace
 
-    with _progress("painting") as progress:
-        _picture(out, sample_sheet(MDiTFace.load(weights), count, steps, seed, progress))
+    with progress_bar("painting") as progress:
+        picture(out, sample_sheet(MDiTFace.load(weights), count, steps, seed, progress))
 
 
 @app.command()
@@ -182,13 +186,19 @@ def watermark(
     """How often the watermark is found again after each attack, false alarms, and PSNR."""
     from limner.evaluation.watermark import evaluate_watermark
 
-    with _progress("looking for marks") as progress:
+    with progress_bar("looking for marks") as progress:
         figures = evaluate_watermark(pictures, marked, unmarked, seed, progress)
     settings = {"pictures": pictures, "marked": marked, "unmarked": unmarked}
-    _store(out / "watermark.json", figures, seed, settings)
+    store(out / "watermark.json", figures, seed, settings)
 
 
-def _store(path: Path, figures: dict[str, Any], seed: int | None, settings: dict[str, Any]) -> None:
+app.command()(unif2ace)
+app.command()(unif2ace_experts)
+app.command()(unif2ace_ablation)
+
+
+def store(path: Path, figures: dict[str, Any], seed: int | None, settings: dict[str, Any]) -> None:
+    """Store a result with the command line that made it, and print its figures."""
     from limner.evaluation.results import store_result
 
     command = shlex.join(["limner", *_without_sheet(sys.argv[1:])])
@@ -203,7 +213,8 @@ def _without_sheet(words: list[str]) -> list[str]:
     return [w for k, w in enumerate(kept) if w != "--sheet" and (k == 0 or kept[k - 1] != "--sheet")]
 
 
-def _picture(path: Path, sheet: np.ndarray) -> None:
+def picture(path: Path, sheet: np.ndarray) -> None:
+    """Write a sheet."""
     from limner.faces.picture import save_picture
 
     save_picture(path, sheet)
@@ -211,7 +222,7 @@ def _picture(path: Path, sheet: np.ndarray) -> None:
 
 
 @contextmanager
-def _progress(what: str) -> Iterator[Callable[[int, int], None]]:
+def progress_bar(what: str) -> Iterator[Callable[[int, int], None]]:
     """A bar on standard error that counts (done, in all)."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn

@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 
     from limner.provenance.picture import Picture
 
-Engine = Annotated[str, typer.Option(help="Weights to paint with: a registry name, a weight file, a FLUX.1 folder.")]
+Engine = Annotated[
+    str,
+    typer.Option(help="Weights to paint with: a registry name, a weight file, a FLUX.1 folder; unif2ace: from words."),
+]
 Precision = Annotated[str, typer.Option(help="auto, bf16 or fp32.")]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 Lora = Annotated[Path | None, typer.Option(help="Trained mask corrections, for FLUX.1.")]
@@ -37,11 +40,18 @@ def paint(
         str | None, typer.Option(help='Change the mask first: "hair: longer; glasses: removed; lips: wider 4".')
     ] = None,
     n: Annotated[int, typer.Option("-n", "--number", help="How many pictures.")] = 1,
-    steps: Annotated[int, typer.Option(help="Sampling steps; 8 for a quick look.")] = 28,
-    guidance: Annotated[float | None, typer.Option(help="How strongly to follow the words; 1: unguided.")] = None,
+    steps: Annotated[
+        int | None, typer.Option(help="Sampling steps; 8 for a quick look. Default: 28, of UniF²ace 18.")
+    ] = None,
+    guidance: Annotated[
+        float | None, typer.Option(help="How strongly to follow the words; 1, of UniF²ace 0: unguided.")
+    ] = None,
     mask_guidance: Annotated[float | None, typer.Option(help="How strongly to follow the mask; 1: unguided.")] = None,
     seed: Annotated[int, typer.Option(help="Picture k is that of seed + k, on every machine.")] = 0,
-    sampler: Annotated[str, typer.Option(help="euler, or heun: second order, twice the work a step.")] = "euler",
+    sampler: Annotated[
+        str | None,
+        typer.Option(help="euler, or heun: second order, twice the work a step. Of UniF²ace: confidence, or leap."),
+    ] = None,
     merge: Annotated[
         str | None, typer.Option(help="Mask tokens to keep after encoding (a number, or 'regions'): faster, not exact.")
     ] = None,
@@ -76,6 +86,16 @@ def paint(
 
     if out.suffix and out.suffix.lower() not in MIME:
         raise InputError(f"--out {out}: name a folder, or a .png, .jpg or .webp file, which can hold the recipe")
+    from limner.models.unif2ace.loading import is_unif2ace
+
+    if is_unif2ace(engine):
+        given = {"--mask": mask, "--like": like, "--mask-guidance": mask_guidance, "--merge": merge, "--size": size,
+                 "--lora": lora}  # fmt: skip
+        if unfit := [name for name, value in given.items() if value is not None]:
+            raise InputError(f"UniF²ace paints from words alone: leave {unfit[0]} out, or choose another --engine")
+        pictures = _paint_words(words, engine, device, precision, n, steps, guidance, seed, sampler, quiet=as_json)
+        _report(_save(pictures, out, watermark, manifest), as_json)
+        return
     regions = _regions(mask, like)
     from limner.models.mditface.engine import MDiTFace, region_map
     from limner.models.mditface.mask_edits import edit_mask as edited
@@ -88,16 +108,19 @@ def paint(
             words,
             regions,
             n=n,
-            steps=steps,
+            steps=28 if steps is None else steps,
             guidance=guidance,
             mask_guidance=mask_guidance,
             seed=seed,
-            sampler=sampler,
+            sampler=sampler or "euler",
             merge=int(merge) if merge is not None and merge.isdigit() else merge,
             size=size,
             callback=show,
         )
-    files = _save(pictures, out, watermark, manifest)
+    _report(_save(pictures, out, watermark, manifest), as_json)
+
+
+def _report(files: list[tuple[Path, dict[str, Any]]], as_json: bool) -> None:
     if as_json:
         print(json.dumps([{"file": str(file), "recipe": recipe} for file, recipe in files]))
     else:
@@ -105,19 +128,42 @@ def paint(
             print(file)
 
 
+def _paint_words(
+    words: str | None,
+    engine: str,
+    device: str,
+    precision: str,
+    n: int,
+    steps: int | None,
+    guidance: float | None,
+    seed: int,
+    sampler: str | None,
+    quiet: bool,
+) -> list[Picture]:
+    """Pictures from words by UniF²ace, its own defaults where nothing is said."""
+    from limner.models.unif2ace.engine import UniF2ace
+
+    painter = UniF2ace.load(engine, device=device, precision=precision)
+    given = {"steps": steps, "guidance": guidance, "sampler": sampler}
+    settings: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    with _progress(f"painting ({painter.why})" if not quiet else None) as show:
+        return painter.paint(words or "", n=n, seed=seed, callback=show, **settings)
+
+
 def replay(
-    file: Annotated[Path, typer.Argument(help="A file that limner painted.")],
+    file: Annotated[Path, typer.Argument(help="A file that limner painted or edited.")],
     out: Annotated[Path | None, typer.Option(help="Where to write the new picture; default: only compare.")] = None,
     engine: Annotated[str | None, typer.Option(help="Weights to paint with; default: those the recipe names.")] = None,
     lora: Lora = None,
+    photo: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=FILE", help="For an edit: the photos it was made from, as its recipe names them."),
+    ] = None,
 ) -> None:
     """Make a picture again from the recipe inside its file, and compare the two.
 
     Status 0: the same pixels. 1: another machine or version rounded differently; the largest difference is printed.
     """
-    import numpy as np
-
-    from limner.faces.picture import read_picture
     from limner.models.mditface.engine import MDiTFace
     from limner.models.mditface.picture import grid
     from limner.models.mditface.request import MOST
@@ -125,13 +171,22 @@ def replay(
     from limner.provenance.recipe import read_recipe
 
     recipe = read_recipe(file)
-    if recipe.get("engine") != "mditface":
+    if recipe.get("engine") == "facex":
+        from limner.cli.edit import edit_again
+
+        return _compare(edit_again(recipe, engine, photo or []), file, out)
+    if recipe.get("engine") not in ("mditface", "unif2ace"):
         raise InputError(
             f"{file.name} was made by the engine {recipe.get('engine')!r}, which this limner does not have"
         )
     precision = {"bfloat16": "bf16", "float32": "fp32"}.get(str(recipe.get("precision")), "auto")
-    source = engine or str(recipe.get("source", "mditface-nano"))
-    painter = MDiTFace.load(source, device=str(recipe.get("device", "auto")), precision=precision, lora=lora)
+    source, where = engine or str(recipe.get("source", "mditface-nano")), str(recipe.get("device", "auto"))
+    if recipe["engine"] == "unif2ace":
+        from limner.models.unif2ace.engine import UniF2ace
+
+        painter: MDiTFace | UniF2ace = UniF2ace.load(source, device=where, precision=precision)
+    else:
+        painter = MDiTFace.load(source, device=where, precision=precision, lora=lora)
     count = recipe.get("n")
     if not isinstance(count, int) or not 1 <= count <= MOST:
         raise InputError(f"the recipe in {file.name} asks for n={count} pictures: the file was changed")
@@ -139,8 +194,16 @@ def replay(
     with _progress("painting again") as show:
         pictures = [painter.replay({**recipe, "picture": place}, callback=show) for place in places]
     image = grid([picture.image for picture in pictures]) if recipe.get("grid") else pictures[0].image
-    again = Picture(image, recipe, pictures[0].ingredients)
-    marked = recipe.get("watermark") is True
+    _compare(Picture(image, recipe, pictures[0].ingredients), file, out)
+
+
+def _compare(again: Picture, file: Path, out: Path | None) -> None:
+    """Save a picture that was made again, where that was asked for, and say whether it is what the file holds."""
+    import numpy as np
+
+    from limner.faces.picture import read_picture
+
+    marked = again.recipe.get("watermark") is True
     if out is not None:
         again.save(out, marked)
         print(out)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from limner.cli.photos import named_photos, refuse_shared_names
 from limner.errors import InputError, WeightsError
 
 if TYPE_CHECKING:
@@ -32,14 +33,14 @@ def read(
     A photo without a face is no error. A file that cannot be used is named on standard error, the others are read all
     the same, and the status is 2.
     """
-    names = _named(photos)
+    names = named_photos(photos)
     files = list(names)
     if overlay is not None and len(files) > 1 and overlay.suffix:
         raise InputError(f"--overlay {overlay} is one file, but there are {len(files)} photos: give a folder")
     if overlay is not None and overlay.suffix.lower() not in ("", ".png"):
         raise InputError(f"--overlay {overlay}: name it .png")
     if overlay is not None or regions is not None:
-        _refuse_shared(names)
+        refuse_shared_names(names)
     from limner.faces.picture import read_picture
     from limner.faces.reader import FaceReader
 
@@ -69,34 +70,6 @@ def read(
         typer.echo(line, err=True)
     if failed:
         raise typer.Exit(2)
-
-
-def _named(photos: list[Path]) -> dict[Path, str]:
-    """The photos named, and those in folders named, each with the name of what is written about it.
-
-    The name is that of the file without its suffix, behind the folders between it and the folder that was named.
-    """
-    from limner.faces.picture import SUFFIXES
-
-    names: dict[Path, str] = {}
-    for path in photos:
-        if path.is_dir():
-            found = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES)
-            if not found:
-                raise InputError(f"there is no picture in the folder {path}")
-            names |= {file: file.relative_to(path).with_suffix("").as_posix() for file in found}
-        else:
-            names[path] = path.stem
-    return names
-
-
-def _refuse_shared(names: dict[Path, str]) -> None:
-    """Raise InputError for the first two photos of one name: the second would overwrite what the first gave."""
-    owners: dict[str, Path] = {}
-    for file, name in names.items():
-        owner = owners.setdefault(name, file)
-        if owner != file:
-            raise InputError(f"{owner} and {file} would both be written as '{name}': read them one at a time")
 
 
 def _shown(files: list[Path], quiet: bool):

@@ -14,7 +14,10 @@ from limner.errors import InputError
 # kind in a recipe's [task] table → where that task lives; a task is loaded only when a recipe asks for it
 TASKS = {
     "parser": ("limner.faces.parse_task", "ParserTask"),
-    "codec": ("limner.codecs.task", "CodecTask"),
+    "codec": ("limner.codecs.kl_task", "CodecTask"),
+    "facex": ("limner.models.facex.task", "FaceXTask"),
+    "facex-base": ("limner.models.facex.base_task", "FaceXBaseTask"),
+    "lfq": ("limner.codecs.lfq_task", "LFQTask"),
     "mditface": ("limner.models.mditface.task", "MDiTFaceTask"),
     "unif2ace": ("limner.models.unif2ace.task", "UniF2aceTask"),
 }

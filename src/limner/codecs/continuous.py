@@ -54,6 +54,7 @@ class KLCodec(nn.Module):
             raise InputError(f"{config_file} describes {kind!r}; a codec is one of {', '.join(KINDS)}")
         autoencoder = getattr(diffusers, kind).from_config(config)
         weights, _ = load_tensors(folder / "diffusion_pytorch_model.safetensors")
+        weights = {_current_name(key): value for key, value in weights.items()}
         expected = autoencoder.state_dict()
         for key in sorted(expected.keys() | weights.keys()):
             if key not in weights or key not in expected or weights[key].shape != expected[key].shape:
@@ -75,6 +76,17 @@ class KLCodec(nn.Module):
     def decode(self, latents: Tensor) -> Tensor:
         """Pictures of latents, clipped to [-1, 1]."""
         return self.autoencoder.decode(latents / self.scale + self.shift).sample.clamp(-1, 1)
+
+
+# How diffusers called an autoencoder's attention before 0.13; Stable Diffusion 1.5's file still does.
+_OLD_NAMES = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
+
+
+def _current_name(key: str) -> str:
+    parts = key.split(".")
+    if "attentions" in parts and len(parts) > 1:
+        parts[-2] = _OLD_NAMES.get(parts[-2], parts[-2])
+    return ".".join(parts)
 
 
 def _factor(config: Any) -> int:

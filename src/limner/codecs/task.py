@@ -1,9 +1,8 @@
-"""Training the KL codec: reconstruct sharply through a narrow, gently noisy bottleneck."""
+"""What training any codec has in common: pictures, L1 and LPIPS, a patch discriminator that joins late, measuring."""
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -19,26 +18,25 @@ from limner.faces.folders import data_root, picture_files
 from limner.faces.picture import read_picture
 
 
-class CodecSettings(BaseModel):
-    """The `[task]` table of a codec recipe."""
+class PictureSettings(BaseModel):
+    """Fields of the `[task]` table that every codec recipe has."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    kind: str = "codec"
     pictures: list[str] = Field(description="Folders to train on, relative to LIMNER_DATA.")
     held_out: dict[str, str] = Field(description="Name → folder of aligned 256² faces that measure progress.")
     skip_last: dict[str, int] = Field(default={}, description="Folder → how many of its last files are kept unseen.")
     lpips: str = Field(description="LPIPS weights, relative to LIMNER_DATA.")
-    architecture: dict[str, Any] = Field(description="Arguments of diffusers' AutoencoderDC.")
     start: str | None = Field(default=None, description="Codec folder to start from, relative to LIMNER_DATA.")
-    decoder_only: bool = Field(default=False, description="Leave the encoder, and so all latents, as they are.")
+    decoder_only: bool = Field(default=False, description="Leave the encoder, and so what it makes, as it is.")
     lpips_weight: float = Field(default=0.5, ge=0)
-    kl_weight: float = Field(default=1e-3, ge=0, description="Weight of the KL term, a mean per latent number.")
-    noise: float = Field(default=0.1, gt=0, description="Fixed posterior deviation σ.")
     adversarial_weight: float = Field(default=0.0, ge=0)
     adversarial_after: int = Field(default=0, ge=0, description="Step after which the discriminator joins in.")
     window: int = Field(default=256, ge=64, le=256, multiple_of=16, description="Side of the windows trained on.")
     held_out_count: int = Field(default=128, gt=0)
+
+
+Settings = TypeVar("Settings", bound=PictureSettings)
 
 
 class Players(nn.Module):
@@ -46,37 +44,56 @@ class Players(nn.Module):
 
     def __init__(self, codec: Any) -> None:
         super().__init__()
-        self.codec: Any = codec  # diffusers' AutoencoderDC
+        self.codec: Any = codec
         self.critic: PatchDiscriminator | None = None
 
 
-class CodecTask:
-    """Loss = L1 + λ₁·LPIPS + λ₂·KL + λ₃·hinge, KL of N(z, σ²) against N(0, 1) with fixed σ.
+class Remade(NamedTuple):
+    """What a codec made of a training batch."""
 
-    Our choice: a fixed σ, because then an autoencoder without a variance head (AutoencoderDC, whose space-to-depth
-    stem is cheap on a CPU) still gets a KL bottleneck, and its decoder learns to forgive small errors of a sampler.
+    target: Tensor
+    """(B, 3, h, w): the pictures, or the windows of them that were made again."""
+    made: Tensor
+    """(B, 3, h, w): what is compared with them."""
+    terms: dict[str, tuple[float, Tensor]]
+    """Name → weight and value of what else is minimised."""
+
+
+class PictureCodecTask(Generic[Settings]):
+    """Loss = L1 + λ·LPIPS + the codec's own terms + λ′·hinge.
+
+    A subclass says how a codec is made (`make_codec`), goes there and back in training (`remake`) and in use
+    (`code`), and is written (`export`).
     """
 
-    def __init__(self, settings: dict[str, Any], batch_size: int, seed: int) -> None:
-        self.settings = s = CodecSettings.model_validate(settings)
+    def __init__(self, settings: Settings, batch_size: int, seed: int, window: int) -> None:
+        self.settings = s = settings
         files = []
         for folder in s.pictures:
             found = picture_files([folder])
             files += found[: len(found) - s.skip_last.get(folder, 0)]
-        self.crops = PictureCrops(files, batch_size, seed, window=s.window)
+        self.crops = PictureCrops(files, batch_size, seed, window=window)
         self.held_out = {name: _held_out(folder, s.held_out_count) for name, folder in s.held_out.items()}
         self.lpips = LPIPS.load(data_root() / s.lpips).eval()
 
+    def make_codec(self) -> nn.Module:
+        """The codec to train, started from another where the settings say so."""
+        raise NotImplementedError
+
+    def remake(self, codec: Any, pictures: Tensor, generator: torch.Generator) -> Remade:
+        """Pictures (B, 3, H, W) there and back, with a gradient."""
+        raise NotImplementedError
+
+    def code(self, codec: Any, pictures: Tensor) -> tuple[Tensor, Tensor]:
+        """Pictures (B, 3, 256, 256) to what stands for them, and back to pictures in [-1, 1]."""
+        raise NotImplementedError
+
+    def coded(self, codes: list[Tensor]) -> dict[str, float]:
+        """Figures on what stands for the pictures of a held-out set, batch by batch."""
+        raise NotImplementedError
+
     def build(self) -> nn.Module:
-        from diffusers import AutoencoderDC
-
-        model = Players(AutoencoderDC(**self.settings.architecture))
-        if self.settings.start:
-            from limner.codecs.continuous import KLCodec
-
-            model.codec.load_state_dict(KLCodec.load(data_root() / self.settings.start).autoencoder.state_dict())
-        if self.settings.decoder_only:
-            model.codec.encoder.requires_grad_(False)
+        model = Players(self.make_codec())
         if self.settings.adversarial_weight:
             model.critic = PatchDiscriminator()
         return model
@@ -89,36 +106,34 @@ class CodecTask:
     ) -> tuple[Tensor, dict[str, Tensor]]:
         s, parts = self.settings, {}
         pictures = batch["pictures"].to(memory_format=torch.channels_last)
-        codec = _players(model).codec
-        z = codec.encode(pictures).latent
-        noise = torch.randn(z.shape, generator=generator).to(z)
-        made = codec.decode(z + s.noise * noise).sample
-        parts["l1"] = F.l1_loss(made.float(), pictures)
-        parts["lpips"] = self.lpips(made, pictures).mean()
-        parts["kl"] = 0.5 * z.float().square().mean()  # up to a constant: σ is fixed
-        total = parts["l1"] + s.lpips_weight * parts["lpips"] + s.kl_weight * parts["kl"]
+        target, made, terms = self.remake(codec_of(model), pictures, generator)
+        parts["l1"] = F.l1_loss(made.float(), target)
+        parts["lpips"] = self.lpips(made, target).mean()
+        total = parts["l1"] + s.lpips_weight * parts["lpips"]
+        for name, (weight, value) in terms.items():
+            parts[name] = value
+            total = total + weight * value
         critic = _players(model).critic
         if critic is not None and step >= s.adversarial_after:
             parts["fooling"] = generator_loss(critic, made)
-            parts["critic"] = discriminator_loss(critic, pictures, made)
+            parts["critic"] = discriminator_loss(critic, target, made)
             total = total + s.adversarial_weight * parts["fooling"] + parts["critic"]
         return total, parts
 
     def validate(self, model: nn.Module) -> dict[str, float]:
-        """PSNR in dB (peak 255, mean over pictures), LPIPS(alex) and the latents' deviation, per held-out set."""
+        """PSNR in dB (peak 255, mean over pictures), LPIPS(alex) and the codec's own figures, per held-out set."""
         figures = {}
         for name, pictures in self.held_out.items():
-            psnr, distance, deviation = [], [], []
+            psnr, distance, codes = [], [], []
             for start in range(0, len(pictures), 16):
                 x = to_model(pictures[start : start + 16])
-                z = _players(model).codec.encode(x).latent
-                y = _players(model).codec.decode(z).sample.clamp(-1, 1)
+                z, y = self.code(codec_of(model), x)
                 error = (x - y).mul(127.5).square().mean((1, 2, 3))
                 psnr += (10 * torch.log10(255**2 / error)).tolist()
                 distance += self.lpips(x, y).tolist()
-                deviation.append(z.std().item())
+                codes.append(z)
             figures |= {f"{name}.psnr": float(np.mean(psnr)), f"{name}.lpips": float(np.mean(distance))}
-            figures[f"{name}.deviation"] = float(np.mean(deviation))
+            figures |= {f"{name}.{key}": value for key, value in self.coded(codes).items()}
         return figures
 
     def samples(self, model: nn.Module) -> np.ndarray:
@@ -126,30 +141,25 @@ class CodecTask:
         rows = []
         for pictures in self.held_out.values():
             x = pictures[:6]
-            y = to_pictures(_players(model).codec.decode(_players(model).codec.encode(to_model(x)).latent).sample)
+            y = to_pictures(self.code(codec_of(model), to_model(x))[1])
             rows += [np.concatenate(list(x), 1), np.concatenate(list(y), 1)]
         return np.concatenate(rows, 0)
 
-    def export(self, model: nn.Module, path: Path, facts: dict[str, str]) -> None:
-        """A folder in diffusers' format beside `path`, its scaling factor measured on the held-out faces.
 
-        Where the encoder was left as it is, so is the factor: latents made before stay exactly valid.
-        """
-        from limner.codecs.continuous import KLCodec
-        from limner.files import write_json_atomic
-        from limner.weights.tensors import save_tensors
+def codec_of(model: nn.Module) -> Any:
+    """The codec among the players."""
+    return _players(model).codec
 
-        if self.settings.decoder_only and self.settings.start:
-            factor = KLCodec.load(data_root() / self.settings.start).scale
-        else:
-            deviations = [v for k, v in self.validate(model).items() if k.endswith(".deviation")]
-            factor = round(1 / float(np.mean(deviations)), 4)
-        codec = _players(model).codec
-        config = {k: v for k, v in dict(codec.config).items() if not k.startswith("_")}
-        config |= {"_class_name": "AutoencoderDC", "scaling_factor": factor}
-        folder = path.with_suffix("")
-        save_tensors(folder / "diffusion_pytorch_model.safetensors", codec.state_dict(), facts, dtype=torch.float16)
-        write_json_atomic(folder / "config.json", config)
+
+def window_of(x: Tensor, corner: tuple[int, int], side: int) -> Tensor:
+    """The square of `side` at `corner` (row, column) of maps (B, C, H, W)."""
+    return x[:, :, corner[0] : corner[0] + side, corner[1] : corner[1] + side]
+
+
+def draw_corner(places: int, side: int, generator: torch.Generator) -> tuple[int, int]:
+    """Where a window of `side` starts among `places`, along both sides."""
+    row, column = torch.randint(places - side + 1, (2,), generator=generator).tolist()
+    return row, column
 
 
 def _players(model: nn.Module) -> Players:

@@ -16,14 +16,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import limner
-from limner.data.shards import BLOCKS, DATA, ERRORS, MANIFEST, SPLITS, write_shard
-from limner.data.sources import Item
+from limner.data.shards import BLOCKS, DATA, ERRORS, FIELDS, MANIFEST, SPLITS, write_shard
 from limner.data.stages import Reader, RecordSettings, Row, make_records
 from limner.errors import InputError
 from limner.files import make_folder, write_bytes_atomic, write_json_atomic
@@ -32,7 +31,7 @@ from limner.weights.registry import hash_file, registry
 BLOCK = 64  # items a block: what a killed build loses at most, and about 2.5 MB of Parquet
 BATCH = 16  # items a worker gets at a time
 # Rooms whose code decides what a row holds.
-_CODE = ("faces", "words", "data/stages.py", "data/shards.py")
+_CODE = ("faces", "words", "data/stages.py", "data/writers.py", "data/shards.py")
 _WEIGHTS = (
     "face-detector",
     "face-mesh",
@@ -49,6 +48,23 @@ _WEIGHTS = (
 Result = tuple[list[Row], list[Mapping[str, str]]]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """What a build makes of its items; all of it travels to worker processes, so functions are those of a module.
+
+    load: gives what `make` works with (a face reader). make: (batch of items, what `load` gave, settings) → rows,
+    errors. fields: the columns. block, batch: items a block and a batch. facts: what else decides the rows, for the
+    manifest; a folder made with other facts is not continued.
+    """
+
+    load: Callable[[], Any]
+    block: int
+    batch: int
+    make: Callable[[Sequence[Any], Any, Any], Result] = make_records
+    fields: Sequence[tuple[str, Any]] = FIELDS
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
 @dataclass(frozen=True)
 class Progress:
     """How far a build is: items of `total` that are done (`kept` of them by an earlier run), rows and errors so far."""
@@ -61,23 +77,27 @@ class Progress:
 
 
 def build(
-    items: Sequence[Item],
+    items: Sequence[Any],
     out: str | os.PathLike[str],
-    settings: RecordSettings | None = None,
+    settings: Any = None,
     workers: int | None = None,
     rebuild: bool = False,
     progress: Callable[[Progress], None] | None = None,
     load_reader: Callable[[], Reader] | None = None,
+    recipe: Recipe | None = None,
+    keep: bool = False,
 ) -> dict[str, Any]:
     """Make the records of `items` in the folder `out` and return its manifest.
 
     workers: processes; None for one a core, 1 for none but this one. rebuild: make blocks anew that other code, weights
-    or settings made, instead of refusing. load_reader: a picklable function that gives the face reader (default: the
-    shipped one). A picture that gives no row goes into errors.jsonl. Raises InputError for a folder that holds
-    something else, and when nothing could be read.
+    or settings made, instead of refusing. keep: keep them when only code and weights are others (each block's marker
+    says what made it). load_reader: a picklable function that gives the face reader (default: the
+    shipped one). recipe: for another kind of set than records of `Item`s (it brings its own `load`; items need an `id`,
+    settings are a dataclass). A picture that gives no row goes into errors.jsonl. Raises InputError for a folder that
+    holds something else, and when nothing could be read.
     """
     folder, settings = Path(out), settings or RecordSettings()
-    load_reader = load_reader or load_face_reader
+    recipe = recipe or Recipe(load=load_reader or load_face_reader, block=BLOCK, batch=BATCH)
     workers = workers if workers is not None else os.cpu_count() or 1
     if workers < 1:
         raise InputError(f"workers is {workers}: choose 1 or more")
@@ -86,9 +106,10 @@ def build(
         "code": code_hash(),
         "weights": weight_hashes(),
         "settings": asdict(settings),
+        **recipe.facts,
     }
-    blocks = [list(items[start : start + BLOCK]) for start in range(0, len(items), BLOCK)]
-    pending = _pending(folder, blocks, made, rebuild)
+    blocks = [list(items[start : start + recipe.block]) for start in range(0, len(items), recipe.block)]
+    pending = _pending(folder, blocks, made, rebuild, keep)
     kept = sum(len(block) for k, block in enumerate(blocks) if k not in pending)
     state = Counter(done=kept)
 
@@ -99,14 +120,15 @@ def build(
     report()
     write_json_atomic(folder / MANIFEST, {**made, "complete": False})
     make_folder(folder / DATA)
-    work = [(k, blocks[k][start : start + BATCH]) for k in pending for start in range(0, len(blocks[k]), BATCH)]
+    starts = {k: range(0, len(blocks[k]), recipe.batch) for k in pending}
+    work = [(k, blocks[k][start : start + recipe.batch]) for k in pending for start in starts[k]]
     gathered: dict[int, list[Result]] = {}
-    with _workers(min(workers, max(1, len(work))), load_reader) as run:
+    with _workers(min(workers, max(1, len(work))), recipe) as run:
         for (k, batch), result in zip(work, run([batch for _, batch in work], settings)):
             gathered.setdefault(k, []).append(result)
             state.update(done=len(batch), rows=len(result[0]), errors=len(result[1]))
-            if sum(1 for _ in gathered[k]) * BATCH >= len(blocks[k]):
-                _write_block(folder, k, blocks[k], gathered.pop(k), made)
+            if len(gathered[k]) == len(starts[k]):
+                _write_block(folder, k, blocks[k], gathered.pop(k), made, recipe.fields)
             report()
     return _summarise(folder, len(blocks), made)
 
@@ -152,11 +174,13 @@ def _shard(folder: Path, split: str, block: int) -> Path:
     return folder / DATA / f"{split}-{block:05d}.parquet"
 
 
-def _ids_hash(block: Sequence[Item]) -> str:
+def _ids_hash(block: Sequence[Any]) -> str:
     return hashlib.sha256("\n".join(item.id for item in block).encode()).hexdigest()[:16]
 
 
-def _pending(folder: Path, blocks: Sequence[Sequence[Item]], made: Mapping[str, Any], rebuild: bool) -> list[int]:
+def _pending(
+    folder: Path, blocks: Sequence[Sequence[Any]], made: Mapping[str, Any], rebuild: bool, keep: bool = False
+) -> list[int]:
     """The blocks that are yet to be made. Raises InputError when the folder is not this build's."""
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder} is a file: give --out a folder")
@@ -169,8 +193,10 @@ def _pending(folder: Path, blocks: Sequence[Sequence[Item]], made: Mapping[str, 
         if marker is None or marker["ids"] != _ids_hash(block) or not _whole(folder, marker):
             pending.append(k)
         elif marker["made"] != made:
+            changed = [name for name in made if marker["made"].get(name) != made[name]]
+            if keep and set(changed) <= {"version", "code", "weights"}:
+                continue
             if not rebuild:
-                changed = [name for name in made if marker["made"].get(name) != made[name]]
                 raise InputError(
                     f"{folder} was made with other {' and '.join(changed)}: give another --out, or pass --rebuild"
                 )
@@ -199,7 +225,9 @@ def _whole(folder: Path, marker: Mapping[str, Any]) -> bool:
     return all(path.is_file() and path.stat().st_size == size for path, size in paths.items())
 
 
-def _write_block(folder: Path, k: int, block: Sequence[Item], results: list[Result], made: Mapping[str, Any]) -> None:
+def _write_block(
+    folder: Path, k: int, block: Sequence[Any], results: list[Result], made: Mapping[str, Any], fields: Sequence[Any]
+) -> None:
     """Rows by split into Parquet, then the marker. A block is done when its marker is there."""
     _marker(folder, k).unlink(missing_ok=True)
     rows = [row for rows, _ in results for row in rows]
@@ -210,7 +238,7 @@ def _write_block(folder: Path, k: int, block: Sequence[Item], results: list[Resu
         if not mine:
             path.unlink(missing_ok=True)
             continue
-        write_shard(path, mine, {name: made[name] for name in ("version", "code", "weights")})
+        write_shard(path, mine, {name: made[name] for name in made if name != "settings"}, fields)
         files[path.name] = {"rows": len(mine), "bytes": path.stat().st_size, "sha256": hash_file(path)}
     errors = [dict(error) for _, errors in results for error in errors]
     marker = {"block": k, "items": len(block), "ids": _ids_hash(block), "files": files, "errors": errors, "made": made}
@@ -237,22 +265,22 @@ def _summarise(folder: Path, blocks: int, made: Mapping[str, Any]) -> dict[str, 
     return manifest
 
 
-Run = Callable[[list[list[Item]], RecordSettings], Iterator[Result]]
+Run = Callable[[list[list[Any]], Any], Iterator[Result]]
 
 
 @contextmanager
-def _workers(count: int, load_reader: Callable[[], Reader]) -> Iterator[Run]:
+def _workers(count: int, recipe: Recipe) -> Iterator[Run]:
     """A function that makes the records of batches, in order, here or on `count` processes."""
     if count == 1:
-        yield lambda batches, settings: _run_here(batches, settings, load_reader)
+        yield lambda batches, settings: _run_here(batches, settings, recipe)
         return
     import multiprocessing
 
     # Not fork: torch and the interpreters of the networks hold threads and locks.
     context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(count, context, _start_worker, (load_reader, os.getpid()))
+    pool = ProcessPoolExecutor(count, context, _start_worker, (recipe.load, os.getpid()))
     try:
-        yield lambda batches, settings: _run_on(pool, batches, settings, ahead=2 * count)
+        yield lambda batches, settings: _run_on(pool, recipe.make, batches, settings, ahead=2 * count)
     except BrokenProcessPool as error:
         raise InputError(
             "a worker process died (out of memory?): run it again with fewer --workers; finished blocks are kept"
@@ -261,13 +289,13 @@ def _workers(count: int, load_reader: Callable[[], Reader]) -> Iterator[Run]:
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _run_here(batches: list[list[Item]], settings: RecordSettings, load: Callable[[], Reader]) -> Iterator[Result]:
+def _run_here(batches: list[list[Any]], settings: Any, recipe: Recipe) -> Iterator[Result]:
     if not batches:
         return
-    reader = load()
+    tools = recipe.load()
     with _one_thread():
         for batch in batches:
-            yield make_records(batch, reader, settings)
+            yield recipe.make(batch, tools, settings)
 
 
 @contextmanager
@@ -286,24 +314,24 @@ def _one_thread() -> Iterator[None]:
 
 
 def _run_on(
-    pool: ProcessPoolExecutor, batches: list[list[Item]], settings: RecordSettings, ahead: int
+    pool: ProcessPoolExecutor, make: Callable[..., Result], batches: list[list[Any]], settings: Any, ahead: int
 ) -> Iterator[Result]:
     """Results in the order of the batches, with a few batches ahead so that no worker waits and memory stays small."""
     waiting: deque[Future[Result]] = deque()
     for batch in batches:
-        waiting.append(pool.submit(_make, batch, settings))
+        waiting.append(pool.submit(_make, make, batch, settings))
         if len(waiting) >= ahead:
             yield waiting.popleft().result()
     while waiting:
         yield waiting.popleft().result()
 
 
-_reader: Reader | None = None  # of a worker process
+_tools: Any = None  # of a worker process
 
 
-def _start_worker(load_reader: Callable[[], Reader], parent: int) -> None:
+def _start_worker(load: Callable[[], Any], parent: int) -> None:
     """One thread of computing a worker, and no worker outlives a parent that was killed."""
-    global _reader
+    global _tools
     import signal
     import threading
     import time
@@ -315,10 +343,10 @@ def _start_worker(load_reader: Callable[[], Reader], parent: int) -> None:
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     threading.Thread(target=watch, daemon=True).start()
-    _reader = load_reader()
+    _tools = load()
 
 
-def _make(batch: list[Item], settings: RecordSettings) -> Result:
-    assert _reader is not None  # the initialiser ran
+def _make(make: Callable[..., Result], batch: list[Any], settings: Any) -> Result:
+    assert _tools is not None  # the initialiser ran
     with _one_thread():
-        return make_records(batch, _reader, settings)
+        return make(batch, _tools, settings)

@@ -64,27 +64,43 @@ FIELDS: tuple[tuple[str, pa.DataType], ...] = (
     ]))),
     ("w", _vector(512, pa.float16())),  # latent of a synthetic face; null for others
 )  # fmt: skip
+# Columns more of a set of several pictures a person (`limner data pairs`).
+PAIR_FIELDS: tuple[tuple[str, pa.DataType], ...] = (
+    *FIELDS,
+    ("variant", pa.int32()),  # 0: the picture the person's others are compared with
+    ("identity_distance", pa.float32()),  # Euclidean, of the identity vectors, to variant 0
+    ("factors", pa.list_(pa.float32())),  # in the order of `limner.data.factors.FACTORS`; NaN where not measured
+    ("moves", pa.list_(pa.struct([("name", pa.string()), ("steps", pa.float32())]))),  # of w; empty for videos
+    ("clip", pa.string()),  # the video, or folder of frames, of a person's folder; null for synthetic pictures
+    ("seconds", pa.float64()),  # where in the video; null where there is no clock
+)
+_LISTS = ("expression", "factors")  # numbers whose count may differ between versions
 _SHAPES: Mapping[str, tuple[int, ...]] = {"crop": (2, 3), "landmarks": (468, 3)}
 _IMAGES = ("image", "regions")
 
 
-def schema(made: Mapping[str, Any] | None = None) -> pa.Schema:
+def schema(made: Mapping[str, Any] | None = None, fields: Sequence[tuple[str, pa.DataType]] = FIELDS) -> pa.Schema:
     """The columns of a shard. `made` (code version, weights) goes into the file's own metadata."""
     features = {"info": {"features": {name: {"_type": "Image"} for name in _IMAGES}}}
     metadata = {"huggingface": json.dumps(features), "limner": json.dumps(made or {}, sort_keys=True)}
-    return pa.schema([pa.field(name, kind) for name, kind in FIELDS], metadata=metadata)
+    return pa.schema([pa.field(name, kind) for name, kind in fields], metadata=metadata)
 
 
-def write_shard(path: str | os.PathLike[str], rows: Sequence[Mapping[str, Any]], made: Mapping[str, Any]) -> None:
+def write_shard(
+    path: str | os.PathLike[str],
+    rows: Sequence[Mapping[str, Any]],
+    made: Mapping[str, Any],
+    fields: Sequence[tuple[str, pa.DataType]] = FIELDS,
+) -> None:
     """Write rows (column → value; arrays flat, see FIELDS) to one Parquet file, all or nothing.
 
     The same rows give the same bytes. Raises ValueError for a row that lacks a column.
     """
     for row in rows:
-        if missing := [name for name, _ in FIELDS if name not in row]:
+        if missing := [name for name, _ in fields if name not in row]:
             raise ValueError(f"row {row.get('id')!r} lacks the column {missing[0]!r}")
-    columns = [pa.array([row[name] for row in rows], type=kind) for name, kind in FIELDS]
-    table = pa.Table.from_arrays(columns, schema=schema(made))
+    columns = [pa.array([row[name] for row in rows], type=kind) for name, kind in fields]
+    table = pa.Table.from_arrays(columns, schema=schema(made, fields))
     with atomic_write(path) as temporary:
         # Pictures do not compress again; small groups let single rows be read.
         pq.write_table(table, temporary, compression="zstd", row_group_size=64)
@@ -111,7 +127,7 @@ def read_shards(
     """All rows of a built set (or one split) as an Arrow table, only `columns` if given. Raises InputError."""
     files = shard_files(folder, split)
     wanted = list(columns) if columns is not None else [name for name, _ in FIELDS]
-    empty = pa.schema([field for field in schema() if field.name in wanted]).empty_table()
+    empty = pa.schema([field for field in schema(None, PAIR_FIELDS) if field.name in wanted]).empty_table()
     tables = [_read(path, wanted) for path in files]
     return pa.concat_tables(tables) if tables else empty.select(wanted)
 
@@ -129,16 +145,22 @@ def iterate(
 
 def as_arrays(row: Mapping[str, Any]) -> dict[str, Any]:
     """A row with its numeric columns as arrays: landmarks (468, 3), crop (2, 3), w float16, the others float32."""
-    kinds = dict(FIELDS)
+    kinds = dict(PAIR_FIELDS)
     result: dict[str, Any] = {}
     for name, value in row.items():
         kind = kinds.get(name)
-        if (kind is not None and pa.types.is_fixed_size_list(kind)) or name == "expression":
+        if (kind is not None and pa.types.is_fixed_size_list(kind)) or name in _LISTS:
             dtype = np.float16 if name == "w" else np.float32
             result[name] = None if value is None else np.array(value, dtype).reshape(_SHAPES.get(name, (-1,)))
         else:
             result[name] = value
     return result
+
+
+def stack(column: pa.ChunkedArray) -> np.ndarray:
+    """A column of number lists, all of one length, as (N, length) float32."""
+    values = column.combine_chunks().flatten().to_numpy(zero_copy_only=False)
+    return values.astype(np.float32).reshape(len(column), -1) if len(column) else np.empty((0, 1), np.float32)
 
 
 def read_rows(path: Path, row: int | None, columns: Sequence[str]) -> Any:

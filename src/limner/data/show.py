@@ -111,7 +111,7 @@ def statistics(folder: str | os.PathLike[str]) -> dict[str, Any]:
         "sources": dict(sources),
         "with_w": with_w,
         "errors": _count_lines(Path(folder) / ERRORS),
-        "attributes_per_face": _summary(attributes_per_face),
+        "attributes_per_face": summary(attributes_per_face),
         "attributes": {
             name: {
                 "faces": sum(counted.values()) / max(rows, 1),
@@ -120,8 +120,8 @@ def statistics(folder: str | os.PathLike[str]) -> dict[str, Any]:
             }
             for name, counted in sorted(values.items())
         },
-        "tokens": {kind: _summary(numbers) for kind, numbers in lengths.items()},
-        "facts_per_caption": _summary(stated),
+        "tokens": {kind: summary(numbers) for kind, numbers in lengths.items()},
+        "facts_per_caption": summary(stated),
         "captions": sum(texts.values()),
         "different_captions": len(texts),
         "questions": dict(kinds),
@@ -130,7 +130,8 @@ def statistics(folder: str | os.PathLike[str]) -> dict[str, Any]:
     }
 
 
-def _summary(numbers: Sequence[float]) -> dict[str, float]:
+def summary(numbers: Sequence[float]) -> dict[str, float]:
+    """Mean, 5th, 50th and 95th percentile, to two places; {} of nothing."""
     if not numbers:
         return {}
     low, mid, high = np.percentile(numbers, (5, 50, 95))
@@ -147,17 +148,12 @@ def write_plots(numbers: Mapping[str, Any], folder: str | os.PathLike[str], out:
 
     Needs matplotlib (extra eval): ModuleNotFoundError without it.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     place = Path(out)
 
     def save(figure: Figure, name: str) -> Path:
-        figure.tight_layout()
-        canvas = FigureCanvasAgg(figure)
-        canvas.draw()
-        save_png(place / name, np.ascontiguousarray(np.asarray(canvas.buffer_rgba())[..., :3]))
-        return place / name
+        return save_figure(figure, place / name)
 
     attributes = numbers["attributes"]
     paths = [save(_attribute_figure(Figure, attributes), "attributes.png")]
@@ -184,6 +180,17 @@ def write_plots(numbers: Mapping[str, Any], folder: str | os.PathLike[str], out:
     axes.tick_params(labelsize=7)
     paths.append(save(figure, "confidence.png"))
     return paths
+
+
+def save_figure(figure: Any, path: Path) -> Path:
+    """Draw a matplotlib figure into a PNG file, and return its path."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    figure.tight_layout()
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    save_png(path, np.ascontiguousarray(np.asarray(canvas.buffer_rgba())[..., :3]))
+    return path
 
 
 def _attribute_figure(figure_class: Any, attributes: Mapping[str, Any]) -> Any:

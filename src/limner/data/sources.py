@@ -16,6 +16,8 @@ from typing import Any
 
 import numpy as np
 
+from limner.data.clips import read_frame
+from limner.data.releases import LAYOUTS, open_release, recognise
 from limner.data.shards import is_built, read_rows
 from limner.data.synthetic import read_info, read_vectors
 from limner.errors import InputError
@@ -32,7 +34,9 @@ class Item:
 
     id: unique in the source and the same on every machine. person: whose face it is, as far as the source tells; all
     rows of one person go into the same split. aligned: the picture is an FFHQ-aligned face already. w: the latent
-    (512,) float16 of a synthetic face. stored: (Parquet file, row) when the bytes lie in a shard.
+    (512,) float16 of a synthetic face. stored: the row, when the bytes lie in column `column` of a Parquet file.
+    frame: where in a video (0..1). captions, questions: what the source says of the picture. masks: part masks drawn by
+    hand, named as in CelebAMask-HQ.
     """
 
     id: str
@@ -43,12 +47,19 @@ class Item:
     aligned: bool = False
     w: np.ndarray | None = field(default=None, compare=False)
     stored: int | None = None
+    column: str = "image"
+    frame: float | None = None
+    captions: tuple[str, ...] = ()
+    questions: tuple[tuple[str, str], ...] = ()
+    masks: tuple[Path, ...] = ()
 
     def load(self) -> bytes:
-        """The encoded picture. Raises OSError when it cannot be read."""
+        """The encoded picture. Raises OSError or InputError when it cannot be read."""
+        if self.frame is not None:
+            return read_frame(self.path, self.frame)
         if self.stored is None:
             return self.path.read_bytes()
-        return read_rows(self.path, self.stored, ["image"])["image"]["bytes"]
+        return read_rows(self.path, self.stored, [self.column])[self.column]["bytes"]
 
 
 def open_sources(
@@ -56,16 +67,21 @@ def open_sources(
     licence: str | None = None,
     people: str = "auto",
     aligned: bool = False,
+    layout: str = "auto",
 ) -> list[Item]:
     """All items of some sources, in the order given; an id that comes twice is kept once.
 
     places: folders (searched through, in name order), single pictures, lists, synthetic sets (folder with synth.json or
     w.npz) and sets built by `limner data build`. licence: of pictures that do not say theirs. people: "folder" if each
     sub-folder is a person, "file" if each file is, "auto" for file at the top of a source and folder below it.
-    aligned: plain pictures are FFHQ-aligned already. Raises InputError for a place that is none of these, or is empty.
+    aligned: plain pictures are FFHQ-aligned already. layout: what the folders are, of `releases.LAYOUTS`; "auto"
+    to look, "photos" for plain folders even if they look like a public data set. Raises InputError for a place that is
+    none of these, or is empty.
     """
     if people not in PEOPLE:
         raise InputError(f"people is {people!r}: choose one of {', '.join(PEOPLE)}")
+    if layout not in LAYOUTS:
+        raise InputError(f"layout is {layout!r}: choose one of {', '.join(LAYOUTS)}")
     items: dict[str, Item] = {}
     names: dict[str, int] = {}
     for place in map(Path, places):
@@ -73,7 +89,7 @@ def open_sources(
         names[name] = names.get(name, 0) + 1
         label = name if names[name] == 1 else f"{name}-{names[name]}"
         found = 0
-        for item in _open(place, label, licence or UNKNOWN_LICENCE, people, aligned):
+        for item in _open(place, label, licence or UNKNOWN_LICENCE, people, aligned, layout):
             items.setdefault(item.id, item)
             found += 1
         if not found:
@@ -85,18 +101,22 @@ def open_sources(
     return list(items.values())
 
 
-def _open(place: Path, label: str, licence: str, people: str, aligned: bool) -> Iterator[Item]:
+def _open(place: Path, label: str, licence: str, people: str, aligned: bool, layout: str = "auto") -> Iterator[Item]:
     if not place.exists():
         raise InputError(f"there is no file or folder {place}")
     if place.is_file() and place.suffix.lower() in _LISTS:
         return _from_list(place, label, licence, aligned)
     if place.is_file():
         return iter([Item(f"{label}/{place.name}", label, licence, f"{label}/{place.name}", place, aligned)])
+    if layout not in ("auto", "photos"):
+        return open_release(layout, place, label)
     if is_built(place):
         return _from_built(place)
     info, vectors = read_info(place), _vectors_of(place)
     if info is not None or vectors:
         return _from_synthetic(place, label, (info or {}).get("licence", licence), vectors)
+    if layout == "auto" and (found := recognise(place)) is not None:
+        return open_release(found, place, label)
     return _from_folder(place, label, licence, people, aligned)
 
 
@@ -130,14 +150,26 @@ def _from_synthetic(place: Path, label: str, licence: str, vectors: Mapping[str,
 
 
 def _from_built(place: Path) -> Iterator[Item]:
-    """Rows of a built set again: same picture, person and w; everything measured is measured anew."""
+    """Rows of a built set again: same picture, person, w and carried captions; what is measured is measured anew."""
     from limner.data.shards import shard_files
 
+    columns = ["id", "source", "licence", "person", "w", "captions", "stated"]
     for path in shard_files(place):
-        rows = read_rows(path, None, ["id", "source", "licence", "person", "w"])
-        for k, row in enumerate(rows):
+        for k, row in enumerate(read_rows(path, None, columns)):
             w = None if row["w"] is None else np.array(row["w"], np.float16)
-            yield Item(row["id"], row["source"], row["licence"], row["person"], path, aligned=True, w=w, stored=k)
+            styles = zip(row["captions"] or (), row["stated"] or ())
+            captions = tuple(text for text, stated in styles if stated["style"] == "carried")
+            yield Item(
+                row["id"],
+                row["source"],
+                row["licence"],
+                row["person"],
+                path,
+                aligned=True,
+                w=w,
+                stored=k,
+                captions=captions,
+            )
 
 
 def _from_list(place: Path, label: str, licence: str, aligned: bool) -> Iterator[Item]:

@@ -9,10 +9,9 @@ batches), `write_words` (captions and questions), `choose_split`, `finish` (what
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import PurePosixPath
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
 
 import numpy as np
@@ -20,16 +19,18 @@ from PIL import Image
 
 from limner.data.shards import SPLITS, pack_attributes
 from limner.data.sources import Item
+from limner.data.writers import RuleWriter, Subject
 from limner.errors import InputError, WeightsError
 from limner.faces.geometry import warp
 from limner.faces.picture import encode_jpeg, encode_png, read_picture
 from limner.faces.record import Face
 from limner.faces.regions import Region
-from limner.words.captions import compose_captions, compose_prompts
-from limner.words.questions import write_questions
 
 Row = dict[str, Any]
 SIDE = 256  # pixels of a record's picture
+# CelebAMask-HQ's file names of the parts, in the order of `Region`.
+_PARTS = "skin nose eye_g l_eye r_eye l_brow r_brow l_ear r_ear mouth u_lip l_lip hair hat ear_r neck_l neck cloth"
+PARTS = {name: Region(k) for k, name in enumerate(_PARTS.split(" "), start=1)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,17 +87,42 @@ def open_item(item: Item) -> Row:
         "person": item.person,
         "aligned": item.aligned,
         "w": None if item.w is None else np.asarray(item.w, np.float16),
+        "captions": list(item.captions),
+        "questions": list(item.questions),
+        "drawn": read_part_masks(item.masks) if item.masks else None,
         "photo": read_picture(item.load(), name=PurePosixPath(item.id).name),
     }
+
+
+def read_part_masks(paths: Sequence[Path]) -> np.ndarray:
+    """One region map (H, W) uint8 of part masks `<number>_<part>.png` (white where the part is).
+
+    Where parts overlap, the later in the order of `Region` wins, as in the script that comes with CelebAMask-HQ.
+    """
+    parts = sorted((PARTS[path.stem.partition("_")[2]], path) for path in paths if path.stem.partition("_")[2] in PARTS)
+    regions = None
+    for region, path in parts:
+        mask = read_picture(path)[..., 0] > 127
+        regions = np.zeros(mask.shape, np.uint8) if regions is None else regions
+        if mask.shape != regions.shape:
+            raise InputError(f"{path} is not of the size of the other part masks")
+        regions[mask] = region
+    if regions is None:
+        raise InputError(f"{paths[0].parent} holds no part masks of CelebAMask-HQ")
+    return regions
 
 
 def find_faces(row: Row, reader: Reader, settings: RecordSettings) -> list[Row]:
     """One row for each face, largest first, with its 256² crop. Raises InputError when there is none to use.
 
-    Rows of a photo's second and later faces get "#2", "#3", … after the id. Aligned pictures are taken as they are.
+    Rows of a photo's second and later faces get "#2", "#3", … after the id, and nothing of what the source says of the
+    photo. Aligned pictures are taken as they are.
     """
     photo = row["photo"]
-    rest = {name: value for name, value in row.items() if name not in ("photo", "aligned")}
+    rest = {name: value for name, value in row.items() if name not in ("photo", "aligned", "drawn")}
+    drawn = row["drawn"]
+    if drawn is not None:  # part masks are half as large as their photographs
+        drawn = np.array(Image.fromarray(drawn).resize(photo.shape[1::-1], Image.Resampling.NEAREST))
     if row["aligned"]:
         height, width = photo.shape[:2]
         if height != width:
@@ -107,7 +133,8 @@ def find_faces(row: Row, reader: Reader, settings: RecordSettings) -> list[Row]:
         scale = SIDE / width
         # pixel centres lie at integers: x' = s·(x + 1/2) − 1/2
         crop = np.array([[scale, 0, (scale - 1) / 2], [0, scale, (scale - 1) / 2]], np.float32)
-        return [{**rest, "picture": picture, "crop": crop, "box": None, "score": None}]
+        regions = None if drawn is None else warp(drawn, crop, SIDE, nearest=True)
+        return [{**rest, "picture": picture, "crop": crop, "box": None, "score": None, "drawn": regions}]
     faces = reader.read(photo, min_score=settings.min_score)
     if not faces:
         raise InputError("no face found")
@@ -117,7 +144,10 @@ def find_faces(row: Row, reader: Reader, settings: RecordSettings) -> list[Row]:
             continue
         name = row["id"] if not rows else f"{row['id']}#{len(rows) + 1}"
         picture = warp(photo, face.crop, SIDE, border="edge")
-        rows.append({**rest, "id": name, "picture": picture, "crop": face.crop, "box": face.box, "score": face.score})
+        first = {**rest, "drawn": None if drawn is None else warp(drawn, face.crop, SIDE, nearest=True, border="edge")}
+        later = {**rest, "captions": [], "questions": [], "drawn": None}
+        found = {"id": name, "picture": picture, "crop": face.crop, "box": face.box, "score": face.score}
+        rows.append({**(later if rows else first), **found})
     if not rows:
         widest = max(face.box[2] - face.box[0] for face in faces)
         raise InputError(f"the largest face is {widest:.0f} pixels wide, less than {settings.min_size}")
@@ -129,33 +159,26 @@ def read_faces(rows: Sequence[Row], reader: Reader) -> list[Row | None]:
     if not rows:
         return []
     faces = reader.read_crops(np.stack([row["picture"] for row in rows]))
-    return [None if face is None else {**row, "face": face} for row, face in zip(rows, faces)]
+    return [None if face is None else {**row, "face": _with_drawn(face, row)} for row, face in zip(rows, faces)]
 
 
-def count_parts(regions: np.ndarray) -> dict[str, int]:
-    """What can be counted honestly on a region map (H, W): ears that show (more than a sliver of one)."""
-    least = regions.size / 2000
-    ears = sum(int(np.count_nonzero(regions == ear) > least) for ear in (Region.LEFT_EAR, Region.RIGHT_EAR))
-    return {"ears": ears}
+def _with_drawn(face: Face, row: Row) -> Face:
+    """The face with the regions that were drawn by hand, where there are any: better than the parser's."""
+    return face if row["drawn"] is None else replace(face, regions=row["drawn"])
 
 
 def write_words(row: Row, settings: RecordSettings) -> Row:
     """Captions, prompts and questions from the face's attributes; the wording follows from the row's id."""
-    rng = np.random.default_rng(
-        [settings.seed, *np.frombuffer(hashlib.sha256(row["id"].encode()).digest()[:16], "<u4")]
-    )
     face: Face = row["face"]
-    captions = compose_captions(face.attributes, rng, settings.captions, settings.least)
-    prompts = compose_prompts(face.attributes, rng, settings.prompts, settings.least)
-    counts = count_parts(face.regions)
-    questions = write_questions(face.attributes, rng, settings.questions, settings.least, counts)
-    return {
-        **row,
-        "captions": [caption.text for caption in captions],
-        "prompts": [caption.text for caption in prompts],
-        "stated": [{"style": c.style, "facts": json.dumps(c.stated, default=float)} for c in captions + prompts],
-        "questions": [vars(question) for question in questions],
-    }
+    writer = RuleWriter(
+        captions=settings.captions,
+        prompts=settings.prompts,
+        questions=settings.questions,
+        least=settings.least,
+        seed=settings.seed,
+    )
+    subject = Subject(row["id"], b"", face.attributes, face.regions, row["captions"], row["questions"])
+    return {**row, **writer.write(subject).columns()}
 
 
 def choose_split(person: str, shares: tuple[int, int, int]) -> str:

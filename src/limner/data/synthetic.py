@@ -6,6 +6,9 @@ uniform in [.65, .95], z standard normal in 512 dimensions; w = mean + psi · (m
 over 2,000 draws of `default_rng(0)`; the picture synthesised from w, 1024², is brought to 256² with Lanczos. The same
 index gives the same face everywhere, up to the rounding of the machine's arithmetic (bfloat16 where the processor has
 it).
+
+The synthesis network takes w at 23 layers, from 4² to 512²: the first shape head and hair, the middle ones features
+and their movement, the last colour and light. `synthesise` takes one w for all layers or one for each.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import re
 from collections.abc import Callable, Iterable
 from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
@@ -27,6 +31,8 @@ from limner.faces.picture import save_picture
 from limner.files import atomic_write, write_json_atomic
 
 WIDTH = 512  # of z and w
+LAYERS = 23  # places of the synthesis network that take w
+RESOLUTIONS = (0, 2, 5, 8, 11, 14, 17, 20, 23)  # where the layers of 4², 8², … 512² begin, and the end
 SIDE = 256  # pixels of a finished face
 PACKAGE = "random-face"
 TESTED = "2021.7.21.1"
@@ -63,13 +69,13 @@ class FaceGenerator:
         options: dict[str, Any] = {} if threads is None else {"INFERENCE_NUM_THREADS": threads}
         half = "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
-        def network(name: str, precision: str) -> Any:
-            model = core.read_model(str(Path(folder) / f"{name}.xml"))
+        def network(name: str, precision: str, change: Callable[[Any], Any] = lambda model: model) -> Any:
+            model = change(core.read_model(str(Path(folder) / f"{name}.xml")))
             return core.compile_model(model, "CPU", {**options, "INFERENCE_PRECISION_HINT": precision})
 
         # The mapping multiplies errors; the synthesis forgives them and is what costs.
         self._mapping = network("MappingNetwork", "f32")
-        self._synthesis = network("SynthesisNetwork", "bf16" if half else "f32")
+        self._synthesis = network("SynthesisNetwork", "bf16" if half else "f32", _take_layers_apart)
 
     @classmethod
     def load(cls, threads: int | None = None) -> FaceGenerator:
@@ -94,14 +100,38 @@ class FaceGenerator:
         return (self.mean + psi * (w - self.mean)).astype(np.float32)
 
     def synthesise(self, w: np.ndarray) -> np.ndarray:
-        """The picture of w (512,): (1024, 1024, 3) uint8 RGB."""
-        x = np.array(self._synthesis([w.reshape(1, WIDTH).astype(np.float32)])[0])[0]  # (3, 1024, 1024) in [-1, 1]
+        """The picture of w (512,), or of a w for each layer (23, 512): (1024, 1024, 3) uint8 RGB."""
+        layers = np.ascontiguousarray(np.broadcast_to(w, (LAYERS, WIDTH)), np.float32)
+        x = np.array(self._synthesis([layers])[0])[0]  # (3, 1024, 1024) in [-1, 1]
         return np.clip((x.transpose(1, 2, 0) + 1) * 127.5, 0, 255).astype(np.uint8)
 
     def face(self, index: int, side: int = SIDE) -> np.ndarray:
         """Face `index` as (side, side, 3) uint8 RGB, FFHQ alignment."""
-        picture = Image.fromarray(self.synthesise(self.w_of(index)))
+        return self.face_of(self.w_of(index), side)
+
+    def face_of(self, w: np.ndarray, side: int = SIDE) -> np.ndarray:
+        """The face of w (512,) or (23, 512) as (side, side, 3) uint8 RGB."""
+        picture = Image.fromarray(self.synthesise(w))
         return np.array(picture.resize((side, side), Image.Resampling.LANCZOS))
+
+
+def _take_layers_apart(model: Any) -> Any:
+    """The synthesis network with an input (23, 512), one row a layer, in place of (1, 512) for all of them."""
+    import openvino  # pyright: ignore[reportMissingImports]
+    from openvino import opset13  # pyright: ignore[reportMissingImports]
+
+    readers = [target.get_node() for target in model.input(0).get_target_inputs()]
+    layers = [node for node in readers if node.get_type_name() == "MatMul"]
+    assert len(layers) == LAYERS, f"the synthesis network takes its style at {len(layers)} places, not {LAYERS}"
+    layers.sort(key=lambda node: int(re.findall(r"\d+", node.get_friendly_name())[0]))  # numbered as they run
+    rows = opset13.parameter([LAYERS, WIDTH], np.float32, name="styles")
+    parts = opset13.split(rows, opset13.constant(0, np.int32), LAYERS)
+    for layer, part in zip(layers, parts.outputs(), strict=True):
+        layer.input(0).replace_source_output(part)
+    for node in set(readers) - set(layers):  # it asks for the shape of one style
+        node.input(0).replace_source_output(parts.output(0))
+    make: Any = openvino.Model  # its stubs disagree with themselves
+    return make(model.outputs, [rows], "synthesis")
 
 
 def face_file(index: int) -> str:

@@ -9,23 +9,28 @@ import numpy as np
 import torch
 
 from limner.codecs.continuous import KLCodec
+from limner.codecs.discrete import LFQCodec
 from limner.codecs.perceptual import LPIPS
+from limner.codecs.quantizer import codebook_perplexity, codebook_use
 from limner.faces.batches import to_model, to_pictures
 
 BATCH = 8
 
 
-def evaluate_codec(pictures: np.ndarray, codec: KLCodec, lpips: LPIPS) -> dict[str, Any]:
+def evaluate_codec(pictures: np.ndarray, codec: KLCodec | LFQCodec, lpips: LPIPS) -> dict[str, Any]:
     """PSNR (dB, peak 255, mean over pictures), LPIPS(alex) and sharpness kept, on pictures (N, 256, 256, 3) uint8.
 
     `sharpness_kept` is the ratio of mean gradient energies, reconstruction to original: below 1 is blur. `decode`
-    is the median time in seconds of decoding one picture.
+    is the median time in seconds of decoding one picture. Of a discrete codec also the share of its codes that occur at
+    all and the perplexity of how often each does.
     """
-    psnr, distance, energy = [], [], []
+    psnr, distance, energy, codes = [], [], [], []
     with torch.inference_mode():
         for start in range(0, len(pictures), BATCH):
             x = to_model(pictures[start : start + BATCH])
-            y = to_model(to_pictures(codec.decode(codec.encode(x))))  # through 8 bits, as a user sees it
+            z = codec.encode(x)
+            codes.append(z)
+            y = to_model(to_pictures(codec.decode(z)))  # through 8 bits, as a user sees it
             psnr += (10 * torch.log10(255**2 / (x - y).mul(127.5).square().mean((1, 2, 3)).clamp_min(1e-9))).tolist()
             distance += lpips(x, y).tolist()
             energy += (_gradient_energy(y) / _gradient_energy(x).clamp_min(1e-9)).tolist()
@@ -35,16 +40,20 @@ def evaluate_codec(pictures: np.ndarray, codec: KLCodec, lpips: LPIPS) -> dict[s
             began = time.perf_counter()
             codec.decode(latents)
             seconds.append(time.perf_counter() - began)
-    return {
+    figures = {
         "pictures": len(pictures),
         "psnr": float(np.mean(psnr)),
         "lpips": float(np.mean(distance)),
         "sharpness_kept": float(np.mean(energy)),
         "decode_seconds": float(np.median(seconds[1:])),
     }
+    if isinstance(codec, LFQCodec):
+        figures["codebook_use"] = codebook_use(torch.cat(codes), codec.config.codebook)
+        figures["codebook_perplexity"] = codebook_perplexity(torch.cat(codes), codec.config.codebook)
+    return figures
 
 
-def codec_sheet(pictures: np.ndarray, codec: KLCodec) -> np.ndarray:
+def codec_sheet(pictures: np.ndarray, codec: KLCodec | LFQCodec) -> np.ndarray:
     """Originals above, reconstructions below: uint8 RGB."""
     with torch.inference_mode():
         made = to_pictures(codec.decode(codec.encode(to_model(pictures))))

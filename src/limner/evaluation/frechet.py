@@ -52,3 +52,21 @@ def kernel_distance(one: np.ndarray, other: np.ndarray) -> float:
     first = (within_one.sum() - np.trace(within_one)) / (n * (n - 1))
     second = (within_other.sum() - np.trace(within_other)) / (m * (m - 1))
     return float(first + second - 2 * kernel(one, other).mean())
+
+
+def kid(one: np.ndarray, other: np.ndarray, subsets: int = 100, size: int = 1000, seed: int = 0) -> tuple[float, float]:
+    """Mean and standard deviation of `kernel_distance` over random subsets, as KID is reported.
+
+    one, other: features (N, D) and (M, D). size: pictures a subset, drawn without replacement; as many as the smaller
+    side has where that is less (torch-fidelity and torchmetrics refuse; the number then has no scatter of its own).
+    Raises InputError for fewer than two samples or no subsets.
+    """
+    size = min(size, len(one), len(other))
+    if size < 2 or subsets < 1:
+        raise InputError("a kernel distance needs at least two pictures on each side, and one subset")
+    rng = np.random.default_rng(seed)
+    found = [
+        kernel_distance(one[rng.permutation(len(one))[:size]], other[rng.permutation(len(other))[:size]])
+        for _ in range(subsets)
+    ]
+    return float(np.mean(found)), float(np.std(found))

@@ -16,6 +16,7 @@ from limner.faces.parse_task import confusion, figures, reduce, split_pairs
 from limner.faces.reader import FaceReader
 from limner.faces.regions import colourise
 from limner.models.mditface.engine import MDiTFace
+from limner.models.unif2ace.engine import UniF2ace
 from limner.words.captions import compose_prompts
 
 Progress = Callable[[int, int], None]
@@ -50,18 +51,19 @@ def follow_masks(
 
 
 def follow_words(
-    painter: MDiTFace, count: int, steps: int, seed: int, progress: Progress
+    painter: MDiTFace | UniF2ace, count: int, seed: int, settings: dict[str, Any], progress: Progress
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Paint prompts with known wishes, without a mask, and look for the wishes with the analysers.
 
-    Returns the share of wishes granted, in all and by attribute and class, and every prompt with its verdicts.
+    settings: of ``painter.paint``. Returns the share of wishes granted, in all and by attribute and class, and every
+    prompt with its verdicts.
     """
     reader = FaceReader.load()
     verdicts: dict[str, list[bool]] = defaultdict(list)
     log = []
     for index in range(count):
         text, stated = draw_prompt(seed + index)
-        painted = np.asarray(painter.paint(text, steps=steps, seed=seed + index)[0].image)
+        painted = np.asarray(painter.paint(text, seed=seed + index, **settings)[0].image)
         found = granted(stated, reader.read_crops(painted[None])[0])
         for name, ok in found.items():
             verdicts["all"].append(ok)

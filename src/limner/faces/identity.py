@@ -85,15 +85,28 @@ class IdentityEncoder(nn.Module):
 
     def forward(self, pictures: Tensor) -> Tensor:
         """pictures: (B, 3, H, W) float in [-1, 1], aligned as `geometry.align_ffhq` does. Returns (B, 128)."""
+        return self.embed(self.frame(pictures))
+
+    def map_and_vector(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
+        """Its last map (B, 256, 3, 3) and the vector (B, 128) made from it; pictures as in `forward`."""
+        last = self.last_map(self.frame(pictures))
+        return last, self.fc(last.mean((2, 3)))
+
+    def frame(self, pictures: Tensor) -> Tensor:
+        """Aligned pictures as chips (B, 3, 150, 150), framed as dlib frames faces."""
         side = pictures.shape[-1]
         left, top, width = (round(share * side) for share in FRAME)
         x = pictures[..., top : top + width, left : left + width]
-        return self.embed(F.interpolate(x, (SIZE, SIZE), mode="bilinear", antialias=True))
+        return F.interpolate(x, (SIZE, SIZE), mode="bilinear", antialias=True)
 
     def embed(self, chips: Tensor) -> Tensor:
         """chips: (B, 3, 150, 150) float in [-1, 1], framed as dlib frames faces. Returns (B, 128)."""
+        return self.fc(self.last_map(chips).mean((2, 3)))
+
+    def last_map(self, chips: Tensor) -> Tensor:
+        """chips as in `embed`. Returns (B, 256, h, w)."""
         x = ((chips + 1) * 127.5 - self.means) / 255
         x = F.max_pool2d(F.relu(self.conv32_down(x)), 3, 2)
         for block in self.blocks.values():
             x = block(x)
-        return self.fc(x.mean((2, 3)))
+        return x

@@ -81,6 +81,18 @@ def read_region_map(source: Source) -> np.ndarray:
         return from_palette(np.array(image if image.mode == "L" else image.convert("RGB")))
 
 
+def read_alpha(source: Source, name: str = "this picture") -> np.ndarray:
+    """How opaque a picture is, upright: (H, W) uint8, 0 transparent to 255 opaque; 255 everywhere if it does not say.
+
+    Raises as `read_picture` does.
+    """
+    with _opened(source, name) as (image, name), _decoding(name):
+        upright = ImageOps.exif_transpose(image)
+        if not upright.has_transparency_data:
+            return np.full(upright.size[::-1], 255, np.uint8)
+        return np.array(upright.convert("RGBA").getchannel("A"))
+
+
 def read_png_text(source: Source) -> dict[str, str]:
     """The text entries of a PNG, as `encode_png` wrote them; {} when there are none. Raises as `read_picture` does."""
     if isinstance(source, np.ndarray):

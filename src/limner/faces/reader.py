@@ -71,13 +71,22 @@ class FaceReader:
         Raises PictureError for what is not a picture and ValueError for a score outside 0..1.
         """
         picture = read_picture(photo)
-        found = [self._locate(picture, detection) for detection in self.detector.detect(picture, min_score)]
-        distinct = _distinct([each for each in found if each is not None])
+        distinct = self._find(picture, min_score)
         if not distinct:
             return []
-        crops = np.stack([geometry.warp(picture, each.crop, SIZE, border="edge") for each in distinct])
-        faces = self._describe(crops, distinct, picture.shape[:2])
+        faces = self._describe(_aligned(picture, distinct), distinct, picture.shape[:2])
         return sorted(faces, key=lambda face: -face.area)
+
+    def align(self, photo: Source, min_score: float = 0.5, size: int = SIZE) -> tuple[np.ndarray, np.ndarray]:
+        """The faces in a photo cut out aligned, (F, size, size, 3) uint8, and their boxes (F, 4) XYXY in the photo.
+
+        Largest box first, as `read`; nothing else is read off them. Raises as `read` does.
+        """
+        picture = read_picture(photo)
+        found = self._find(picture, min_score)
+        boxes = np.array([_box(each.mesh, picture.shape[:2]) for each in found], np.float32).reshape(-1, 4)
+        order = np.argsort(-(boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]), kind="stable")
+        return _aligned(picture, [found[k] for k in order], size), boxes[order]
 
     def read_crops(self, pictures: np.ndarray) -> list[Face | None]:
         """Read pictures that are aligned already, (B, 256, 256, 3) uint8, as `geometry.align_ffhq` leaves them.
@@ -105,6 +114,10 @@ class FaceReader:
             for index, face in zip(chosen, described):
                 faces[index] = face
         return faces
+
+    def _find(self, picture: np.ndarray, min_score: float) -> list[_Found]:
+        found = [self._locate(picture, detection) for detection in self.detector.detect(picture, min_score)]
+        return _distinct([each for each in found if each is not None])
 
     def _locate(self, picture: np.ndarray, detection: Detection) -> _Found | None:
         mesh = self.meshes.find(picture, detection.box, detection.angle)
@@ -168,6 +181,12 @@ class FaceReader:
                 )
             )
         return faces
+
+
+def _aligned(picture: np.ndarray, found: list[_Found], size: int = SIZE) -> np.ndarray:
+    """Every face of a photo cut out upright: (F, size, size, 3) uint8."""
+    crops = [geometry.warp(picture, each.crop * (size / SIZE), size, border="edge") for each in found]
+    return np.stack(crops) if crops else np.empty((0, size, size, 3), np.uint8)
 
 
 def _inside(crop: np.ndarray, size: tuple[int, int]) -> np.ndarray:

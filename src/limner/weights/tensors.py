@@ -9,6 +9,7 @@ import json
 import os
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -67,25 +68,40 @@ def write_tensors(
 
 def read_tensors(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """The tensors as they are stored, and the config, of a safetensors file; see `load_tensors`."""
+    with _opened(path) as handle:
+        tensors = {key: handle.get_tensor(key) for key in handle.keys()}  # noqa: SIM118 (not a mapping)
+        return tensors, _config(path, handle)
+
+
+def read_config(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """The config of a file, without its tensors. Raises InputError as `load_tensors` does."""
+    with _opened(path) as handle:
+        return _config(path, handle)
+
+
+@contextmanager
+def _opened(path: str | os.PathLike[str]) -> Iterator[Any]:
     file = Path(path)
     if not file.is_file():
         raise InputError(f"{file} is not a file: give the path of a .safetensors file")
     try:
         with safe_open(file, framework="pt") as handle:
-            metadata = handle.metadata() or {}
-            tensors = {key: handle.get_tensor(key) for key in handle.keys()}  # noqa: SIM118 (not a mapping)
+            yield handle
     except SafetensorError as error:
         reason = str(error).splitlines()[0]
         raise InputError(
             f"{file} is not a whole safetensors file (truncated, over-long or another format): {reason}; fetch it again"
         ) from error
+
+
+def _config(path: str | os.PathLike[str], handle: Any) -> dict[str, Any]:
     try:
-        config = json.loads(metadata.get("config", "{}"))
+        config = json.loads((handle.metadata() or {}).get("config", "{}"))
     except json.JSONDecodeError as error:
-        raise InputError(f"{file} has a header whose config is not JSON: fetch it again") from error
+        raise InputError(f"{path} has a header whose config is not JSON: fetch it again") from error
     if not isinstance(config, dict):
-        raise InputError(f"{file} has a header whose config is not a JSON object: fetch it again")
-    return tensors, config
+        raise InputError(f"{path} has a header whose config is not a JSON object: fetch it again")
+    return config
 
 
 def load_tensors(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,12 +20,14 @@ from limner.faces.geometry import warp
 from limner.faces.picture import read_region_map
 from limner.faces.regions import colourise
 from limner.provenance.picture import Picture
+from limner.weights.device import choose
+from limner.weights.fingerprint import weights_hash
 
 from .embedding import Prompt
 from .flow import SAMPLERS, draw_noise, schedule
 from .guidance import branches, guided_velocity
 from .loading import Parts, load_parts
-from .mask_cache import MaskCache, encode_mask, fingerprint, weights_hash
+from .mask_cache import MaskCache, encode_mask, fingerprint, join
 from .merging import merge_regions, merge_similar
 from .picture import map_ingredient, pack_map, unpack_map
 from .request import SETTINGS, check_request
@@ -38,6 +41,11 @@ BATCH = 8  # pictures painted at once
 MOST_THREADS = 1024  # that a recipe may ask for
 Progress = Callable[[int, int], None]
 """(evaluations' steps done, steps in all). To cancel, raise."""
+Watch = Callable[[int, int, Callable[[], np.ndarray]], None]
+"""(steps done, steps in all, look): look() shows the pictures of this batch as they would be now, uint8 (B, H, W, 3).
+To cancel, raise."""
+TOGETHER = ("steps", "guidance", "mask_guidance", "sampler", "merge", "size")
+"""What requests that are painted in one batch have in common; they also all have words or all none, and masks alike."""
 
 
 class MDiTFace:
@@ -91,12 +99,33 @@ class MDiTFace:
         cannot be painted.
         """
         settings = self._settings(text, mask, n, steps, guidance, mask_guidance, seed, sampler, merge, size)
-        total = steps * -(-n // BATCH)
+        return self._paint([settings], None if callback is None else lambda done, total, _: callback(done, total))[0]
+
+    def paint_together(self, requests: Sequence[dict[str, Any]], watch: Watch | None = None) -> list[list[Picture]]:
+        """Paint several requests as one, for servers: each is the arguments of ``paint``; returns each one's pictures.
+
+        A picture is that of its own seed whoever it is painted with, up to what kernels round by batch size (measured
+        in tests/mditface/test_together.py); its recipe says how many were in the batch. ``InputError`` for requests
+        that differ in what ``TOGETHER`` names.
+        """
+        defaults = {name: given.default for name, given in inspect.signature(self.paint).parameters.items()}
+        del defaults["callback"]
+        every = [self._settings(**{**defaults, **request}) for request in requests]
+        if len({together(settings) for settings in every}) > 1:
+            raise InputError(f"only requests of the same {', '.join(TOGETHER)} can be painted together")
+        return self._paint(every, watch)
+
+    def _paint(self, every: list[dict[str, Any]], watch: Watch | None) -> list[list[Picture]]:
+        rows = [(settings, k) for settings in every for k in range(settings["n"])]
+        steps = every[0]["steps"]
+        total = steps * -(-len(rows) // BATCH)
         pictures: list[Picture] = []
-        for first in range(0, n, BATCH):
+        for first in range(0, len(rows), BATCH):
             done = first // BATCH * steps
-            pictures += self._batch(settings, first, lambda step: callback(done + step, total) if callback else None)  # noqa: B023
-        return pictures
+            batch = rows[first : first + BATCH]
+            pictures += self._batch(batch, lambda step, look: watch(done + step, total, look) if watch else None)  # noqa: B023
+        out = iter(pictures)
+        return [[next(out) for _ in range(settings["n"])] for settings in every]
 
     def replay(self, recipe: dict[str, Any], callback: Progress | None = None) -> Picture:
         """Make a picture again from its recipe: the same batch on the same number of threads, so the same bits.
@@ -118,7 +147,8 @@ class MDiTFace:
         torch.set_num_threads(threads)
         try:
             steps = made["steps"]
-            return self._batch(made, first, lambda step: callback(step, steps) if callback else None)[picture - first]
+            rows = [(made, k) for k in range(first, min(first + BATCH, made["n"]))]
+            return self._batch(rows, lambda step, _: callback(step, steps) if callback else None)[picture - first]
         finally:
             torch.set_num_threads(before)
 
@@ -176,19 +206,18 @@ class MDiTFace:
         return self.parts.model.image_in.weight.device
 
     @torch.no_grad()
-    def _batch(self, settings: dict[str, Any], first: int, progress: Callable[[int], Any]) -> list[Picture]:
-        """Pictures ``first`` to ``first + BATCH`` of a request, or up to its end."""
-        model, side = self.parts.model, settings["size"]
-        config = model.config
-        count = min(BATCH, settings["n"] - first)
-        features = self.parts.encoder.encode([settings["text"]], config.text_length)
-        prompt = Prompt(features.tokens, features.pooled, features.mask).to(self._device).repeat(count)
-        mask = None if settings["mask"] is None else self._merged(unpack_map(settings["mask"]), settings["merge"])
+    def _batch(
+        self, rows: list[tuple[dict[str, Any], int]], progress: Callable[[int, Callable[[], np.ndarray]], Any]
+    ) -> list[Picture]:
+        """One picture a row: (request, the picture's number in it). Up to ``BATCH`` rows, ``together`` alike."""
+        model, settings = self.parts.model, rows[0][0]
+        side, config = settings["size"], model.config
+        texts, maps = [row["text"] for row, _ in rows], [row["mask"] for row, _ in rows]
         distilled = config.guidance_embed
         velocity = guided_velocity(
             model,
-            prompt,
-            mask,
+            self._prompt(texts),
+            None if maps[0] is None else self._caches(maps, settings["merge"]),
             self.encode_mask(None, side),
             1.0 if distilled else settings["guidance"],
             settings["mask_guidance"],
@@ -197,10 +226,29 @@ class MDiTFace:
         )
         cells = side // config.latent_factor
         shape = (config.latent_channels, cells, cells)
-        noise = draw_noise(shape, settings["seed"] + first, count).to(self._device)
+        noise = torch.cat([draw_noise(shape, row["seed"] + k, 1) for row, k in rows]).to(self._device)
         times = schedule(settings["steps"], self.parts.shift((cells // config.patch) ** 2))
-        latents = SAMPLERS[settings["sampler"]](velocity, noise, times, lambda step, t, x, estimate: progress(step))
-        return [self._picture(image, settings, first + k) for k, image in enumerate(self._decode(latents))]
+        latents = SAMPLERS[settings["sampler"]](
+            velocity, noise, times, lambda step, t, x, estimate: progress(step, lambda: self._decode(estimate))
+        )
+        alone = all(row is settings for row, _ in rows)
+        shared = {} if alone else {"painted_with": len(rows) - 1}
+        return [
+            self._picture(image, row, k, shared) for image, (row, k) in zip(self._decode(latents), rows, strict=True)
+        ]
+
+    def _prompt(self, texts: list[str]) -> Prompt:
+        """The prompts of a batch; each text is encoded once, and alone, so that it is the same in any company."""
+        encoded = {text: self.parts.encoder.encode([text], self.parts.model.config.text_length) for text in set(texts)}
+        prompts = {text: Prompt(f.tokens, f.pooled, f.mask).to(self._device) for text, f in encoded.items()}
+        return Prompt.join([prompts[text] for text in texts])
+
+    def _caches(self, maps: list[str], merge: int | str | None) -> MaskCache | None:
+        """The caches of a batch's masks: one row if it is the same mask for all, else one row each."""
+        caches = {packed: self._merged(unpack_map(packed), merge) for packed in dict.fromkeys(maps)}
+        if len(caches) == 1:
+            return caches[maps[0]]
+        return join([cache for packed in maps if (cache := caches[packed]) is not None])
 
     def _merged(self, regions: np.ndarray, how: int | str | None) -> MaskCache | None:
         cache = self.encode_mask(regions)
@@ -213,7 +261,7 @@ class MDiTFace:
     def _decode(self, latents: Tensor) -> np.ndarray:
         return to_pictures(torch.cat([self.parts.codec.decode(one[None]) for one in latents]))
 
-    def _picture(self, pixels: np.ndarray, settings: dict[str, Any], index: int) -> Picture:
+    def _picture(self, pixels: np.ndarray, settings: dict[str, Any], index: int, shared: dict[str, int]) -> Picture:
         has_words, has_mask = bool(settings["text"]), settings["mask"] is not None
         scales = settings["guidance"], settings["mask_guidance"]
         recipe = {
@@ -221,6 +269,7 @@ class MDiTFace:
             "engine": "mditface",
             "source": self.name,
             **settings,
+            **shared,
             "picture": index,
             "branches": 1 if self.parts.model.config.guidance_embed else len(branches(has_words, has_mask, *scales)),
             "weights": self.weights(),
@@ -231,6 +280,11 @@ class MDiTFace:
         }
         ingredients = (map_ingredient(settings["mask"]),) if has_mask else ()
         return Picture(Image.fromarray(pixels), recipe, ingredients)
+
+
+def together(settings: dict[str, Any]) -> tuple[Any, ...]:
+    """What two requests must have in common to be painted in one batch. settings: as a recipe has them."""
+    return (*(settings[name] for name in TOGETHER), bool(settings["text"]), settings["mask"] is not None)
 
 
 def region_map(mask: Mask, side: int) -> np.ndarray:
@@ -244,22 +298,3 @@ def region_map(mask: Mask, side: int) -> np.ndarray:
         regions, crop = mask.regions, np.asarray(mask.crop, np.float64)  # type: ignore[union-attr]
         return warp(regions, crop * (side / 256), side, nearest=True)
     return align_map(read_region_map(mask), side)  # type: ignore[arg-type]
-
-
-def choose(device: str, precision: str) -> tuple[torch.device, torch.dtype, str]:
-    """Where and in which number type to compute, and why. ``InputError`` for what is not there."""
-    if device not in ("auto", "cpu", "cuda"):
-        raise InputError(f"device {device!r}: choose auto, cpu or cuda")
-    if precision not in ("auto", "bf16", "fp32"):
-        raise InputError(f"precision {precision!r}: choose auto, bf16 or fp32")
-    if device == "cuda" and not torch.cuda.is_available():
-        raise InputError("device cuda: PyTorch sees no GPU here; use cpu")
-    where = torch.device("cuda" if device == "cuda" or (device == "auto" and torch.cuda.is_available()) else "cpu")
-    reason = f"{where.type}: {'asked for' if device != 'auto' else 'the best there is'}"
-    if precision != "auto":
-        return where, torch.bfloat16 if precision == "bf16" else torch.float32, f"{reason}; {precision}: asked for"
-    if where.type == "cuda":
-        return where, torch.bfloat16, f"{reason}; bf16: what GPUs are fastest in"
-    if torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported():
-        return where, torch.bfloat16, f"{reason}; bf16: this processor multiplies it in hardware"
-    return where, torch.float32, f"{reason}; fp32: this processor has no bf16 multiplication"

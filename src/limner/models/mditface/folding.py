@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from .blocks import Block
+from .lora import LowRank
 from .transformer import MDiT
 
 
@@ -50,7 +51,8 @@ def _mask_weights(block: Block) -> dict[str, Tensor]:
     if block.adapter is None:
         return base
     for layer, correction in block.adapter.layers.items():
-        down, up = correction.down.weight.float(), correction.up.weight.float()  # type: ignore[union-attr]
+        assert isinstance(correction, LowRank)
+        down, up = correction.down.weight.float(), correction.up.weight.float()
         weight = base[f"{layer}.weight"]
         first = weight.shape[1] if block.last else 0  # the last block's queries are not corrected: nothing reads them
         corrected = weight.float().clone()

@@ -8,7 +8,6 @@ Legend: N faces, K captions, P captions a face, T text tokens.
 from __future__ import annotations
 
 import argparse
-import re
 import sys
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -22,6 +21,7 @@ from torch import Tensor
 
 from limner.codecs.continuous import KLCodec
 from limner.data.balance import rarity_weights
+from limner.data.prepared import HEADER, Prepared
 from limner.errors import InputError
 from limner.faces.batches import to_model
 from limner.faces.picture import read_picture, read_region_map
@@ -31,11 +31,9 @@ from limner.words.captions import compose_prompts
 from limner.words.encoder import MiniLM, TextEncoder
 from limner.words.facts import SALIENT, choose_facts
 from limner.words.grammar import Value
+from limner.words.mirror import mirror_words
 
 from .loading import flux_encoder
-from .prepared import HEADER, Prepared
-
-SIDES = {"left": "right", "right": "left", "Left": "Right", "Right": "Left"}
 
 
 class Encoder(Protocol):
@@ -61,11 +59,6 @@ class Face:
         """The mirrored face: left and right change places in the regions and in the words."""
         captions = tuple(map(mirror_words, self.captions))
         return Face(self.picture[:, ::-1], flip(self.regions), captions, self.validation, self.facts)
-
-
-def mirror_words(caption: str) -> str:
-    """A caption of the mirrored face. Sides are the subject's or the light's; both change."""
-    return re.sub(r"\b[Ll]eft\b|\b[Rr]ight\b", lambda match: SIDES[match.group()], caption)
 
 
 def read_faces(folders: Sequence[Path], prompts: int = 0, keep: float = 1.0) -> Iterator[Face]:

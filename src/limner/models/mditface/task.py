@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from limner.codecs.continuous import KLCodec
+from limner.data.prepared import Prepared
 from limner.errors import InputError
 from limner.faces.batches import to_model, to_pictures
 from limner.faces.folders import data_root
@@ -30,7 +31,6 @@ from .flux import from_flux, read_flux_config
 from .guidance import guided_velocity
 from .lora import add_mask_lora, mask_parameters, save_mask_lora
 from .mask_cache import encode_mask
-from .prepared import Prepared
 from .transformer import MaskFeatures, MDiT
 
 MODES = {"both": (True, True), "mask": (False, True), "text": (True, False)}  # (words, mask)

@@ -17,7 +17,7 @@ from torch import Tensor
 from .cache import KVCache
 from .sequence import image_place, image_segment, omni_mask, text_ids
 from .sequence_experts import Mixed
-from .transformer import UniF2ace
+from .transformer import UniF2aceTransformer
 from .unmasking import draw, generators
 
 Callback = Callable[[int, Tensor], None]
@@ -60,7 +60,7 @@ class Choice:
 
 
 @torch.no_grad()
-def read_pictures(model: UniF2ace, codes: Tensor, mixed: Mixed | None = None) -> KVCache:
+def read_pictures(model: UniF2aceTransformer, codes: Tensor, mixed: Mixed | None = None) -> KVCache:
     """[mmu][soi] image [eoi] of pictures' codes (B, N): all that questions need, once a picture.
 
     mixed: of ``model.mix(clip=…, face=…)``.
@@ -78,7 +78,7 @@ def read_pictures(model: UniF2ace, codes: Tensor, mixed: Mixed | None = None) ->
 
 @torch.no_grad()
 def answer(
-    model: UniF2ace,
+    model: UniF2aceTransformer,
     pictures: KVCache,
     questions: Sequence[Sequence[int]],
     limit: int = 256,

@@ -23,14 +23,15 @@ class UniF2aceConfig:
     [P] stated by the paper (arXiv 2503.08120), [S] true of Show-o, its base (arXiv 2408.12528), [O] our choice.
     """
 
-    text_vocabulary: int = 4096
-    """Text tokens; their ids come first (Phi-1.5's tokenizer: 50,295)."""
-    codebook: int = 4096
-    """Image codes, a power of two (MAGVIT-v2: 8,192)."""
+    text_vocabulary: int = 1584
+    """Text tokens; their ids come first (Phi-1.5's tokenizer: 50,295; the shipped nano one: 1,584)."""
+    codebook: int = 8192
+    """Image codes, a power of two (8,192 in MAGVIT-v2 and in the nano codec)."""
     image_tokens: int = 256
     """Image tokens in a sequence, the square of a grid's side (256 px: 16 x 16)."""
-    text_length: int = 256
-    """Text tokens, start and end included, a prompt is padded or cut to in painting [O: captions average 120 [P]]."""
+    text_length: int = 128
+    """Text tokens, start and end included, a prompt is padded or cut to in painting (nano's captions have up to 125
+    [O]; captions average 120 words' tokens of Phi [P], so UniF²ace has 256)."""
     sot: int = 0
     """Id of start-of-text, the tokenizer's beginning-of-sequence token."""
     eot: int = 1
@@ -161,7 +162,8 @@ class UniF2aceConfig:
 NANO = UniF2aceConfig()
 
 UNIF2ACE = UniF2aceConfig(
-    text_vocabulary=50_295, codebook=8192, sot=50_256, eot=50_256, width=2048, layers=24, heads=32, hidden=8192,
+    text_vocabulary=50_295, codebook=8192, text_length=256, sot=50_256, eot=50_256, width=2048, layers=24, heads=32,
+    hidden=8192,
     gelu="tanh", expert_hidden=192, clip_width=1024, face_width=512, resampler_width=1024, resampler_layers=2,
     resampler_heads=16,
 )  # fmt: skip

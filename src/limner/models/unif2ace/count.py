@@ -10,7 +10,7 @@ import sys
 import torch
 
 from .config import PRESETS, UniF2aceConfig, preset
-from .transformer import UniF2ace
+from .transformer import UniF2aceTransformer
 
 PARTS = {
     "token embedding and head": ("embed.", "head."),
@@ -26,7 +26,7 @@ PARTS = {
 def breakdown(config: UniF2aceConfig) -> dict[str, int]:
     """Parameters by part; every parameter is in one part."""
     with torch.device("meta"):
-        model = UniF2ace(config)
+        model = UniF2aceTransformer(config)
     counts = dict.fromkeys(PARTS, 0)
     order = sorted(PARTS, key=lambda part: part == "attention and norms")  # its names are the most general
     for name, parameter in model.named_parameters():

@@ -18,19 +18,30 @@ from torch.nn import functional as F
 
 from .d3diff import ALPHA, D3Diff, d3diff
 from .routing import Routing, balance_loss
-from .sequence import IGNORED, code_ids, image_place, omni_mask, paint_sequence, text_ids, understand_sequence
-from .transformer import UniF2ace
+from .sequence import (
+    IGNORED,
+    Turn,
+    code_ids,
+    conversation_sequence,
+    image_place,
+    leading_padding,
+    omni_mask,
+    paint_sequence,
+    text_ids,
+)
+from .transformer import Output, UniF2aceTransformer
 
 
 class Painted(NamedTuple):
-    """A painting loss and how tokens were routed on the way."""
+    """A painting loss and how tokens, and image sequences, were routed on the way, layer by layer."""
 
     loss: D3Diff
     routing: tuple[Routing, ...]
+    sequence: tuple[Routing, ...]
 
 
 def paint_loss(
-    model: UniF2ace,
+    model: UniF2aceTransformer,
     texts: Sequence[Sequence[int]],
     codes: Tensor,
     masked: Tensor,
@@ -41,21 +52,25 @@ def paint_loss(
     """D3Diff of pictures under words. codes: (B, N); masked: (B, N) bool; gamma: (B,), from ``draw_masks``."""
     config = model.config
     tokens = paint_sequence(config, texts, codes.masked_fill(masked, config.codebook))
-    place = image_place(config, "paint")
-    out = model(tokens, omni_mask(config, tokens, "paint"), "paint", image=place, mixed=model.mix(gamma=gamma))
+    spare, place = leading_padding(config, tokens), image_place(config, "paint")
+    positions = torch.arange(spare, tokens.shape[1], device=tokens.device)[None]  # padding counts as a position
+    tokens, place = tokens[:, spare:], slice(place.start - spare, place.stop - spare)
+    mask, mixed = omni_mask(config, tokens, "paint"), model.mix(gamma=gamma)
+    out = model(tokens, mask, "paint", image=place, mixed=mixed, positions=positions)
     logits = model.logits(out.hidden[:, place][masked], code_ids(config))  # (M, K)
-    return Painted(d3diff(logits, codes, masked, gamma, alpha, mask_weight), out.token_routing)
+    return Painted(d3diff(logits, codes, masked, gamma, alpha, mask_weight), *_routings(out))
 
 
 class Answered(NamedTuple):
-    """An understanding loss, a mean over answer tokens, and how tokens were routed on the way."""
+    """An understanding loss, a mean over answer tokens, and how tokens and image sequences were routed."""
 
     loss: Tensor
     routing: tuple[Routing, ...]
+    sequence: tuple[Routing, ...]
 
 
 def answer_loss(
-    model: UniF2ace,
+    model: UniF2aceTransformer,
     codes: Tensor,
     questions: Sequence[Sequence[int]],
     answers: Sequence[Sequence[int]],
@@ -63,14 +78,30 @@ def answer_loss(
     face: Tensor | None = None,
 ) -> Answered:
     """Cross-entropy of the next token, over answers and their [eot]. clip, face: feature tokens of the pictures."""
+    talks = [[turn] for turn in zip(questions, answers, strict=True)]
+    return conversation_loss(model, codes, talks, clip, face)
+
+
+def conversation_loss(
+    model: UniF2aceTransformer,
+    codes: Tensor,
+    talks: Sequence[Sequence[Turn]],
+    clip: Tensor | None = None,
+    face: Tensor | None = None,
+) -> Answered:
+    """``answer_loss`` of several turns on each picture, later ones after earlier ones."""
     config = model.config
-    given = understand_sequence(config, codes, questions, answers)
+    given = conversation_sequence(config, codes, talks)
     mask = omni_mask(config, given.tokens, "understand")
     place, mixed = image_place(config, "understand"), model.mix(clip=clip, face=face)
     out = model(given.tokens, mask, "understand", image=place, mixed=mixed)
     read = given.labels[:, 1:] != IGNORED  # the state before a token predicts it
     logits = model.logits(out.hidden[:, :-1][read], text_ids(config)).float()  # (M, V)
-    return Answered(F.cross_entropy(logits, given.labels[:, 1:][read]), out.token_routing)
+    return Answered(F.cross_entropy(logits, given.labels[:, 1:][read]), *_routings(out))
+
+
+def _routings(out: Output) -> tuple[tuple[Routing, ...], tuple[Routing, ...]]:
+    return out.token_routing, out.sequence_routing
 
 
 def balance(*routings: tuple[Routing, ...]) -> Tensor:

@@ -15,7 +15,7 @@ from torch import Tensor
 from .cache import KVCache
 from .config import UniF2aceConfig
 from .sequence import code_ids, image_segment, omni_mask, prefix_length, text_prefix
-from .transformer import UniF2ace
+from .transformer import UniF2aceTransformer
 from .unmasking import Predict
 
 
@@ -37,7 +37,7 @@ class Words:
 
 
 @torch.no_grad()
-def read_words(model: UniF2ace, texts: Sequence[Sequence[int]]) -> Words:
+def read_words(model: UniF2aceTransformer, texts: Sequence[Sequence[int]]) -> Words:
     """Read prompts, token ids without start and end; an empty one stands for no words at all."""
     tokens = text_prefix(model.config, texts).to(model.head.weight.device)
     mask = omni_mask(model.config, tokens, "paint")
@@ -54,7 +54,9 @@ def image_mask(config: UniF2aceConfig, padding: Tensor) -> Tensor:
     return seen[:, None].expand(-1, rows, -1)
 
 
-def guided_logits(model: UniF2ace, words: Words, empty: Words | None = None, guidance: float = 0.0) -> Predict:
+def guided_logits(
+    model: UniF2aceTransformer, words: Words, empty: Words | None = None, guidance: float = 0.0
+) -> Predict:
     """logits = (1 + g)·words − g·empty [S], as a function of (codes, γ); over the image codes only, of image rows only.
 
     empty: the empty prompt read by the same model, one row; without it, or with g = 0, words alone decide and the

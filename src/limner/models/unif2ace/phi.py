@@ -19,7 +19,7 @@ from limner.errors import InputError
 from limner.weights.tensors import check_keys, load_sharded
 
 from .config import UniF2aceConfig
-from .transformer import UniF2ace
+from .transformer import UniF2aceTransformer
 
 WEIGHTS = "model.safetensors"
 
@@ -54,7 +54,7 @@ def phi_names(config: UniF2aceConfig) -> dict[str, tuple[str, ...]]:
 def phi_shapes(config: UniF2aceConfig) -> dict[str, Tensor]:
     """What a Phi checkpoint of these sizes must hold: names and shapes, as tensors without memory."""
     with torch.device("meta"):
-        model = UniF2ace(config.dense())
+        model = UniF2aceTransformer(config.dense())
     wanted, names = model.state_dict(), phi_names(config)
     return {
         theirs: part
@@ -95,7 +95,9 @@ def phi_config(values: Mapping[str, Any], **fields: Any) -> UniF2aceConfig:
     return UniF2aceConfig(**{**known, **fields})
 
 
-def from_phi(folder: str | Path, dtype: torch.dtype = torch.float32, seed: int = 0, **fields: Any) -> UniF2ace:
+def from_phi(
+    folder: str | Path, dtype: torch.dtype = torch.float32, seed: int = 0, **fields: Any
+) -> UniF2aceTransformer:
     """Load a Phi folder (``config.json`` and safetensors, one file or sharded), its vocabulary enlarged.
 
     fields: of ``UniF2aceConfig``. ``text_vocabulary`` is the tokenizer's length, which may be below Phi's rows
@@ -124,9 +126,9 @@ def from_phi(folder: str | Path, dtype: torch.dtype = torch.float32, seed: int =
     return fill(config, from_phi_names(config, tensors))
 
 
-def fill(config: UniF2aceConfig, tensors: dict[str, Tensor]) -> UniF2ace:
+def fill(config: UniF2aceConfig, tensors: dict[str, Tensor]) -> UniF2aceTransformer:
     """A model of those very tensors, built without memory of its own."""
     with torch.device("meta"):
-        model = UniF2ace(config)
+        model = UniF2aceTransformer(config)
     model.load_state_dict(tensors, strict=True, assign=True)
     return model.eval()

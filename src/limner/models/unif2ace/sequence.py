@@ -1,7 +1,7 @@
 """Sequences of the two tasks as token ids, and who may look at whom in them.
 
     paint:       [pad…][t2i][sot] text [eot][soi] image [eoi]       text left-padded to a fixed length [S]
-    understand:  [mmu][soi] image [eoi][sot] question answer [eot][pad…]                               [S]
+    understand:  [mmu][soi] image [eoi]([sot] question answer [eot])…[pad…]                            [S]
 
 Padding counts as a position in both.
 
@@ -20,6 +20,9 @@ from .config import Group, UniF2aceConfig
 
 IGNORED = -100
 """Label of a token that is not predicted."""
+
+Turn = tuple[Sequence[int], Sequence[int]]
+"""A question and its answer, as token ids."""
 
 
 def question_text(question: str) -> str:
@@ -93,19 +96,44 @@ def understand_sequence(
     answers: Sequence[Sequence[int]] | None = None,
 ) -> Understanding:
     """Pictures' codes (B, N), questions and answers as token ids. Without answers: prompts, to be gone on from."""
-    image = torch.cat([codes.new_full((len(codes), 1), config.special("mmu")), image_segment(config, codes)], dim=1)
+    if answers is not None:
+        return conversation_sequence(config, codes, [[turn] for turn in zip(questions, answers, strict=True)])
+    asked = [[config.sot, *_words(config, question)] for question in questions]
+    return _packed(config, codes, asked, [[IGNORED] * len(text) for text in asked])
+
+
+def conversation_sequence(config: UniF2aceConfig, codes: Tensor, talks: Sequence[Sequence[Turn]]) -> Understanding:
+    """Pictures' codes (B, N), each with several turns, one after another: [sot] question answer [eot][sot] question …
+
+    Our choice: because a picture is most of a sequence, several turns cost little more than one, and a model that saw
+    earlier turns can be talked with.
+    """
     texts, labels = [], []
-    for row, question in enumerate(questions):
-        asked = [config.sot, *_words(config, question)]
-        said = [] if answers is None else [*_words(config, answers[row]), config.eot]
-        texts.append(asked + said)
-        labels.append([IGNORED] * (image.shape[1] + len(asked)) + said)
+    for talk in talks:
+        text, label = [], []
+        for question, answer in talk:
+            asked, said = [config.sot, *_words(config, question)], [*_words(config, answer), config.eot]
+            text += asked + said
+            label += [IGNORED] * len(asked) + said
+        texts.append(text)
+        labels.append(label)
+    return _packed(config, codes, texts, labels)
+
+
+def _packed(config: UniF2aceConfig, codes: Tensor, texts: list[list[int]], labels: list[list[int]]) -> Understanding:
+    image = torch.cat([codes.new_full((len(codes), 1), config.special("mmu")), image_segment(config, codes)], dim=1)
     longest = max(len(text) for text in texts)
-    padded = [text + [config.special("pad")] * (longest - len(text)) for text in texts]
+    pad, read = config.special("pad"), image.shape[1]
+    padded = [text + [pad] * (longest - len(text)) for text in texts]
     tokens = torch.cat([image, torch.tensor(padded, device=codes.device)], dim=1)
-    full = [label + [IGNORED] * (tokens.shape[1] - len(label)) for label in labels]
-    lengths = torch.tensor([image.shape[1] + len(text) for text in texts], device=codes.device)
+    full = [[IGNORED] * read + label + [IGNORED] * (longest - len(label)) for label in labels]
+    lengths = torch.tensor([read + len(text) for text in texts], device=codes.device)
     return Understanding(tokens, torch.tensor(full, device=codes.device), lengths)
+
+
+def leading_padding(config: UniF2aceConfig, tokens: Tensor) -> int:
+    """Columns at the left of (B, L) that are padding in every row: nobody sees them, so they can be left out."""
+    return int((tokens == config.special("pad")).all(0).cumprod(0).sum())
 
 
 def _words(config: UniF2aceConfig, text: Sequence[int]) -> list[int]:

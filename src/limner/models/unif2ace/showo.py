@@ -13,14 +13,16 @@ from limner.weights.tensors import check_keys, load_sharded
 
 from .config import SHOWO, UniF2aceConfig
 from .phi import fill, from_phi_names, phi_shapes
-from .transformer import UniF2ace
+from .transformer import UniF2aceTransformer
 
 PREFIX = "showo."
 WEIGHTS = ("model.safetensors", "pytorch_model.safetensors")
 PICKLED = "pytorch_model.bin"
 
 
-def from_showo(folder: str | Path, config: UniF2aceConfig = SHOWO, dtype: torch.dtype = torch.float32) -> UniF2ace:
+def from_showo(
+    folder: str | Path, config: UniF2aceConfig = SHOWO, dtype: torch.dtype = torch.float32
+) -> UniF2aceTransformer:
     """Load a Show-o folder: ``config.json`` and safetensors with names ``showo.model…`` and ``showo.lm_head…``.
 
     config: the sizes expected, which Show-o's own ``config.json`` does not hold (it names Phi-1.5 instead). Strict: the
@@ -46,7 +48,7 @@ def from_showo(folder: str | Path, config: UniF2aceConfig = SHOWO, dtype: torch.
     return fill(config.dense(), from_phi_names(config, named))
 
 
-def add_experts(model: UniF2ace, config: UniF2aceConfig, seed: int = 0) -> UniF2ace:
+def add_experts(model: UniF2aceTransformer, config: UniF2aceConfig, seed: int = 0) -> UniF2aceTransformer:
     """UniF²ace of ``config`` that starts as the dense ``model``: same logits, bit for bit in float32.
 
     The pretrained network becomes the shared expert (both, where groups have their own), routed experts' way down
@@ -63,7 +65,7 @@ def add_experts(model: UniF2ace, config: UniF2aceConfig, seed: int = 0) -> UniF2
         name = different[0]
         raise ValueError(f"{name}={ours[name]}: the dense model's is {theirs[name]}; only experts can be added")
     old: dict[str, Tensor] = model.state_dict()
-    new = UniF2ace(config).initialise(torch.Generator().manual_seed(seed)).state_dict()
+    new = UniF2aceTransformer(config).initialise(torch.Generator().manual_seed(seed)).state_dict()
     for name in new:
         source = name.replace(".ffn.shared.1.", ".ffn.shared.0.")
         new[name] = old[source].clone() if source in old else new[name].to(old["norm.weight"].dtype)

@@ -17,11 +17,12 @@ from limner.weights.tensors import load_into, save_tensors
 
 from .config import PRESETS, UniF2aceConfig, preset
 from .d3diff import ALPHA, draw_masks
-from .losses import answer_loss, balance, paint_loss
+from .loading import COMPANIONS
+from .losses import balance, conversation_loss, paint_loss
 from .painting import guided_logits, read_words
-from .prepared import Prepared, unpad
+from .prepared import Prepared, unpad, unpad_turns
 from .routing import Routing
-from .transformer import UniF2ace
+from .transformer import UniF2aceTransformer
 from .unmasking import all_masked, confidence
 
 
@@ -38,8 +39,12 @@ class UniF2aceSettings(BaseModel):
     alpha: float = Field(default=ALPHA, ge=0, description="Weight of the score term.")
     mask_weight: float = Field(default=1.0, ge=0, description="Weight of the mask term; 0: score only.")
     balance: float = Field(default=0.01, ge=0, description="Weight of the balance loss, per group.")
+    turns: int = Field(default=4, ge=1, description="Questions asked about a face in one sequence.")
+    long: float = Field(
+        default=0.5, ge=0, le=1, description="Share of batches with long captions; others have prompts."
+    )
     drop_text: float = Field(default=0.1, ge=0, le=1, description="Share of paintings without words, for guidance.")
-    codec: str | None = Field(default=None, description="Discrete codec for sample sheets; None: no sheets.")
+    sheets: bool = Field(default=True, description="Whether to draw sample sheets, with the codec of the set.")
     validation_faces: int = Field(default=64, gt=0, description="Held-out faces the validation losses are taken on.")
     sample_faces: int = Field(default=6, gt=0, description="Columns of a sample sheet.")
     sample_steps: int = Field(default=18, gt=0, description="Steps of sample sheets.")
@@ -54,35 +59,36 @@ class UniF2aceTask:
         self.batch_size, self.seed = batch_size, seed
         self.data = Prepared.open(data_root() / s.data)
         self.train, self.held_out = self.data.rows(validation=False), self.data.rows(validation=True)
-        self.config = UniF2aceConfig.from_dict({**preset(s.preset).to_dict(), **s.model})
+        self.config = UniF2aceConfig.from_dict({**preset(s.preset).to_dict(), **s.model, **self.data.header["model"]})
 
     def build(self) -> nn.Module:
-        model = UniF2ace(self.config)
+        model = UniF2aceTransformer(self.config)
         if self.settings.start is not None:
             load_into(model, data_root() / self.settings.start)
             return model
         return model.initialise(torch.Generator().manual_seed(self.seed))
 
     def batch(self, step: int) -> dict[str, Tensor]:
-        """Faces in an order that is new in each epoch, a caption and a question each; a function of the step alone."""
+        """Faces in an order that is new in each epoch, each with a text and a conversation; a function of the step."""
         positions = np.arange(step * self.batch_size, (step + 1) * self.batch_size)
         epochs, places = np.divmod(positions, len(self.train))
         orders = {e: np.random.default_rng([self.seed, e]).permutation(self.train) for e in set(epochs.tolist())}
         rows = np.array([orders[e][place] for e, place in zip(epochs.tolist(), places)])
-        return self.data.batch(rows, np.random.default_rng([self.seed, 1, step]).integers(0, 1 << 30, self.batch_size))
+        rng = np.random.default_rng([self.seed, 1, step])
+        return self.data.batch(rows, rng, long=rng.random() < self.settings.long, turns=self.settings.turns)
 
     def loss(
         self, model: nn.Module, batch: dict[str, Tensor], generator: torch.Generator, step: int
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """See the class; parts for the log are the three losses, and each group's busiest expert's share."""
-        assert isinstance(model, UniF2ace)
+        assert isinstance(model, UniF2aceTransformer)
         s, codes = self.settings, batch["codes"]
         gamma, masked = (drawn.to(codes.device) for drawn in draw_masks((codes.shape[0], codes.shape[1]), generator))
         dropped = (torch.rand(len(codes), generator=generator) < s.drop_text).tolist()
-        texts = [[] if drop else text for drop, text in zip(dropped, unpad(batch["captions"]))]
+        texts = [[] if drop else text for drop, text in zip(dropped, unpad(batch["texts"]))]
         painted = paint_loss(model, texts, codes, masked, gamma, s.alpha, s.mask_weight)
-        asked = unpad(batch["questions"]), unpad(batch["answers"])
-        answered = answer_loss(model, codes, *asked, batch["clip"], batch["face"])
+        talks = unpad_turns(batch["questions"], batch["answers"])
+        answered = conversation_loss(model, codes, talks, batch["clip"], batch["face"])
         even = balance(painted.routing, answered.routing)
         parts = {"answer": answered.loss, "mask": painted.loss.mask, "score": painted.loss.score, "balance": even}
         for group, routing in (("paint", painted.routing), ("understand", answered.routing)):
@@ -92,12 +98,13 @@ class UniF2aceTask:
 
     def validate(self, model: nn.Module) -> dict[str, float]:
         """The losses on held-out faces, with the same masks every time."""
-        assert isinstance(model, UniF2ace)
+        assert isinstance(model, UniF2aceTransformer)
         rows = self.held_out[: self.settings.validation_faces]
         generator, sums, faces = torch.Generator().manual_seed(1), {}, 0
         for start in range(0, len(rows), 32):
             part = rows[start : start + 32]
-            batch = {k: v.to(model.norm.weight.device) for k, v in self.data.batch(part, np.arange(len(part))).items()}
+            drawn = self.data.batch(part, np.random.default_rng(start), long=start % 64 == 0, turns=self.settings.turns)
+            batch = {k: v.to(model.norm.weight.device) for k, v in drawn.items()}
             _, parts = self.loss(model, batch, generator, 0)
             faces += len(part)
             for key, value in parts.items():
@@ -105,24 +112,25 @@ class UniF2aceTask:
         return {key: value / faces for key, value in sums.items()}
 
     def samples(self, model: nn.Module) -> np.ndarray | None:
-        """Held-out faces through the codec above, paintings from their captions below; None without a codec."""
-        assert isinstance(model, UniF2ace)
+        """Held-out faces through the codec above, paintings from their prompts below; None if not wanted."""
+        assert isinstance(model, UniF2aceTransformer)
         s = self.settings
-        if s.codec is None:
+        if not s.sheets:
             return None
-        codec = LFQCodec.load(s.codec)
+        codec = LFQCodec.load(self.data.header["codec"])
         rows = self.held_out[: s.sample_faces]
-        batch = self.data.batch(rows, np.zeros(len(rows), np.int64))
-        predict = guided_logits(model, read_words(model, unpad(batch["captions"])), read_words(model, [[]]), s.guidance)
+        batch = self.data.batch(rows, np.random.default_rng(0), long=False)
+        predict = guided_logits(model, read_words(model, unpad(batch["texts"])), read_words(model, [[]]), s.guidance)
         start = all_masked(len(rows), self.config.image_tokens, self.config.codebook)
         painted = confidence(predict, start, s.sample_steps, seed=0)
         sheet = [np.concatenate(list(to_pictures(codec.decode(codes))), 1) for codes in (batch["codes"], painted)]
         return np.concatenate(sheet, 0)
 
     def export(self, model: nn.Module, path: Path, facts: dict[str, str]) -> None:
-        """Weights in float16, with the configuration, the tokenizer's and codec's names and the facts in the header."""
-        made = {"model": self.config.to_dict(), "guidance": self.settings.guidance, "data": self.data.header}
-        save_tensors(path, model.state_dict(), {**made, **facts}, dtype=torch.float16)
+        """Weights in float16; the header holds the configuration, what the set was made with, and the facts."""
+        header = {"model": self.config.to_dict(), "guidance": self.settings.guidance}
+        header |= {name: self.data.header[name] for name in COMPANIONS if name in self.data.header}
+        save_tensors(path, model.state_dict(), {**header, **facts}, dtype=torch.float16)
 
 
 def _busiest(routing: tuple[Routing, ...]) -> Tensor:

@@ -63,7 +63,7 @@ class Output(NamedTuple):
     """What a forward pass found."""
 
     hidden: Tensor
-    """Normed states, (B, N, D); ``UniF2ace.logits`` reads them."""
+    """Normed states, (B, N, D); ``UniF2aceTransformer.logits`` reads them."""
     token_routing: tuple[Routing, ...]
     """Per layer, over the tokens that are not padding; empty in a dense model."""
     sequence_routing: tuple[Routing, ...]
@@ -72,7 +72,7 @@ class Output(NamedTuple):
     """Columns read so far, these included, if a cache was given."""
 
 
-class UniF2ace(nn.Module):
+class UniF2aceTransformer(nn.Module):
     """Token ids to states; a head reads logits from the states that matter."""
 
     def __init__(self, config: UniF2aceConfig) -> None:
@@ -86,7 +86,7 @@ class UniF2ace(nn.Module):
         self.face_in = Resampler(config, config.face_width) if config.sequence_experts else None
         self.ratio_in = RatioEmbedding(config) if config.sequence_experts else None
 
-    def initialise(self, generator: torch.Generator) -> UniF2ace:
+    def initialise(self, generator: torch.Generator) -> UniF2aceTransformer:
         """Fresh weights from a CPU generator: normal with deviation 0.02 as Phi's, layers that write into the residual
         stream 1/√(2L) of it; routed experts' way down and the sequence level's scale zero.
         """

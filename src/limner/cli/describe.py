@@ -1,0 +1,228 @@
+"""Verbs `describe`, `ask` and `chat`: faces in photographs, in words."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from limner.errors import InputError, WeightsError
+
+if TYPE_CHECKING:
+    from limner.models.unif2ace.answers import Answer
+    from limner.models.unif2ace.engine import UniF2ace
+
+Engine = Annotated[str, typer.Option(help="UniF²ace weights: a registry name, a weight file or its folder.")]
+Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
+Precision = Annotated[str, typer.Option(help="auto, bf16 or fp32.")]
+Streamed = Annotated[
+    bool | None, typer.Option("--stream/--no-stream", help="Print words as they are written; default: on a terminal.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print everything as JSON, one object a photo.")]
+AsCsv = Annotated[bool, typer.Option("--csv", help="Print CSV: file, position, box, question, answer.")]
+Temperature = Annotated[float, typer.Option(min=0, help="0: always the likeliest word; above, words are drawn.")]
+TopK = Annotated[int | None, typer.Option(min=1, help="Draw from the k likeliest words only.")]
+TopP = Annotated[float, typer.Option(min=0.01, max=1, help="Draw from the likeliest words up to this probability.")]
+Limit = Annotated[int, typer.Option(min=1, max=4096, help="Most tokens of an answer.")]
+Seed = Annotated[int, typer.Option(help="Seed of drawn words.")]
+AT_ONCE = 8  # photos read before they are asked in one batch
+
+
+def describe(
+    photos: Annotated[list[Path], typer.Argument(metavar="PHOTO…", help="Photographs, or folders of them.")],
+    length: Annotated[str, typer.Option(help="long: several sentences; short: one.")] = "long",
+    stream: Streamed = None,
+    as_json: AsJson = False,
+    as_csv: AsCsv = False,
+    temperature: Temperature = 0.0,
+    top_k: TopK = None,
+    top_p: TopP = 1.0,
+    limit: Limit = 200,
+    seed: Seed = 0,
+    engine: Engine = "unif2ace-nano",
+    device: Device = "auto",
+    precision: Precision = "auto",
+) -> None:
+    """Describe the faces in photographs in words; with several faces, each is named by its place.
+
+    A file that cannot be used is named on standard error, the others are described all the same, and the status is 2.
+    """
+    from limner.models.unif2ace.requests import request
+
+    settings = {"limit": limit, "choice": _choice(temperature, top_k, top_p), "seed": seed}
+    _answer_all(photos, [request(length)], engine, device, precision, stream, as_json, as_csv, settings, said=False)
+
+
+def ask(
+    photos: Annotated[Path, typer.Argument(metavar="PHOTO", help="A photograph, or a folder of them.")],
+    questions: Annotated[list[str], typer.Argument(metavar="QUESTION…", help='For example "Is she smiling?".')],
+    stream: Streamed = None,
+    as_json: AsJson = False,
+    as_csv: AsCsv = False,
+    temperature: Temperature = 0.0,
+    top_k: TopK = None,
+    top_p: TopP = 1.0,
+    limit: Limit = 60,
+    seed: Seed = 0,
+    engine: Engine = "unif2ace-nano",
+    device: Device = "auto",
+    precision: Precision = "auto",
+) -> None:
+    """Ask one or more questions about the faces in photographs. Each is asked on its own; `chat` remembers."""
+    settings = {"limit": limit, "choice": _choice(temperature, top_k, top_p), "seed": seed}
+    _answer_all([photos], questions, engine, device, precision, stream, as_json, as_csv, settings)
+
+
+def chat(
+    photo: Annotated[Path, typer.Argument(help="A photograph.")],
+    temperature: Temperature = 0.0,
+    top_k: TopK = None,
+    top_p: TopP = 1.0,
+    limit: Limit = 200,
+    seed: Seed = 0,
+    engine: Engine = "unif2ace-nano",
+    device: Device = "auto",
+    precision: Precision = "auto",
+) -> None:
+    """Talk about a photograph: one question a line, until an empty line or the end of input."""
+    model = _load(engine, device, precision)
+    choice = _choice(temperature, top_k, top_p)
+    talk = model.chat(photo, limit=limit, choice=choice, seed=seed)
+    for question in _lines():
+        if len(talk.look.boxes) == 1:
+            talk.ask(question, stream=_show)
+            print()
+        else:
+            print(talk.ask(question).text)
+
+
+def _answer_all(
+    photos: list[Path],
+    questions: list[str],
+    engine: str,
+    device: str,
+    precision: str,
+    stream: bool | None,
+    as_json: bool,
+    as_csv: bool,
+    settings: dict,
+    said: bool = True,
+) -> None:
+    """Ask every question about every photo and print the answers. said: whether to print the questions, too."""
+    from limner.cli.photos import named_photos
+
+    if as_json and as_csv:
+        raise InputError("--json and --csv are two forms of the same: choose one")
+    files = list(named_photos(photos))
+    model = _load(engine, device, precision)
+    plain = not as_json and not as_csv
+    streamed = plain and len(files) == 1 and (sys.stdout.isatty() if stream is None else stream)
+    failed: list[str] = []
+    objects = []
+    table = csv.writer(sys.stdout, lineterminator="\n")
+    if as_csv:
+        table.writerow(["file", "position", "x1", "y1", "x2", "y2", "question", "answer"])
+    for group in _groups(files, 1 if streamed else AT_ONCE):
+        looks = {}
+        for file in group:
+            try:
+                looks[file] = model.look(file)
+            except WeightsError:
+                raise
+            except InputError as error:
+                reason = str(error)
+                failed.append(f"error: {reason if str(file) in reason or file.name in reason else f'{file}: {reason}'}")
+        if not looks:
+            continue
+        if streamed:
+            (look,) = looks.values()
+            _stream(model, look, questions, settings, said)
+            continue
+        answers = [model.ask_each(list(looks.values()), question, **settings) for question in questions]
+        for file, found in zip(looks, zip(*answers, strict=True), strict=True):
+            if as_json:
+                objects.append({"file": str(file), "answers": [answer.to_dict() for answer in found]})
+            elif as_csv:
+                table.writerows(_csv_rows(file, found))
+            else:
+                _print(file if len(files) > 1 else None, found, said and len(questions) > 1)
+    if as_json:
+        print(json.dumps(objects if len(files) > 1 else objects[0] if objects else [], indent=2, ensure_ascii=False))
+    for line in failed:
+        typer.echo(line, err=True)
+    if failed:
+        raise typer.Exit(2)
+
+
+def _load(engine: str, device: str, precision: str) -> UniF2ace:
+    from limner.models.unif2ace.engine import UniF2ace
+
+    return UniF2ace.load(engine, device=device, precision=precision)
+
+
+def _choice(temperature: float, top_k: int | None, top_p: float):
+    from limner.models.unif2ace.answering import Choice
+
+    return Choice(temperature=temperature, top_k=top_k, top_p=top_p)
+
+
+def _groups(files: list[Path], size: int) -> Iterator[list[Path]]:
+    """Files by the group, with a progress bar on standard error when that is a terminal and there are many."""
+    groups = [files[start : start + size] for start in range(0, len(files), size)]
+    if len(groups) < 2:
+        yield from groups
+        return
+    from rich.console import Console
+    from rich.progress import track
+
+    yield from track(groups, description="answering", console=Console(stderr=True))
+
+
+def _stream(model: UniF2ace, look, questions: list[str], settings: dict, said: bool) -> None:
+    """One face's words as they come; several faces one after the other, so that their lines do not mix."""
+    for question in questions:
+        if said and len(questions) > 1:
+            print(question)
+        for alone in look.apart():
+            if look.count > 1:
+                print(f"{alone.positions[0]}: ", end="")
+            model.ask(alone, question, **settings, stream=_show)
+            print()
+
+
+def _show(face: int, text: str) -> None:
+    print(text, end="", flush=True)
+
+
+def _print(file: Path | None, answers: tuple[Answer, ...], said: bool) -> None:
+    if file is not None:
+        print(f"{file}:")
+    for answer in answers:
+        if said:
+            print(answer.question)
+        print(answer.text)
+
+
+def _csv_rows(file: Path, answers: tuple[Answer, ...]) -> list[list[str | float]]:
+    return [
+        [str(file), face.position, *(round(edge, 1) for edge in face.box), answer.question, face.text]
+        for answer in answers
+        for face in answer.faces
+    ]
+
+
+def _lines() -> Iterator[str]:
+    """Questions from standard input, with a prompt where that is a terminal."""
+    while True:
+        try:
+            line = input("> " if sys.stdin.isatty() else "")
+        except EOFError:
+            return
+        if not line.strip():
+            return
+        yield line

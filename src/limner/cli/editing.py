@@ -1,0 +1,143 @@
+"""What the verbs that edit have in common: options, where results go, many photos at once, progress."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from limner.cli.photos import named_photos, refuse_shared_names
+from limner.errors import InputError, WeightsError
+
+if TYPE_CHECKING:
+    from limner.models.facex.engine import FaceX
+    from limner.provenance.picture import Picture
+
+Out = Annotated[Path, typer.Option("-o", "--out", help="A folder, or a .png, .jpg or .webp file (.mp4 for a video).")]
+FaceNumber = Annotated[
+    int | None, typer.Option("--face", help="Which face, counted from 1, largest first. Default: the largest.")
+]
+Seed = Annotated[int, typer.Option(help="The same seed gives the same picture, on every machine.")]
+Steps = Annotated[int, typer.Option(help="Sampling steps; 8 for a quick look.")]
+Guidance = Annotated[float | None, typer.Option(help="How strongly the plan is followed; 1: unguided.")]
+Sampler = Annotated[str, typer.Option(help="euler or ddim.")]
+Engine = Annotated[str, typer.Option(help="Weights to edit with: a registry name, or a trained controller's folder.")]
+BaseModel = Annotated[
+    str | None,
+    typer.Option("--base", help="Base model to steer, if not the weights' own: a folder in diffusers' layout."),
+]
+Identity = Annotated[str | None, typer.Option(help="ArcFace weights, for controllers trained with them.")]
+Tower = Annotated[str | None, typer.Option(help="Folder of the vision model, for controllers trained with one.")]
+Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
+Precision = Annotated[str, typer.Option(help="auto, bf16 or fp32.")]
+Watermark = Annotated[
+    bool, typer.Option("--watermark/--no-watermark", help="Mark the pixels invisibly. The recipe says which.")
+]
+Manifest = Annotated[
+    bool | None,
+    typer.Option("--manifest/--no-manifest", help="Sign a C2PA manifest; default: if the extra is installed."),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the files and their recipes as JSON.")]
+Consent = Annotated[
+    bool, typer.Option("--i-have-consent", help="The people shown agreed to this; for scripts, where nobody is asked.")
+]
+
+Edit = Callable[["FaceX", Path, Callable[[int, int], None] | None], "Picture"]
+"""(engine, photo, callback) → the edited picture."""
+
+
+def check_out(out: Path, video: bool = False) -> None:
+    """Refuse a name that could not hold the result's recipe, before anything is loaded."""
+    from limner.provenance.recipe import MIME
+
+    if video:
+        if out.suffix.lower() != ".mp4":
+            raise InputError(f"--out {out}: name the film, ending in .mp4")
+    elif out.suffix and out.suffix.lower() not in MIME:
+        raise InputError(f"--out {out}: name a folder, or a .png, .jpg or .webp file, which can hold the recipe")
+
+
+def load_editor(
+    engine: str, base: str | None, device: str, precision: str, identity: str | None = None, tower: str | None = None
+) -> FaceX:
+    """The engine behind all of them."""
+    from limner.models.facex.engine import FaceX
+
+    return FaceX.load(engine, base, device=device, precision=precision, identity=identity, regions=tower)
+
+
+def edit_all(
+    editor: FaceX,
+    photos: list[Path],
+    out: Path,
+    edit: Edit,
+    watermark: bool,
+    manifest: bool | None,
+    as_json: bool,
+) -> None:
+    """Edit photos and those in folders, save each result, print its name; name the ones that cannot be used at the end.
+
+    The status is 2 when there is one of those.
+    """
+    names = named_photos(photos)
+    if len(names) > 1:
+        if out.suffix:
+            raise InputError(f"--out {out} is one file, but there are {len(names)} photos: give a folder")
+        refuse_shared_names(names)
+    done: list[dict[str, Any]] = []
+    failed: list[str] = []
+    with progress(None if as_json else f"editing ({editor.why})") as show:
+        for number, (file, name) in enumerate(names.items()):
+            target = out if out.suffix else out / f"{name}.png"
+            try:
+                picture = edit(editor, file, show and _of_all(show, number, len(names)))
+            except WeightsError:
+                raise
+            except InputError as error:
+                failed.append(f"error: {file}: {error}" if len(names) > 1 else f"error: {error}")
+                continue
+            done.append({"file": str(target), "recipe": picture.save(target, watermark, manifest)})
+    if as_json:
+        print(json.dumps(done))
+    else:
+        for one in done:
+            print(one["file"])
+    for line in failed:
+        typer.echo(line, err=True)
+    if failed:
+        raise typer.Exit(2)
+
+
+def _of_all(show: Callable[[int, int], None], number: int, count: int) -> Callable[[int, int], None]:
+    return lambda done, total: show(number * total + done, count * total)
+
+
+@contextmanager
+def progress(title: str | None) -> Iterator[Callable[[int, int], None] | None]:
+    """A progress bar with the time left on the terminal, as a callback of (done, in all); without either, nothing."""
+    with titled_progress(title) as show:
+        yield None if show is None else lambda done, total: show(title or "", done, total)
+
+
+@contextmanager
+def titled_progress(title: str | None) -> Iterator[Callable[[str, int, int], None] | None]:
+    """The same as a callback of (what is done, done, in all)."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    if title is None or not console.is_terminal:
+        yield None
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task(title, total=None)
+
+        def show(what: str, done: int, total: int) -> None:
+            bar.update(task, description=what, completed=done, total=total)
+
+        yield show

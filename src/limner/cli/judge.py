@@ -1,0 +1,264 @@
+"""`limner evaluate judge`: pictures and texts held against words by models, beside the figures UniF²ace publishes."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from limner.cli.data_write import DryRun, Limit, MaxCost, Prompts, Rpm, Threads, Timeout, Tpm, Tries, Yes
+from limner.errors import InputError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from limner.chat.endpoint import Endpoint
+    from limner.chat.session import Question
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    help="Judge paintings, descriptions and answers by models: VQAscore, CLIP score, KID, VLM-score, Desc, Conv.",
+)
+Pairs = Annotated[
+    Path, typer.Argument(metavar="PAIRS", help="A .jsonl with image and text on each line, or a built set.")
+]
+Split = Annotated[str | None, typer.Option(help="Of a built set: train, validation or test; all by default.")]
+Column = Annotated[str, typer.Option(help="Of a built set: prompts or captions.")]
+Folder = Annotated[Path, typer.Option("--model", help="Folder of a model in transformers' format.")]
+Out = Annotated[Path, typer.Option(help="Folder the result (JSON) is written to.")]
+Model = Annotated[
+    str | None, typer.Option("--model", help="The judge at LIMNER_JUDGE_URL; LIMNER_JUDGE_MODEL if not given.")
+]
+PriceOption = Annotated[str | None, typer.Option("--judge-price", metavar="IN/OUT", help="Of a million tokens.")]
+RESULTS = Path("results")
+
+
+@app.command()
+def vqascore(
+    pairs: Pairs, model: Folder, split: Split = None, column: Column = "prompts", limit: Limit = None,
+    out: Out = RESULTS,
+) -> None:  # fmt: skip
+    """Probability that a visual question answering model says "Yes, the picture shows these words"."""
+    from limner.evaluation.judge import summarise
+    from limner.evaluation.pairs import read_pairs
+    from limner.evaluation.vqascore import load_vqa_model, vqa_scores
+
+    found = read_pairs(pairs, split, column, limit)
+    with _progress() as progress:
+        scores = vqa_scores(load_vqa_model(model), found, progress)
+    settings = {"pairs": str(pairs), "model": model.name, "scores": dict(zip([pair.id for pair in found], scores))}
+    _store(out / "judge-vqascore.json", summarise(scores), settings, "VQAscore-CF5", "VQAscore-LV")
+
+
+@app.command()
+def clip(
+    pairs: Pairs, model: Folder, split: Split = None, column: Column = "prompts", limit: Limit = None,
+    out: Out = RESULTS,
+) -> None:  # fmt: skip
+    """Cosine of pictures and words in CLIP's space, times 100."""
+    from limner.evaluation.clip_score import ClipScorer
+    from limner.evaluation.judge import summarise
+    from limner.evaluation.pairs import read_pairs
+
+    found = read_pairs(pairs, split, column, limit)
+    with _progress() as progress:
+        scores = ClipScorer.load(model).score(found, progress)
+    settings = {"pairs": str(pairs), "model": model.name, "scores": dict(zip([pair.id for pair in found], scores))}
+    _store(out / "judge-clip.json", summarise(scores), settings)
+
+
+@app.command()
+def kid(
+    painted: Annotated[Path, typer.Argument(metavar="PAINTED", help="Folder of pictures, or a built set.")],
+    real: Annotated[Path, typer.Argument(metavar="REAL", help="Folder of pictures, or a built set.")],
+    subsets: Annotated[int, typer.Option(min=1, help="Random subsets.")] = 100,
+    size: Annotated[int, typer.Option(min=2, help="Pictures a subset.")] = 1000,
+    seed: Annotated[int, typer.Option(help="Seed of the subsets.")] = 0,
+    limit: Limit = None,
+    out: Out = RESULTS,
+) -> None:
+    """Kernel distance (KID's estimator) and Fréchet distance of two sets, in EfficientNet-lite0's feature space."""
+    from limner.evaluation.frechet import PROTOCOL, features, frechet_distance
+    from limner.evaluation.frechet import kid as kernel
+
+    one, other = (features(_pictures(place, limit)) for place in (painted, real))
+    mean, deviation = kernel(one, other, subsets, size, seed)
+    figures = {
+        "protocol": PROTOCOL,
+        "painted": len(one),
+        "real": len(other),
+        "kid_times_1000": 1000 * mean,
+        "kid_times_1000_deviation": 1000 * deviation,
+        "frechet": frechet_distance(one, other),
+    }
+    settings = {"painted": str(painted), "real": str(real), "subsets": subsets, "size": min(size, len(one), len(other))}
+    _store(out / "judge-kid.json", figures, settings, "FID", seed=seed)
+
+
+@app.command()
+def vlm(
+    pairs: Pairs, model: Model = None, split: Split = None, column: Column = "prompts", limit: Limit = None,
+    out: Out = RESULTS, concurrency: Threads = 8, rpm: Rpm = None, tpm: Tpm = None, timeout: Timeout = 120.0,
+    tries: Tries = 6, price: PriceOption = None, max_cost: MaxCost = None, prompts: Prompts = None, yes: Yes = False,
+    dry_run: DryRun = False,
+) -> None:  # fmt: skip
+    """VLM-score: a vision-language model rates from 0 to 100 how well pictures do what their words ask."""
+    from limner.evaluation.judge import picture_requests
+    from limner.evaluation.pairs import read_pairs
+
+    requests = picture_requests(read_pairs(pairs, split, column, limit), prompts)
+    end = _judge(model, price, rpm, tpm, timeout, tries)
+    _ask("vlm", requests, end, pairs, out, concurrency, max_cost, prompts, yes, dry_run, "VLM-score")
+
+
+@app.command()
+def desc(
+    answers: Annotated[Path, typer.Argument(metavar="FILE", help="A .jsonl with answer and reference on each line.")],
+    model: Model = None, limit: Limit = None, out: Out = RESULTS, concurrency: Threads = 8, rpm: Rpm = None,
+    tpm: Tpm = None, timeout: Timeout = 120.0, tries: Tries = 6, price: PriceOption = None, max_cost: MaxCost = None,
+    prompts: Prompts = None, yes: Yes = False, dry_run: DryRun = False,
+) -> None:  # fmt: skip
+    """Desc: a language model rates descriptions from 1 to 10 against references."""
+    end = _judge(model, price, rpm, tpm, timeout, tries)
+    requests = _texts("desc", answers, limit, prompts)
+    _ask("desc", requests, end, answers, out, concurrency, max_cost, prompts, yes, dry_run, "Desc-GPT", "Desc-DS")
+
+
+@app.command()
+def conv(
+    answers: Annotated[
+        Path, typer.Argument(metavar="FILE", help="A .jsonl with question, answer and reference on each line.")
+    ],
+    model: Model = None, limit: Limit = None, out: Out = RESULTS, concurrency: Threads = 8, rpm: Rpm = None,
+    tpm: Tpm = None, timeout: Timeout = 120.0, tries: Tries = 6, price: PriceOption = None, max_cost: MaxCost = None,
+    prompts: Prompts = None, yes: Yes = False, dry_run: DryRun = False,
+) -> None:  # fmt: skip
+    """Conv: a language model rates answers to questions from 1 to 10 against references."""
+    end = _judge(model, price, rpm, tpm, timeout, tries)
+    requests = _texts("conv", answers, limit, prompts)
+    _ask("conv", requests, end, answers, out, concurrency, max_cost, prompts, yes, dry_run, "Conv-GPT", "Conv-DS")
+
+
+@app.command()
+def published(
+    as_json: Annotated[bool, typer.Option("--json", help="Print everything that is stored, as JSON.")] = False,
+) -> None:
+    """The figures that UniF²ace publishes for itself and others."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from limner.evaluation.published import published as stored
+
+    found = stored()
+    if as_json:
+        print(json.dumps(found, indent=2, ensure_ascii=False))
+        return
+    metrics = list(found["metrics"])
+    table = Table("model", "parameters", *metrics, box=None, pad_edge=False, header_style="bold")
+    for name, row in found["models"].items():
+        table.add_row(name, row["parameters"], *(f"{row[m]:g}" if m in row else "–" for m in metrics))
+    Console().print(table)
+    print(f"source: {found['source']}; {found['note']}")
+
+
+def _judge(
+    model: str | None, price: str | None, rpm: float | None, tpm: float | None, timeout: float, tries: int
+) -> Endpoint:
+    from limner.chat.endpoint import Endpoint, Price
+
+    return Endpoint.from_environment(
+        "judge",
+        model,
+        price=Price.parse(price) if price else None,
+        requests_per_minute=rpm,
+        tokens_per_minute=tpm,
+        timeout=timeout,
+        tries=tries,
+    )
+
+
+def _texts(rubric: str, answers: Path, limit: int | None, prompts: Path | None) -> list[Question]:
+    from limner.evaluation.judge import COLUMNS, text_requests
+    from limner.evaluation.pairs import read_records
+
+    return text_requests(rubric, read_records(answers, COLUMNS[rubric])[:limit], prompts)
+
+
+def _ask(
+    rubric: str, requests: list[Question], end: Endpoint, source: Path, out: Path, threads: int, most: float | None,
+    prompts: Path | None, yes: bool, dry_run: bool, *metrics: str,
+) -> None:  # fmt: skip
+    """Estimate, agree, ask, and store the scores beside published ones."""
+    from limner.chat.prompts import load_prompt
+    from limner.chat.session import book_journal
+    from limner.cli.data_write import agree, open_sessions
+    from limner.evaluation.judge import estimate, judge, summarise
+
+    with ExitStack() as stack:
+        [session], journal, ledger = open_sessions(stack, out / f"judge-{rubric}.verdicts.jsonl", [end], most)
+        answered = book_journal(journal, ledger, [session])
+        if not agree([estimate(session, requests, answered)], ledger, yes, dry_run):
+            return
+        with _progress() as progress:
+            verdicts = judge(session, requests, threads, progress)
+        spent = dict(ledger.summary())
+    prompt = load_prompt(rubric, prompts)
+    settings = {
+        "source": str(source),
+        "judge": end.model,
+        "rubric": f"{rubric} {prompt.version} {prompt.digest}",
+        "spent": spent,
+        "verdicts": {verdict.id: [verdict.score, verdict.reason] for verdict in verdicts},
+    }
+    _store(out / f"judge-{rubric}.json", summarise([verdict.score for verdict in verdicts]), settings, *metrics)
+
+
+def _store(path: Path, figures: dict[str, Any], settings: dict[str, Any], *metrics: str, seed: int | None = 0) -> None:
+    """Store what was measured, and print it with what is published beside it, never mixed."""
+    from limner.evaluation.published import published as stored
+    from limner.evaluation.published import reference
+    from limner.evaluation.results import store_result
+
+    known = reference(*metrics)
+    result = store_result(path, shlex.join(["limner", *sys.argv[1:]]), figures, seed, {**settings, "published": known})
+    print(json.dumps(result["figures"], indent=2))
+    for metric, models in known.items():
+        print(f"published {metric}: {', '.join(f'{name} {figure:g}' for name, figure in models.items())}")
+    if known:
+        print(f"({stored()['source']}; other set and other judge: no number-by-number comparison)")
+    print(f"stored in {path}")
+
+
+def _pictures(place: Path, limit: int | None) -> np.ndarray:
+    """Pictures of a folder or a built set at 256 px: (N, 256, 256, 3) uint8."""
+    from itertools import islice
+
+    import numpy as np
+
+    from limner.data.shards import is_built, iterate
+    from limner.faces.geometry import resize
+    from limner.faces.picture import SUFFIXES, read_picture
+
+    if is_built(place):
+        found = [read_picture(row["image"]["bytes"]) for row in islice(iterate(place, None, ["image"]), limit)]
+    else:
+        files = sorted(p for p in place.glob("*") if p.suffix.lower() in SUFFIXES) if place.is_dir() else []
+        found = [read_picture(file) for file in files[:limit]]
+    if not found:
+        raise InputError(f"{place} holds no pictures: give a folder of pictures or a built set")
+    return np.stack([x if x.shape[:2] == (256, 256) else resize(x, (256, 256)) for x in found])
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[int, int], None]]:
+    from limner.cli.data import progress_bar
+
+    with progress_bar() as (bar, task):
+        yield lambda done, total: bar.update(task, total=total, completed=done)

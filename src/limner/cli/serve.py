@@ -1,0 +1,129 @@
+"""Verbs `serve` and `studio`: the HTTP API, and the page over it."""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+import threading
+import webbrowser
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from limner.errors import InputError
+
+Host = Annotated[str, typer.Option(help="Address to listen on. Any but this machine's own needs --token.")]
+Port = Annotated[int, typer.Option(min=0, max=65535, help="Port; 0: one that is free.")]
+Token = Annotated[str | None, typer.Option(envvar="LIMNER_TOKEN", help="Ask everybody for this token.")]
+Folder = Annotated[Path | None, typer.Option(help="Where jobs and pictures are kept; default: below LIMNER_HOME.")]
+Source = Annotated[str, typer.Option(help="Weights: nano, or a registry name or folder of a painter.")]
+Queue = Annotated[int, typer.Option(min=1, help="Jobs that may wait.")]
+JobSeconds = Annotated[float, typer.Option(min=1, help="Stop a job that computes for longer.")]
+UploadMegabytes = Annotated[float, typer.Option(min=0.001, help="Largest request.")]
+KeepHours = Annotated[float, typer.Option(min=0.01, help="Remove jobs, pictures and uploads after this time.")]
+StoreMegabytes = Annotated[float, typer.Option(min=1, help="Keep at most this much; the oldest go first.")]
+Preload = Annotated[bool, typer.Option("--preload", help="Load reader and painter before listening.")]
+
+
+def serve(
+    host: Host = "127.0.0.1",
+    port: Port = 8000,
+    token: Token = None,
+    folder: Folder = None,
+    source: Source = "nano",
+    queue: Queue = 64,
+    job_seconds: JobSeconds = 600,
+    upload_megabytes: UploadMegabytes = 25,
+    keep_hours: KeepHours = 168,
+    store_megabytes: StoreMegabytes = 4000,
+    preload: Preload = False,
+) -> None:
+    """Serve the HTTP API (docs/server.md), also in OpenAI's shapes. Logs are JSON lines on standard error."""
+    limits = _limits(folder, queue, job_seconds, upload_megabytes, keep_hours, store_megabytes)
+    _run(host, port, token, limits, source, preload=preload, page=False, browser=False)
+
+
+def studio(
+    host: Host = "127.0.0.1",
+    port: Port = 7860,
+    token: Token = None,
+    folder: Folder = None,
+    source: Source = "nano",
+    queue: Queue = 64,
+    job_seconds: JobSeconds = 600,
+    upload_megabytes: UploadMegabytes = 25,
+    keep_hours: KeepHours = 168,
+    store_megabytes: StoreMegabytes = 4000,
+    preload: Preload = False,
+    browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open the page in a browser.")] = True,
+) -> None:
+    """Open the studio (docs/studio.md): a page to read, ask, paint and edit. The HTTP API is there, too."""
+    limits = _limits(folder, queue, job_seconds, upload_megabytes, keep_hours, store_megabytes)
+    _run(host, port, token, limits, source, preload=preload, page=True, browser=browser)
+
+
+def _limits(folder: Path | None, queue: int, seconds: float, upload: float, hours: float, store: float):
+    from limner.serving.limits import Limits
+    from limner.weights.store import home
+
+    return Limits(
+        folder=folder or home() / "server",
+        queue=queue,
+        job_seconds=seconds,
+        upload_bytes=int(upload * 1e6),
+        keep_hours=hours,
+        store_bytes=int(store * 1e6),
+    )
+
+
+def is_local(host: str) -> bool:
+    """Whether only this machine can reach an address."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _run(
+    host: str, port: int, token: str | None, limits, source: str, preload: bool, page: bool, browser: bool
+) -> None:
+    if token is not None and len(token) < 8:
+        raise InputError("a token has at least 8 characters: anybody could guess this one")
+    if not is_local(host) and token is None:
+        raise InputError(
+            f"{host} can be reached by other machines: give a token (--token, or LIMNER_TOKEN) that they must send"
+        )
+    import uvicorn
+
+    from limner.serving.app import create_app
+    from limner.serving.logs import set_up
+
+    listener = _listen(host, port)
+    app = create_app(limits, source, token, page)
+    set_up()
+    if preload:
+        app.state.server.engines.load()
+    shown = f"[{host}]" if ":" in host else host
+    address = f"http://{shown}:{listener.getsockname()[1]}/"
+    typer.echo(f"limner is at {address}{' (asks for its token)' if token else ''}; Ctrl-C stops it")
+    if browser:
+        threading.Timer(1.0, webbrowser.open, (address,)).start()
+    config = uvicorn.Config(app, log_config=None, access_log=False, server_header=False, timeout_graceful_shutdown=5)
+    uvicorn.Server(config).run(sockets=[listener])
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+        listener.listen(512)
+    except OSError as error:
+        listener.close()
+        reason = error.strerror or error
+        raise InputError(f"cannot listen on {host}:{port}: {reason}; choose another --port or --host") from error
+    return listener

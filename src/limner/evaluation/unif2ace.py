@@ -1,0 +1,40 @@
+"""UniF²ace as a painter, measured as MDiTFace is: wishes granted, and how near paintings lie to unseen faces."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from limner.evaluation.fidelity import UNSEEN, measure_fidelity, read_pictures, read_set
+from limner.evaluation.painting import follow_words
+from limner.models.unif2ace.engine import UniF2ace
+
+Progress = Callable[[int, int], None]
+WISHES = 200
+"""Prompts with known wishes, unless told how many."""
+
+
+def paint_suite(
+    engine: UniF2ace, folder: Path, count: int, seed: int, settings: dict[str, Any], progress: Progress
+) -> tuple[dict[str, Any], list[dict[str, Any]], np.ndarray]:
+    """Paint ``count`` prompts with known wishes and the prompts of as many unseen faces (0: 200, and all faces).
+
+    settings: of ``UniF2ace.paint``. Returns figures, every prompt with its verdicts, and a sheet of the
+    first paintings.
+    """
+    unseen = read_set(folder, UNSEEN, count)
+    wishes = count or WISHES
+    total = wishes + len(unseen)
+    figures, log = follow_words(engine, wishes, seed, settings, lambda done, _: progress(done, total))
+    painted = []
+    for index, face in enumerate(unseen):
+        painted.append(np.asarray(engine.paint(face.words, seed=seed + index, **settings)[0].image))
+        progress(wishes + index + 1, total)
+    real = np.stack([face.picture for face in unseen])
+    fidelity, _ = measure_fidelity(np.stack(painted), real, read_pictures(folder, "train"))
+    shown = painted[: len(painted) - len(painted) % 8 or len(painted)][:32]
+    sheet = np.concatenate([np.concatenate(shown[k : k + 8], 1) for k in range(0, len(shown), 8)], 0)
+    return {**figures, "fidelity": fidelity}, log, sheet

@@ -1,0 +1,41 @@
+"""A painted crop back in its photo: a feathered mask, the inverse of the crop's warp, and not a pixel more."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+from limner.faces.geometry import paste_back
+
+FEATHER = 0.03
+"""Width of the soft edge, inside the mask, in shares of the crop's side (our choice)."""
+
+
+def feather(mask: np.ndarray, pixels: int) -> np.ndarray:
+    """A mask (S, S) bool as opacity 0..255 (S, S) uint8: nothing outside it, rising to full within so many pixels.
+
+    It falls towards the crop's own border too, because the photo goes on behind it.
+    """
+    if pixels < 1:
+        return mask.astype(np.uint8) * 255
+    x = torch.from_numpy(mask)[None, None].float()
+    kernel = 2 * pixels + 1
+    pad = (pixels,) * 4
+    eroded = -F.max_pool2d(-F.pad(x, pad, value=0.0), kernel, stride=1)
+    soft = F.avg_pool2d(F.pad(eroded, pad, mode="replicate"), kernel, stride=1)
+    return (soft * 255)[0, 0].round().to(torch.uint8).numpy()
+
+
+def blend_back(photo: np.ndarray, painted: np.ndarray, mask: np.ndarray, crop: np.ndarray) -> np.ndarray:
+    """The photo (H, W, 3) uint8 with the painted crop (S, S, 3) uint8 in it where the mask (S, S) is.
+
+    crop: (2, 3), photo → crop. Pixels outside the mask are exactly the photo's.
+    """
+    opacity = feather(mask, round(FEATHER * mask.shape[0]))
+    where = paste_back(mask.astype(np.uint8), crop, np.zeros(photo.shape[:2], np.uint8), nearest=True) > 0
+    alpha = paste_back(opacity, crop, np.zeros(photo.shape[:2], np.uint8))
+    new = paste_back(painted, crop, photo)
+    share = np.where(where, alpha, 0)[..., None].astype(np.float32) / 255
+    mixed = photo + share * (new.astype(np.float32) - photo)
+    return np.where(share > 0, mixed.round().clip(0, 255).astype(np.uint8), photo)

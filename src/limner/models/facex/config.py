@@ -1,0 +1,88 @@
+"""Sizes of a controller, and which UNets it fits: what stands in the header of its weights."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from limner.weights.configs import from_header, to_header
+
+from .motion import EXPRESSION
+
+REGION_ENCODERS = ("efficientnet", "codec", "clip", "dino", "farl", "mae")
+IDENTITY_ENCODERS = ("face-identity", "arcface")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ControlConfig:
+    """One controller. ``ValueError`` for values that cannot be."""
+
+    width: int = 768
+    """Control width: of the face tokens that the UNet's blocks read."""
+    attention_widths: tuple[int, ...] = ()
+    """Channels of the UNet's cross-attention blocks, in its own order; with the two below, the family it fits."""
+    attention_heads: tuple[int, ...] = ()
+    """Heads of each."""
+    latent_channels: int = 4
+    """Channels of the codec's latents."""
+    identity_encoder: str = "arcface"
+    """Where identity comes from: one of IDENTITY_ENCODERS."""
+    identity_width: int = 512
+    """Channels of an identity token."""
+    identity_tokens: int = 50
+    """Cells of the identity network's last map, and one for its vector."""
+    region_encoder: str = "clip"
+    """Where region textures come from: one of REGION_ENCODERS."""
+    level_widths: tuple[int, ...] = (1024, 1024, 1024)
+    """Channels of each level of the region encoder."""
+    adapter_width: int = 256
+    """Width of the trained pyramid between a vision transformer and the pooling; 0: levels are pooled as they are."""
+    expression: int = EXPRESSION
+    """Measures of expression."""
+    motion_tokens: tuple[int, int, int] = (4, 1, 1)
+    """Tokens for expression, pose and gaze."""
+    region_assembler: bool = True
+    """Ablation: False leaves out the reference picture and its mask."""
+    representation_assembler: bool = True
+    """Ablation: False gives one texture for the whole face, instead of one a region, and no factor embedding."""
+
+    def __post_init__(self) -> None:
+        for name in ("width", "latent_channels", "identity_width", "identity_tokens", "expression"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)}: give a number from 1")
+        for name, known in (("region_encoder", REGION_ENCODERS), ("identity_encoder", IDENTITY_ENCODERS)):
+            if getattr(self, name) not in known:
+                raise ValueError(f"{name}={getattr(self, name)!r}: choose one of {', '.join(known)}")
+        if len(self.attention_widths) != len(self.attention_heads):
+            raise ValueError("attention_widths and attention_heads speak of different numbers of blocks")
+        if not self.level_widths:
+            raise ValueError("level_widths is empty: a region encoder has at least one level")
+        if self.adapter_width and len(self.level_widths) != 3:
+            raise ValueError("an adapter needs three levels: of one, two and four times the transformer's grid")
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON can hold it."""
+        return to_header(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> ControlConfig:
+        """Inverse of ``to_dict``; unknown fields raise ``ValueError``."""
+        return from_header(cls, values)
+
+    def replaced(self, **changes: Any) -> ControlConfig:
+        """The same with some fields changed."""
+        return ControlConfig(**{**asdict(self), **changes})
+
+
+NANO: dict[str, Any] = {
+    "width": 256,
+    "latent_channels": 32,
+    "identity_encoder": "face-identity",
+    "identity_width": 256,
+    "identity_tokens": 5,
+    "region_encoder": "efficientnet",
+    "level_widths": (24, 40, 112),
+    "adapter_width": 0,
+}
+FULL: dict[str, Any] = {}
+PRESETS = {"nano": NANO, "full": FULL}

@@ -1,0 +1,133 @@
+"""FRC, the facial representation controller: what is trained, saved on its own, and loaded onto any UNet of a family.
+
+Legend: B pictures, Q image tokens of a block, C its channels, N face tokens, D control width.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from limner.errors import InputError
+from limner.weights.tensors import check_keys, load_tensors, read_tensors, save_tensors
+
+from .assemble import RepresentationAssembler
+from .config import ControlConfig
+
+FORMAT = "limner facex controller 1"
+
+
+class FaceAttention(nn.Module):
+    """γ·CrossAttn(z, face tokens), added to what a block's own cross-attention with the words gives.
+
+    γ starts at zero, so that an untrained controller changes nothing. Our choice: words and face read the same
+    normalised z side by side, because that is where diffusers' public hook stands.
+    """
+
+    def __init__(self, channels: int, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.q = nn.Linear(channels, channels, bias=False)
+        self.k, self.v = nn.Linear(width, channels, bias=False), nn.Linear(width, channels, bias=False)
+        self.out = nn.Linear(channels, channels)
+        self.gain = nn.Parameter(torch.zeros(1))  # γ
+
+    def forward(self, z: Tensor, face: Tensor) -> Tensor:
+        """z: (B, Q, C); face: (B, N, D)."""
+        q, k, v = (
+            project(x).unflatten(2, (self.heads, -1)).transpose(1, 2)
+            for project, x in ((self.q, z), (self.k, face), (self.v, face))
+        )
+        read = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
+        return self.gain * self.out(read)
+
+
+class Controller(nn.Module):
+    """The representation assembler, one FaceAttention a block, and the extra channels of the first convolution."""
+
+    def __init__(self, config: ControlConfig, first_channels: int) -> None:
+        super().__init__()
+        self.config, self.first_channels = config, first_channels
+        self.assembler = RepresentationAssembler(config)
+        self.attentions = nn.ModuleList(
+            FaceAttention(channels, config.width, heads)
+            for channels, heads in zip(config.attention_widths, config.attention_heads)
+        )
+        self.reference = None
+        if config.region_assembler:
+            # the weights of the extra input channels: reference latent and mask; zero [O]
+            self.reference = nn.Conv2d(config.latent_channels + 1, first_channels, 3, padding=1, bias=False)
+            nn.init.zeros_(self.reference.weight)
+
+
+def family_of(unet: Any) -> dict[str, Any]:
+    """What a controller has to know of a UNet: its cross-attention blocks, in its own order, and its ends."""
+    blocks = [module for name, module in unet.named_modules() if name.endswith(".attn2")]
+    return {
+        "attention_widths": tuple(int(block.to_q.in_features) for block in blocks),
+        "attention_heads": tuple(int(block.heads) for block in blocks),
+        "latent_channels": int(unet.config.in_channels),
+    }
+
+
+def check_base(config: ControlConfig, unet: Any, name: str) -> None:
+    """Raise ``InputError`` with the reason when a controller does not fit a UNet."""
+    for what, found in family_of(unet).items():
+        wanted = getattr(config, what)
+        if found != wanted:
+            raise InputError(
+                f"this controller does not fit {name}: {what.replace('_', ' ')} are {_short(found)} there, and "
+                f"{_short(wanted)} in the family it was trained for; give another base"
+            )
+
+
+def new_controller(unet: Any, config: ControlConfig) -> Controller:
+    """An untrained controller for a UNet."""
+    fields = family_of(unet)
+    return Controller(config.replaced(**fields), unet.conv_in.out_channels)
+
+
+def save_controller(
+    controller: Controller, path: str | os.PathLike[str], facts: dict[str, Any], dtype: torch.dtype = torch.float16
+) -> None:
+    """The controller alone, its configuration and the facts (base, guidance, …) in the header."""
+    header = {
+        **facts,
+        "format": FORMAT,
+        "controller": controller.config.to_dict(),
+        "first_channels": controller.first_channels,
+    }
+    save_tensors(path, controller.state_dict(), header, dtype=dtype)
+
+
+def read_controller_header(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """The header of a controller; ``InputError`` if the file is something else."""
+    header = read_tensors(path)[1]
+    if header.get("format") != FORMAT:
+        raise InputError(f"{path} holds no FaceX controller: its header does not say so")
+    return header
+
+
+def load_controller(path: str | os.PathLike[str]) -> tuple[Controller, dict[str, Any]]:
+    """The controller and its header. ``InputError`` for another kind of file, or another version of limner's."""
+    header = read_controller_header(path)
+    try:
+        config, first = ControlConfig.from_dict(header["controller"]), int(header["first_channels"])
+    except (KeyError, ValueError, TypeError) as error:
+        raise InputError(f"{Path(path).name} is a controller of another version of limner: {error}") from error
+    controller = Controller(config, first)
+    tensors = load_tensors(path)[0]
+    check_keys(tensors, controller.state_dict(), where=str(path))
+    controller.load_state_dict({key: value.float() for key, value in tensors.items()})
+    return controller.eval().requires_grad_(False), header
+
+
+def _short(values: object) -> str:
+    if isinstance(values, tuple) and len(values) > 6:
+        return f"{', '.join(map(str, values[:3]))} … {', '.join(map(str, values[-2:]))} ({len(values)} of them)"
+    return ", ".join(map(str, values)) if isinstance(values, tuple) else str(values)

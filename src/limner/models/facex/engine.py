@@ -1,0 +1,314 @@
+"""FaceX, the editor: swaps, reenactment, sliders, regions, erasing, styles; each a plan, each in one pass."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from limner import __version__
+from limner.errors import InputError
+from limner.faces.batches import to_pictures
+from limner.faces.picture import Source, encode_png, read_picture
+from limner.faces.reader import FaceReader
+from limner.faces.record import Face
+from limner.provenance.manifest import Ingredient
+from limner.provenance.picture import Picture
+from limner.weights.device import choose
+from limner.weights.fingerprint import weights_hash
+
+from .assemble import choice_of
+from .blend import blend_back
+from .decompose import Factors
+from .loading import NANO, Parts, load_parts
+from .plan import CANVAS, MOTION, EditPlan
+from .portrait import Portrait, choose_face, hash_of, portrait_of
+from .reference import Reference, assemble_reference, repaint_mask
+from .sample import SAMPLERS, draw_noise, guided, make_scheduler, sample
+from .sliders import move
+
+Progress = Callable[[int, int], None]
+"""(steps done, steps in all). To cancel, raise."""
+MOST_THREADS = 1024  # that a recipe may ask for
+MOVED = "the photo, moved"
+"""Name of the photo whose motion the sliders moved, among those that tokens are picked from."""
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """A photo (H, W, 3), its face, and the face taken apart."""
+
+    photo: np.ndarray
+    portrait: Portrait
+    factors: Factors
+    file: str
+    face: int
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """An edit ready to be sampled: tokens (1, N, D), reference, mask (S, S), the subjects it is made from."""
+
+    tokens: Tensor
+    reference: Reference
+    mask: np.ndarray
+    canvas: Subject
+
+
+class FaceX:
+    """Edits faces in photographs. Make one with ``FaceX.load``; use it from one thread at a time."""
+
+    def __init__(self, parts: Parts, name: str, why: str, reader: FaceReader | None = None) -> None:
+        self.parts, self.name, self.why = parts, name, why
+        self.reader = reader or FaceReader.load()
+        self._styles: dict[str, FaceX] = {}
+        self._settings: dict[str, Any] = {}
+
+    @classmethod
+    def load(
+        cls,
+        source: str | os.PathLike[str] = NANO,
+        base: str | os.PathLike[str] | None = None,
+        device: str = "auto",
+        precision: str = "auto",
+        identity: str | None = None,
+        regions: str | None = None,
+        reader: FaceReader | None = None,
+    ) -> FaceX:
+        """From a registry name, a folder with ``controller.safetensors``, or that file.
+
+        base: the model to steer, if not the one beside the controller or in its header: any of the same family, in
+        diffusers' layout. device: ``auto``, ``cpu``, ``cuda``. precision: ``auto``, ``bf16``, ``fp32``. identity,
+        regions: weights of ArcFace and of the vision transformer, for controllers that need them. reader: shares a
+        reader's networks. Raises ``InputError``.
+        """
+        where, dtype, why = choose(device, precision)
+        editor = cls(load_parts(source, base, where, dtype, identity, regions), str(source), why, reader)
+        editor._settings = {
+            "source": source, "device": device, "precision": precision, "identity": identity, "regions": regions,
+        }  # fmt: skip
+        return editor
+
+    def swap(self, source: Source, target: Source, head: bool = False, **settings: Any) -> Picture:
+        """The face (or the head) of ``source`` on the person in ``target``; settings as ``edit`` takes them."""
+        return self.edit(target, EditPlan.swap("source", head=head), {"source": source}, **settings)
+
+    def reenact(self, source: Source, driver: Source, **settings: Any) -> Picture:
+        """The person in ``source`` doing what the one in ``driver`` does; settings as ``edit`` takes them."""
+        return self.edit(source, EditPlan.reenact("driver"), {"driver": driver}, **settings)
+
+    def animate(self, photo: Source, style: str | os.PathLike[str], **settings: Any) -> Picture:
+        """The person in the style of another base model of the same family: a registry name or a folder."""
+        return self.styled(style).edit(photo, EditPlan.animate(), **settings)
+
+    def styled(self, style: str | os.PathLike[str]) -> FaceX:
+        """The same controller on another base, kept for the next time. ``InputError`` for a base it does not fit."""
+        key = os.fspath(style)
+        if key not in self._styles:
+            self._styles[key] = FaceX.load(**self._settings, base=style, reader=self.reader)
+        return self._styles[key]
+
+    def edit(
+        self,
+        photo: Source,
+        plan: EditPlan,
+        photos: Mapping[str, Source] | None = None,
+        face: int | None = None,
+        faces: Mapping[str, int] | None = None,
+        seed: int = 0,
+        steps: int = 25,
+        guidance: float | None = None,
+        sampler: str = "euler",
+        callback: Progress | None = None,
+    ) -> Picture:
+        """Edit the full photo in one pass.
+
+        plan: what to do. photos: the other photos it names; a name that is not among them is a path. face: which face
+        of the photo, counted from 1, largest first; the largest for None. faces: the same for the other photos, by
+        name. guidance: how strongly factors and words are followed, 1 is unguided (default: the weights' own). sampler:
+        ``euler`` or ``ddim``. Raises ``InputError`` for what cannot be edited.
+        """
+        if plan.empty:
+            raise InputError("nothing to edit: say what to change")
+        given: dict[str, Source] = {CANVAS: photo, **(photos or {})}
+        chosen = {CANVAS: face, **(faces or {})}
+        subjects = {
+            name: self.subject(given.get(name, name), chosen.get(name), name) for name in plan.photos
+        }  # a name that is no key is a path
+        strength = self.parts.guidance if guidance is None else guidance
+        prepared = self.prepare(plan, subjects)
+        painted = self.paint(prepared, plan.prompt, seed, steps, strength, sampler, callback)
+        pixels = blend_back(subjects[CANVAS].photo, painted, prepared.mask, subjects[CANVAS].portrait.crop)
+        recipe = self.recipe(plan, subjects, seed, steps, strength, sampler)
+        return Picture(Image.fromarray(pixels), recipe, ingredients(subjects))
+
+    def replay(self, recipe: Mapping[str, Any], photos: Mapping[str, Source]) -> Picture:
+        """Make an edit again from its recipe and the same photos (``photo`` and those that the plan names).
+
+        ``InputError`` if a photo is another one, or the weights are.
+        """
+        try:
+            plan = EditPlan.model_validate(recipe["plan"])
+            about, weights, threads = recipe["photos"], recipe["weights"], int(recipe["threads"])
+            given = {name: photos[name] for name in plan.photos}
+            settings = {key: recipe[key] for key in ("seed", "steps", "guidance", "sampler")}
+        except KeyError as missing:
+            raise InputError(f"to make this edit again its recipe and photos are needed; missing: {missing}") from None
+        except ValueError as error:
+            raise InputError(f"this recipe is not one of this version's: {str(error).splitlines()[0]}") from None
+        if not 1 <= threads <= MOST_THREADS:
+            raise InputError(f"threads={threads}: no recipe that limner writes says so")
+        if weights != self.weights():
+            raise InputError("this picture was made with other weights or precision than are loaded: see its recipe")
+        for name, source in given.items():
+            if hash_of(read_picture(source)) != about[name]["sha256"]:
+                raise InputError(f"'{name}' is not the photo that was used: {about[name]['file']} was")
+        numbers = {name: int(about[name]["face"]) for name in given}
+        before = torch.get_num_threads()
+        torch.set_num_threads(threads)
+        try:
+            return self.edit(given[CANVAS], plan, given, numbers[CANVAS], numbers, **settings)
+        finally:
+            torch.set_num_threads(before)
+
+    def subject(self, source: Source, face: int | None, name: str) -> Subject:
+        """A photo's face, read and taken apart. ``InputError``, one line, if it has none that serves."""
+        file = Path(source).name if isinstance(source, str | os.PathLike) else name
+        photo = read_picture(source, name)
+        found = self.reader.read(photo)
+        return self.taken_apart(photo, choose_face(found, face, file), file, face or 1)
+
+    def taken_apart(self, photo: np.ndarray, face: Face, file: str, number: int = 1) -> Subject:
+        """A face that was read already, taken apart."""
+        portrait = portrait_of(photo, face, self.parts.base.size, self.reader.topology, file)
+        return Subject(photo, portrait, self.parts.decomposer.decompose([portrait]), file, number)
+
+    @torch.no_grad()
+    def prepare(self, plan: EditPlan, subjects: Mapping[str, Subject]) -> Prepared:
+        """FORS: the plan's tokens and reference, from subjects by the names it uses."""
+        portraits = {name: subject.portrait for name, subject in subjects.items()}
+        mask = repaint_mask(plan, portraits)
+        reference = assemble_reference(plan, portraits, mask, self.parts.base.codec)
+        factors = {name: subject.factors for name, subject in subjects.items()}
+        if plan.sliders:
+            factors, plan = _moved(plan, portraits, factors)
+        numbers = {name: number for number, name in enumerate(factors)}
+        assembler = self.parts.controller.assembler
+        device, dtype = assembler.dropped.device, assembler.dropped.dtype
+        ready = [
+            each.map(lambda x: x.to(device, dtype) if x.is_floating_point() else x.to(device))
+            for each in factors.values()
+        ]
+        return Prepared(assembler(ready, choice_of(plan, numbers)), reference, mask, subjects[CANVAS])
+
+    @torch.no_grad()
+    def paint(
+        self,
+        prepared: Prepared,
+        prompt: str,
+        seed: int,
+        steps: int,
+        guidance: float,
+        sampler: str,
+        callback: Progress | None = None,
+    ) -> np.ndarray:
+        """The aligned picture (S, S, 3) uint8 that a prepared edit leads to."""
+        check_settings(seed, steps, guidance, sampler)
+        parts, device, dtype = self.parts, prepared.tokens.device, prepared.tokens.dtype
+        words, none = parts.base.text(prompt, device, dtype), parts.base.text("", device, dtype)
+        dropped = parts.controller.assembler.none(1)
+        noise = draw_noise(tuple(prepared.reference.latents.shape[1:]), seed).to(device)
+
+        def predict(text: tuple[Tensor, Tensor | None], face: Tensor):
+            return lambda x, t: parts.steered(x.to(dtype), t.expand(len(x)), *text, face, prepared.reference)
+
+        latents = sample(
+            guided(predict(words, prepared.tokens), predict(none, dropped), guidance),
+            noise,
+            make_scheduler(parts.base.schedule, sampler),
+            steps,
+            None if callback is None else lambda done, total, estimate: callback(done, total),
+        )
+        codec_type = next(parts.base.codec.parameters()).dtype
+        return to_pictures(parts.base.codec.decode(latents.to(codec_type)))[0]
+
+    def weights(self) -> dict[str, str]:
+        """What the loaded weights are, in their type: goes into every recipe."""
+        return dict(self._weights)
+
+    @cached_property
+    def _weights(self) -> dict[str, str]:
+        parts = self.parts
+        return {
+            "controller": weights_hash(parts.controller),
+            "unet": weights_hash(parts.base.unet),
+            "codec": weights_hash(parts.base.codec),
+        }
+
+    def recipe(
+        self, plan: EditPlan, subjects: Mapping[str, Subject], seed: int, steps: int, guidance: float, sampler: str
+    ) -> dict[str, Any]:
+        """Everything needed to make an edit again, given the photos."""
+        dtype = self.parts.controller.assembler.dropped.dtype
+        return {
+            "limner": __version__,
+            "engine": "facex",
+            "kind": "edit",
+            "source": self.name,
+            "base": self.parts.base.name,
+            "plan": plan.model_dump(mode="json"),
+            "says": str(plan),
+            "photos": {
+                name: {"file": s.file, "sha256": hash_of(s.photo), "face": s.face} for name, s in subjects.items()
+            },
+            "seed": seed,
+            "steps": steps,
+            "guidance": guidance,
+            "sampler": sampler,
+            "weights": self.weights(),
+            "precision": str(dtype).removeprefix("torch."),
+            "device": self.parts.controller.assembler.dropped.device.type,
+            "threads": torch.get_num_threads(),
+            "torch": torch.__version__,
+        }
+
+
+def check_settings(seed: int, steps: int, guidance: float, sampler: str) -> None:
+    """``InputError`` naming the first setting that cannot be."""
+    for name, value, low, high in (("seed", seed, 0, 2**63 - 1), ("steps", steps, 1, 1000)):
+        if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
+            raise InputError(f"{name}={value}: choose a whole number from {low} to {high}")
+    if not isinstance(guidance, int | float) or not 0 <= guidance <= 100:
+        raise InputError(f"guidance={guidance}: choose a number from 0 to 100")
+    if sampler not in SAMPLERS:
+        raise InputError(f"sampler {sampler!r} does not exist: choose {' or '.join(SAMPLERS)}")
+
+
+def ingredients(subjects: Mapping[str, Subject]) -> tuple[Ingredient, ...]:
+    """The photos an edit was made from, for its manifest; the edited one as its parent."""
+    return tuple(
+        Ingredient(subject.file, encode_png(subject.photo), "image/png", edited=name == CANVAS)
+        for name, subject in subjects.items()
+    )
+
+
+def _moved(
+    plan: EditPlan, portraits: Mapping[str, Portrait], factors: dict[str, Factors]
+) -> tuple[dict[str, Factors], EditPlan]:
+    """Sliders as one more photo: that of whoever moves, after the sliders. Each factor of motion comes from it."""
+    owner = plan.factors.get("pose", CANVAS)
+    motion = portraits[owner].motion
+    for name in ("expression", "gaze"):
+        other = plan.factors.get(name, CANVAS)
+        motion = type(motion)(**{**vars(motion), name: getattr(portraits[other].motion, name)})
+    moved = factors[CANVAS].with_motion(*move(motion, plan.sliders).normalised())
+    pointed = plan.model_copy(update={"factors": {**plan.factors, **dict.fromkeys(MOTION, MOVED)}})
+    return {**factors, MOVED: moved}, pointed

@@ -1,0 +1,94 @@
+"""Plans on videos: a face swapped into every frame, or a photo that does what a video's face does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from limner.errors import InputError
+from limner.provenance import manifest as c2pa_manifest
+from limner.provenance.picture import message_of
+from limner.provenance.watermark import embed
+
+from .blend import blend_back
+from .engine import FaceX, Subject, check_settings, ingredients
+from .plan import CANVAS, EditPlan
+from .video import Clip, Progress, Track, Workshop, follow, sign_video, write_video
+
+
+def edit_video(
+    editor: FaceX,
+    plan: EditPlan,
+    video: Path,
+    role: str,
+    stills: Mapping[str, Subject],
+    out: Path,
+    face: int | None = None,
+    seed: int = 0,
+    steps: int = 25,
+    guidance: float | None = None,
+    sampler: str = "euler",
+    watermark: bool = True,
+    manifest: bool | None = None,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Edit a video, or a photo by a video, and write an MP4 with the video's sound; returns its recipe.
+
+    role: which of the plan's photos the video is: ``photo`` edits every frame; any other gives its motion to a still.
+    stills: the other photos. face: which face of the video, in the first frame that shows one. The same noise in every
+    frame, and one smoothed track, keep it steady. What is done survives an interruption. Raises ``InputError``.
+    """
+    if out.suffix.lower() != ".mp4":
+        raise InputError(f"{out.name}: name the film .mp4")
+    strength = editor.parts.guidance if guidance is None else guidance
+    check_settings(seed, steps, strength, sampler)
+    signed = c2pa_manifest.available() if manifest is None else manifest
+    clip = Clip.open(video)
+    recipe = editor.recipe(plan, stills, seed, steps, strength, sampler)
+    recipe |= {"video": {"file": video.name, "as": role, "face": face or 1, "bytes": video.stat().st_size}}
+    recipe |= {"watermark": watermark, "manifest": signed}
+    workshop = Workshop(out, recipe)
+    track = workshop.track(lambda: follow(clip, editor.reader, face, progress)).smoothed()
+    message = message_of(recipe)
+
+    def make(number: int, frame: np.ndarray) -> np.ndarray:
+        if role == CANVAS and not track.found[number]:
+            return embed(frame, message) if watermark else frame
+        subjects = {**stills, role: _subject(editor, track, number, frame, role, stills, video.name)}
+        prepared = editor.prepare(plan, subjects)
+        painted = editor.paint(prepared, plan.prompt, seed, steps, strength, sampler)
+        canvas = subjects[CANVAS]
+        picture = blend_back(canvas.photo, painted, prepared.mask, canvas.portrait.crop)
+        return embed(picture, message) if watermark else picture
+
+    def frames() -> Iterator[np.ndarray]:
+        for number, frame in enumerate(clip):
+            yield workshop.frame(number, lambda: make(number, frame))  # noqa: B023 (called at once)
+            if progress is not None:
+                progress("painting", number + 1, len(track.found))
+
+    write_video(out, frames(), clip.rate, video, recipe)
+    if signed:
+        sign_video(out, recipe, ingredients(stills))
+    workshop.close()
+    return recipe
+
+
+def _subject(
+    editor: FaceX,
+    track: Track,
+    number: int,
+    frame: np.ndarray,
+    role: str,
+    stills: Mapping[str, Subject],
+    name: str,
+) -> Subject:
+    """The video's face in one frame. As a driver it gives its motion alone, so nothing else of it is taken apart."""
+    portrait = track.portrait(number, frame, editor.parts.base.size, name)
+    if role == CANVAS:
+        return Subject(frame, portrait, editor.parts.decomposer.decompose([portrait]), name, 1)
+    factors = stills[CANVAS].factors.with_motion(*portrait.motion.normalised())
+    return Subject(frame, portrait, factors, name, 1)

@@ -1,0 +1,89 @@
+"""An editor's parts: a controller, the base it steers, the encoders it was trained with."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from limner.errors import InputError
+from limner.faces.folders import data_root
+from limner.weights.registry import registry
+from limner.weights.store import locate
+
+from .base import Base, load_base
+from .control import Controller, load_controller, read_controller_header
+from .decompose import Decomposer
+from .encoders import load_decomposer
+from .steer import SteeredUNet
+
+NANO = "facex-nano"
+CONTROLLER = "controller.safetensors"
+BASE = "base"
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Everything an editor edits with."""
+
+    steered: SteeredUNet
+    controller: Controller
+    base: Base
+    decomposer: Decomposer
+    guidance: float
+
+
+def load_parts(
+    source: str | os.PathLike[str],
+    base: str | os.PathLike[str] | None,
+    device: torch.device,
+    dtype: torch.dtype,
+    identity: str | None = None,
+    regions: str | None = None,
+) -> Parts:
+    """Load what ``source`` names: a controller's file, or a folder with ``controller.safetensors``.
+
+    base: the model to steer; by default the folder ``base`` beside the controller, else the one its header names.
+    Raises ``InputError`` with the way out.
+    """
+    file = controller_file(source)
+    controller, header = load_controller(file)
+    found = load_base(base if base is not None else default_base(file, header), device, dtype)
+    controller = controller.to(device, dtype)
+    steered = SteeredUNet(found.unet, controller, found.name)
+    decomposer = load_decomposer(controller.config, found.codec, identity, regions, device)
+    return Parts(steered, controller, found, decomposer, float(header.get("guidance", 2.0)))
+
+
+def controller_file(source: str | os.PathLike[str]) -> Path:
+    """The controller's file. ``InputError`` if it is not there; nano's, while no such weights are registered, says how
+    to make them."""
+    if source == NANO and NANO not in registry() and not Path(NANO).exists():
+        raise InputError(
+            f"weights for {NANO} do not come with this version: train them as docs/facex.md says "
+            "(recipes/facex-nano-base.toml, then recipes/facex-nano.toml) and give them with --engine FOLDER"
+        )
+    place = Path(locate(source))
+    file = place / CONTROLLER if place.is_dir() else place
+    if not file.is_file():
+        raise InputError(f"{place} holds no {CONTROLLER}: give the folder or the file of a trained FaceX controller")
+    return file
+
+
+def default_base(file: Path, header: dict[str, Any] | None = None) -> str | Path:
+    """The base of a controller: the folder beside it, else what its header names (a registry name, or a folder below
+    LIMNER_DATA)."""
+    if (file.parent / BASE / "unet").is_dir():
+        return file.parent / BASE
+    name = (read_controller_header(file) if header is None else header).get("base")
+    if not isinstance(name, str):
+        raise InputError(f"{file} does not say which base it steers: give one with --base FOLDER")
+    if name in registry():
+        return name
+    folder = data_root() / name
+    if not folder.is_dir():
+        raise InputError(f"the base {name!r} of {file.name} is not below LIMNER_DATA: give it with --base FOLDER")
+    return folder

@@ -1,0 +1,103 @@
+"""The twelve regions whose texture is a factor of its own, and the parts of a picture that can be painted anew.
+
+Maps are (H, W) uint8 in Limner's region order; masks are (H, W) bool, True where something is painted.
+"""
+
+from __future__ import annotations
+
+import base64
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+from limner.errors import InputError
+from limner.faces.picture import encode_png, read_picture
+from limner.faces.regions import Region
+
+GROUPS: dict[str, tuple[Region, ...]] = {
+    "brows": (Region.LEFT_BROW, Region.RIGHT_BROW),
+    "eyes": (Region.LEFT_EYE, Region.RIGHT_EYE),
+    "nose": (Region.NOSE,),
+    "lips": (Region.UPPER_LIP, Region.LOWER_LIP),
+    "mouth": (Region.MOUTH,),
+    "skin": (Region.SKIN,),
+    "hair": (Region.HAIR,),
+    "ears": (Region.LEFT_EAR, Region.RIGHT_EAR),
+    "neck": (Region.NECK,),
+    "cloth": (Region.CLOTH,),
+    "worn": (Region.EYE_GLASSES, Region.HAT, Region.EAR_RING, Region.NECKLACE),
+    "background": (Region.BACKGROUND,),
+}
+"""The twelve regions of FaceX: every one of the 19 in exactly one of them."""
+
+GROUP_OF = np.zeros(len(Region), np.uint8)
+for _number, _members in enumerate(GROUPS.values()):
+    GROUP_OF[list(_members)] = _number
+GROUP_OF.setflags(write=False)
+
+_FACE = tuple(r for name in ("brows", "eyes", "nose", "lips", "mouth", "skin") for r in GROUPS[name])
+_HEAD = (*_FACE, *GROUPS["hair"], *GROUPS["ears"], Region.EYE_GLASSES, Region.HAT, Region.EAR_RING)
+PARTS: dict[str, tuple[Region, ...]] = {
+    **{name: members for name, members in GROUPS.items() if name != "background"},
+    "glasses": (Region.EYE_GLASSES,),
+    "hat": (Region.HAT,),
+    "jewellery": (Region.EAR_RING, Region.NECKLACE),
+    "beard": (Region.SKIN, Region.UPPER_LIP, Region.LOWER_LIP, Region.MOUTH),  # below the nose, see `part_mask`
+    "face": (*_FACE, Region.EYE_GLASSES),
+    "head": _HEAD,
+    "person": tuple(r for r in Region if r != Region.BACKGROUND),
+}
+"""What can be named for painting anew."""
+
+FACTORS_OF_PART: dict[str, tuple[str, ...]] = {
+    **{name: (name,) for name in GROUPS if name != "background"},
+    "lips": ("lips", "mouth"),
+    "glasses": ("worn",),
+    "hat": ("worn",),
+    "jewellery": ("worn",),
+    "beard": ("skin",),
+}
+"""Whose texture a part shows: what `--from OTHER:part` takes from the other photo."""
+
+
+def groups_of(regions: np.ndarray) -> np.ndarray:
+    """A region map (..., H, W) as group numbers (..., H, W) uint8, in the order of ``GROUPS``."""
+    return GROUP_OF[regions]
+
+
+def part_mask(regions: np.ndarray, part: str) -> np.ndarray:
+    """Where a part is, (H, W) bool. A beard is what lies below the nose (our choice: the 19 regions have none)."""
+    mask = np.isin(regions, PARTS[part])
+    if part == "beard":
+        rows = np.flatnonzero((regions == Region.NOSE).any(1))
+        mask[: rows.max() + 1 if len(rows) else regions.shape[0] // 2] = False
+    return mask
+
+
+def dilate(mask: np.ndarray, pixels: int) -> np.ndarray:
+    """Grow a mask (H, W) by so many pixels in every direction (a square, as fast as it can be)."""
+    if pixels <= 0:
+        return mask
+    x = torch.from_numpy(mask)[None, None].float()
+    for kernel, padding in (((2 * pixels + 1, 1), (pixels, 0)), ((1, 2 * pixels + 1), (0, pixels))):
+        x = F.max_pool2d(x, kernel, stride=1, padding=padding)
+    return x[0, 0].numpy() > 0
+
+
+def read_mask(source: object) -> np.ndarray:
+    """A mask (H, W) bool from a picture: what is light is painted anew. ``InputError`` where nothing is."""
+    mask = read_picture(source).mean(-1) > 127  # type: ignore[arg-type]
+    if not mask.any():
+        raise InputError("the mask is black all over: paint white what is to be made anew")
+    return mask
+
+
+def pack_mask(mask: np.ndarray) -> str:
+    """A mask (H, W) as text: a black-and-white PNG in base64."""
+    return base64.b64encode(encode_png(mask.astype(np.uint8) * 255)).decode("ascii")
+
+
+def unpack_mask(text: str) -> np.ndarray:
+    """Inverse of ``pack_mask``."""
+    return read_mask(base64.b64decode(text))

@@ -1,0 +1,221 @@
+"""From shards of pairs to a prepared set: factors, latents, and what each task leaves of a picture, computed once.
+
+    python -m limner.models.facex.prepare PAIRS… --out FOLDER [--regions efficientnet | codec | clip --tower FOLDER …]
+
+A set of pairs is a built set (see `limner.data.shards`) in which a person has several rows.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from limner.codecs.continuous import KLCodec
+from limner.errors import InputError
+from limner.faces.batches import to_model
+from limner.faces.geometry import resize
+from limner.faces.picture import read_picture, read_region_map
+from limner.faces.topology import Topology
+from limner.files import make_folder, write_json_atomic
+from limner.weights.device import choose
+
+from .config import PRESETS, REGION_ENCODERS, ControlConfig
+from .decompose import Decomposer
+from .encoders import load_decomposer
+from .masks import GROUPS, dilate, groups_of, part_mask
+from .motion import motion_of
+from .pairs import FACTOR_ARRAYS, HEADER, PARTS_SWAPPED, TASKS, PreparedPairs
+from .portrait import Portrait
+from .reference import grey_head, mask_cells, with_hole
+
+COLUMNS = ["person", "image", "regions", "landmarks", "expression", "gaze", "light"]
+DILATIONS = {"head": (0.02, 0.1), "face": (0.02, 0.08), "person": (0.02, 0.15), "part": (0.02, 0.06), "hole": (0, 0.02)}
+"""Shares of the side that a hole is grown by, drawn anew for each: so that its outline says little about the face."""
+COVERED = 0.6
+"""Share of a region under a hole from which its texture is not known."""
+
+
+@dataclass(frozen=True, eq=False)
+class Row:
+    """What of a shard's row is needed."""
+
+    portrait: Portrait
+    person: str
+    validation: bool
+
+
+def read_rows(folders: Sequence[Path], size: int) -> Iterator[Row]:
+    """The training and validation faces of sets of pairs; test faces stay where they are."""
+    from limner.data.shards import iterate
+
+    topology = Topology.load()
+    for folder in folders:
+        for split in ("train", "validation"):
+            for row in iterate(folder, split, columns=COLUMNS):
+                yield Row(portrait_of_row(row, size, topology), row["person"], split == "validation")
+
+
+def portrait_of_row(row: dict[str, Any], size: int, topology: Topology) -> Portrait:
+    """A row of a shard, which is aligned already, as a portrait of side ``size``."""
+    picture, regions = read_picture(row["image"]["bytes"]), read_region_map(row["regions"]["bytes"])
+    if picture.shape[0] != size:
+        picture = resize(picture, (size, size))
+        places = ((np.arange(size) + 0.5) * regions.shape[0] / size).astype(int)
+        regions = regions[places][:, places]
+    motion = motion_of(row["landmarks"], row["expression"], row["gaze"], topology)
+    return Portrait(picture, regions, motion, row["light"], np.eye(2, 3))
+
+
+def draw_hole(task: str, portrait: Portrait, random: np.random.Generator) -> tuple[np.ndarray, int]:
+    """What a task paints in a picture, (S, S) bool, and the number of the part for task "part"."""
+    side, part = portrait.size, 0
+    if task == "hole":
+        centre, radii = random.uniform(0.25, 0.75, 2) * side, random.uniform(0.08, 0.25, 2) * side
+        rows, columns = np.mgrid[:side, :side]
+        mask = ((rows - centre[0]) / radii[0]) ** 2 + ((columns - centre[1]) / radii[1]) ** 2 <= 1
+    elif task == "part":
+        masks = [part_mask(portrait.regions, name) for name in PARTS_SWAPPED]
+        there = [number for number, found in enumerate(masks) if found.any()] or [0]
+        part = int(random.choice(there))
+        mask = masks[part]
+    else:
+        mask = part_mask(portrait.regions, task)
+    return dilate(mask, round(float(random.uniform(*DILATIONS[task])) * side)), part
+
+
+def prepare(
+    rows: Callable[[], Iterator[Row]],
+    out: Path,
+    codec: KLCodec,
+    decomposer: Decomposer,
+    facts: dict[str, Any],
+    batch: int = 8,
+    seed: int = 0,
+    report: Callable[[int, int], None] = lambda done, total: None,
+) -> PreparedPairs:
+    """Write a prepared set to ``out``. rows: called twice (to count, then to encode).
+
+    facts: goes into the header (codec, encoders). Raises ``InputError`` if no person has two faces.
+    """
+    listed = [row.person for row in rows()]
+    persons = {person: number for number, person in enumerate(dict.fromkeys(listed))}
+    if len(persons) == len(listed):
+        raise InputError("no person has two faces in these shards: make pairs with `limner data pairs`")
+    make_folder(out)
+    (out / HEADER).unlink(missing_ok=True)
+    arrays: dict[str, np.ndarray] = {}
+    done, levels = 0, 0
+    for group in _groups(rows(), batch):
+        made = _encode(group, done, codec, decomposer, seed)
+        made["person"] = np.array([persons[row.person] for row in group], np.int32)
+        made["validation"] = np.array([row.validation for row in group])
+        levels = sum(name.startswith("level") for name in made)
+        for name, value in made.items():
+            if name not in arrays:
+                shape = (len(listed), *value.shape[1:])
+                arrays[name] = np.lib.format.open_memmap(out / f"{name}.npy", "w+", value.dtype, shape)
+            arrays[name][done : done + len(group)] = value
+        done += len(group)
+        report(done, len(listed))
+    widths = [int(arrays[f"level{k}"].shape[2 if decomposer.pooled else 1]) for k in range(levels)]
+    identity = arrays["identity"].shape
+    sizes = {"rows": done, "persons": len(persons), "level_widths": widths, "pooled": decomposer.pooled}
+    sizes |= {"identity_tokens": identity[1], "identity_width": identity[2], "tasks": list(TASKS)}
+    write_json_atomic(out / HEADER, {**facts, **sizes})
+    return PreparedPairs.open(out)
+
+
+@torch.no_grad()
+def _encode(group: list[Row], first: int, codec: KLCodec, decomposer: Decomposer, seed: int) -> dict[str, np.ndarray]:
+    """All arrays of a few rows but for whose they are."""
+    portraits = [row.portrait for row in group]
+    pictures = np.stack([portrait.picture for portrait in portraits])
+    holes, parts = np.zeros((len(TASKS), *pictures.shape[:3]), bool), np.zeros(len(group), np.uint8)
+    for number, portrait in enumerate(portraits):
+        for k, task in enumerate(TASKS):
+            random = np.random.default_rng([seed, first + number, k])
+            holes[k, number], part = draw_hole(task, portrait, random)
+            parts[number] = part if task == "part" else parts[number]
+    made = {"latents": _latents(codec, pictures), "parts": parts}
+    made["structure"] = _latents(codec, np.stack([grey_head(p.picture, p.regions) for p in portraits]))
+    made["reference"] = np.stack([_latents(codec, with_hole(pictures, hole)) for hole in holes], 1)
+    made["masks"] = np.stack([mask_cells(hole, codec.factor)[:, 0].numpy().astype(np.uint8) for hole in holes], 1)
+    maps = groups_of(np.stack([portrait.regions for portrait in portraits]))
+    covered = [
+        [_covered(holes[TASKS.index("hole"), n], maps[n] == g) for g in range(len(GROUPS))] for n in range(len(group))
+    ]
+    made["hidden"] = np.array(covered)
+    factors = decomposer.decompose(portraits)
+    small = {name: getattr(factors, name).numpy() for name in FACTOR_ARRAYS}
+    made |= small | {"identity": small["identity"].astype(np.float16)}
+    return made | {f"level{k}": level.numpy().astype(np.float16) for k, level in enumerate(factors.levels)}
+
+
+def _covered(hole: np.ndarray, region: np.ndarray) -> bool:
+    return bool(region.any() and (hole & region).sum() > COVERED * region.sum())
+
+
+def _latents(codec: KLCodec, pictures: np.ndarray) -> np.ndarray:
+    device = next(codec.parameters()).device
+    return codec.encode(to_model(pictures).to(device)).half().cpu().numpy()
+
+
+def _groups(rows: Iterator[Row], size: int) -> Iterator[list[Row]]:
+    group: list[Row] = []
+    for row in rows:
+        group.append(row)
+        if len(group) == size:
+            yield group
+            group = []
+    if group:
+        yield group
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The command line above."""
+    parser = argparse.ArgumentParser(prog="python -m limner.models.facex.prepare", description=__doc__)
+    parser.add_argument("pairs", nargs="+", type=Path, help="folders of shards in which a person has several rows")
+    parser.add_argument("--out", type=Path, required=True, help="folder to write")
+    parser.add_argument("--codec", default="kl-codec-nano", help="registry name or folder of a codec")
+    parser.add_argument("--size", type=int, default=256, help="side of the pictures the base paints")
+    parser.add_argument("--preset", choices=sorted(PRESETS), default="nano", help="identity encoder to start from")
+    parser.add_argument("--regions", choices=REGION_ENCODERS, help="encoder of region textures; default: the preset's")
+    parser.add_argument("--tower", help="folder of the vision transformer, for clip, dino, farl and mae")
+    parser.add_argument("--identity", help="ArcFace's weights, for the preset full")
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where to compute")
+    given = parser.parse_args(arguments)
+    preset = dict(PRESETS[given.preset])
+    regions = given.regions or preset.get("region_encoder", ControlConfig().region_encoder)
+    pooled = regions in ("efficientnet", "codec")
+    config = ControlConfig(**{**preset, "region_encoder": regions, "adapter_width": 0 if pooled else 256})
+    device, _, _ = choose(given.device, "fp32")
+    codec = KLCodec.load(given.codec).to(device)
+    facts = {
+        "codec": given.codec,
+        "size": given.size,
+        "region_encoder": regions,
+        "identity_encoder": config.identity_encoder,
+    }
+
+    def report(done: int, total: int) -> None:
+        print(f"\rfaces {done}/{total}", end="" if done < total else "\n", file=sys.stderr, flush=True)
+
+    prepare(
+        lambda: read_rows(given.pairs, given.size),
+        given.out,
+        codec,
+        load_decomposer(config, codec, given.identity, given.tower, device),
+        facts,
+        report=report,
+    )
+
+
+if __name__ == "__main__":
+    main()

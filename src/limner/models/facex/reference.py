@@ -1,0 +1,106 @@
+"""FORS, first half: the region assembler. What of the photo stays, as a picture with a hole and the hole's mask.
+
+Legend: S side of an aligned picture, f spatial factor of the codec.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from limner.codecs.continuous import KLCodec
+from limner.errors import InputError
+from limner.faces.batches import to_model
+from limner.faces.geometry import warp
+
+from .masks import dilate, part_mask, unpack_mask
+from .plan import ABSENT, CANVAS, MOTION, EditPlan
+from .portrait import Portrait
+
+GREY = 127
+"""What a hole is filled with: the middle of the range."""
+
+
+@dataclass(frozen=True, eq=False)
+class Reference:
+    """latents: (B, C, S/f, S/f) of the picture with its hole, a grey head in it where the plan asks for one. mask:
+    (B, 1, S/f, S/f), 1 where something is painted."""
+
+    latents: Tensor
+    mask: Tensor
+
+    def repeat(self, count: int) -> Reference:
+        """The same for more rows."""
+        return Reference(self.latents.repeat(count, 1, 1, 1), self.mask.repeat(count, 1, 1, 1))
+
+
+def repaint_mask(plan: EditPlan, portraits: Mapping[str, Portrait]) -> np.ndarray:
+    """What the plan paints anew, (S, S) bool, grown by its dilation.
+
+    A part is painted where the photo has it and where the photo it is taken from has it (glasses that are added); a
+    head that moves also where the driver's head is, because both are aligned by their eyes. ``InputError`` for parts
+    that none of the photos shows.
+    """
+    canvas = portraits[CANVAS]
+    mask = np.zeros(canvas.regions.shape, bool)
+    sources = {name for name in plan.factors.values() if name not in (ABSENT, CANVAS)}
+    drivers = {plan.factors[factor] for factor in MOTION if factor in plan.factors} & sources
+    for part in plan.repaint:
+        names = [CANVAS, *(sorted(sources - drivers) if part not in ("face", "head", "person") else [])]
+        for name in names:
+            mask |= part_mask(portraits[name].regions, part)
+        if part == "person":
+            for name in drivers:
+                mask |= part_mask(portraits[name].regions, "head")
+    if plan.structure is not None:
+        mask |= part_mask(portraits[plan.structure].regions, "head")
+    if plan.hole is not None:
+        mask |= _hole_in_crop(unpack_mask(plan.hole), canvas)
+    if not mask.any():
+        raise InputError(f"nothing to paint: the photo shows no {' and no '.join(plan.repaint) or 'hole'}")
+    return dilate(mask, round(plan.dilation * canvas.size))
+
+
+def _hole_in_crop(hole: np.ndarray, canvas: Portrait) -> np.ndarray:
+    return warp(hole.astype(np.uint8), canvas.crop, canvas.size, nearest=True, border=0) > 0
+
+
+def with_hole(picture: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """A picture (..., S, S, 3) uint8 with grey where the mask (..., S, S) is."""
+    return np.where(mask[..., None], np.uint8(GREY), picture)
+
+
+def grey_head(picture: np.ndarray, regions: np.ndarray) -> np.ndarray:
+    """The head alone without its colours, (S, S, 3) uint8: structure for a head swap."""
+    luminance = (picture @ np.array([0.299, 0.587, 0.114])).round().astype(np.uint8)
+    return with_hole(np.repeat(luminance[..., None], 3, -1), ~part_mask(regions, "head"))
+
+
+def mask_cells(mask: np.ndarray, factor: int) -> Tensor:
+    """Masks (B, S, S) at the grid of latents, (B, 1, S/f, S/f) float: 1 for a cell of which any pixel is painted."""
+    return F.max_pool2d(torch.from_numpy(mask)[:, None].float(), factor)
+
+
+def put_structure(latents: Tensor, mask: Tensor, structure: Tensor) -> Tensor:
+    """The latents of a grey head in the hole of a reference; all (B, C, h, w), mask (B, 1, h, w)."""
+    return torch.where(mask > 0, structure, latents)
+
+
+@torch.no_grad()
+def assemble_reference(
+    plan: EditPlan, portraits: Mapping[str, Portrait], mask: np.ndarray, codec: KLCodec
+) -> Reference:
+    """The reference of one edit, B = 1. mask: as ``repaint_mask`` gives it."""
+    cells = mask_cells(mask[None], codec.factor)
+    device = next(codec.parameters()).device
+    latents = codec.encode(to_model(with_hole(portraits[CANVAS].picture, mask)[None]).to(device)).cpu()
+    if plan.structure is not None:
+        other = portraits[plan.structure]
+        head = codec.encode(to_model(grey_head(other.picture, other.regions)[None]).to(device)).cpu()
+        latents = put_structure(latents, cells, head)
+    return Reference(latents, cells)

@@ -1,0 +1,63 @@
+"""Sampling: pure functions over diffusers' schedulers.
+
+Legend: B pictures, C latent channels, h w latent grid.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from limner.errors import InputError
+
+Predict = Callable[[Tensor, Tensor], Tensor]
+"""(latents (B, C, h, w), time) → what the model predicts, guided or not."""
+Callback = Callable[[int, int, Tensor], None]
+"""(steps done, steps in all, latents without noise as they look now). To cancel, raise."""
+SAMPLERS = ("ddim", "euler")
+
+
+def make_scheduler(config: dict[str, Any], sampler: str) -> Any:
+    """diffusers' scheduler of that name with a base model's own schedule and prediction type."""
+    from diffusers import DDIMScheduler, EulerDiscreteScheduler
+
+    if sampler not in SAMPLERS:
+        raise InputError(f"sampler {sampler!r} does not exist: choose {' or '.join(SAMPLERS)}")
+    kept = {key: value for key, value in config.items() if not key.startswith("_")}
+    if sampler == "euler":
+        return EulerDiscreteScheduler.from_config({**kept, "use_karras_sigmas": False})
+    return DDIMScheduler.from_config({**kept, "clip_sample": False})
+
+
+def draw_noise(shape: tuple[int, ...], seed: int) -> Tensor:
+    """Noise (1, *shape) of a seed, drawn on the CPU: the same on every device."""
+    return torch.randn((1, *shape), generator=torch.Generator().manual_seed(seed))
+
+
+def guided(predict: Predict, predict_none: Predict, scale: float) -> Predict:
+    """Classifier-free guidance: none + s·(with − none). At s = 1 the second model is not asked."""
+    if scale == 1:
+        return predict
+
+    def both(x: Tensor, t: Tensor) -> Tensor:
+        none = predict_none(x, t)
+        return none + scale * (predict(x, t) - none)
+
+    return both
+
+
+@torch.no_grad()
+def sample(predict: Predict, noise: Tensor, scheduler: Any, steps: int, callback: Callback | None = None) -> Tensor:
+    """Latents (B, C, h, w) from unit noise in ``steps`` steps."""
+    scheduler.set_timesteps(steps, device=noise.device)
+    x = noise * scheduler.init_noise_sigma
+    for step, t in enumerate(scheduler.timesteps):
+        out = predict(scheduler.scale_model_input(x, t), t)
+        stepped = scheduler.step(out.float(), t, x)
+        x = stepped.prev_sample
+        if callback is not None:
+            callback(step + 1, steps, stepped.pred_original_sample)
+    return x

@@ -1,0 +1,259 @@
+"""Training a controller on pairs of pictures of one person: the paper's curriculum, head swap first.
+
+Legend: B batch, C latent channels, h x w latent grid, N face tokens, F factors.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from limner.codecs.perceptual import LPIPS
+from limner.errors import InputError
+from limner.faces.batches import to_pictures
+from limner.faces.folders import data_root
+from limner.faces.identity import IdentityEncoder
+from limner.weights.registry import registry
+from limner.weights.store import locate
+from limner.weights.tensors import load_into
+
+from .assemble import NOWHERE, TEXTURES
+from .base import Base, load_base, save_unet
+from .base_task import epoch_rows
+from .config import PRESETS, ControlConfig
+from .control import Controller, new_controller, save_controller
+from .loading import BASE, CONTROLLER
+from .pairs import TASKS, PreparedPairs, unpack_factors
+from .reference import Reference
+from .sample import draw_noise, guided, make_scheduler, sample
+from .schedule import NoiseSchedule
+from .steer import SteeredUNet
+
+SHARES = {"head": 0.3, "face": 0.2, "person": 0.3, "part": 0.1, "hole": 0.1}
+
+
+class FaceXSettings(BaseModel):
+    """The `[task]` table of a FaceX recipe."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kind: str = "facex"
+    data: str = Field(description="Prepared set of pairs (see prepare.py), relative to LIMNER_DATA.")
+    base: str = Field(description="Base to steer: a registry name, or a folder relative to LIMNER_DATA.")
+    preset: str = Field(default="nano", description=f"Sizes to start from: {', '.join(PRESETS)}.")
+    model: dict[str, Any] = Field(
+        default={},
+        description="Fields of ControlConfig that differ from the preset; both assemblers can be turned off.",
+    )
+    start: str | None = Field(default=None, description="Controller to start from, relative to LIMNER_DATA.")
+    fix_unet: bool = Field(default=True, description="Train the controller alone; false: the UNet too.")
+    head_steps: int = Field(default=2000, ge=0, description="Steps of head swap alone, which needs every factor.")
+    shares: dict[str, float] = Field(default=SHARES, description=f"Shares of {', '.join(TASKS)} after those.")
+    drop_all: float = Field(default=0.05, ge=0, le=1, description="Share trained without any factor.")
+    drop_textures: float = Field(default=0.45, ge=0, le=1, description="Share trained without region textures.")
+    identity_weight: float = Field(default=0.1, ge=0, description="Weight of 1 − cosine of identity, on x0.")
+    lpips_weight: float = Field(default=0.1, ge=0, description="Weight of LPIPS, on x0.")
+    lpips: str = Field(default="lpips/alex.safetensors", description="LPIPS weights, relative to LIMNER_DATA.")
+    low_noise: float = Field(default=0.8, gt=0, lt=1, description="Signal share above which those two are taken.")
+    picture_rows: int = Field(default=2, ge=0, description="Most rows of a batch that they are taken on.")
+    validation_faces: int = Field(default=64, gt=0, description="Held-out pairs the validation loss is taken on.")
+    sample_faces: int = Field(default=5, gt=0, description="Columns of a sample sheet.")
+    sample_steps: int = Field(default=20, gt=0, description="Steps of sample sheets.")
+    guidance: float = Field(default=2.0, ge=0, description="Guidance in sample sheets, and of the shipped weights.")
+
+    @field_validator("shares")
+    @classmethod
+    def _of_tasks(cls, value: dict[str, float]) -> dict[str, float]:
+        for name, share in value.items():
+            if name not in TASKS or share < 0:
+                raise ValueError(f"{name}={share}: give shares from 0 of {', '.join(TASKS)}")
+        if sum(value.values()) <= 0:
+            raise ValueError("no task has a share above 0")
+        return value
+
+
+class FaceXTask:
+    """Loss = |UNet − target|² + .1·(1 − cos identity) + .1·LPIPS, the last two on x0 where there is little noise."""
+
+    def __init__(self, settings: dict[str, Any], batch_size: int, seed: int) -> None:
+        self.settings = s = FaceXSettings.model_validate(settings)
+        if s.drop_all + s.drop_textures > 1:
+            raise InputError("drop_all + drop_textures is above 1: lower one of them")
+        if s.preset not in PRESETS:
+            raise InputError(f"preset {s.preset!r}: choose one of {', '.join(PRESETS)}")
+        self.batch_size, self.seed = batch_size, seed
+        self.data = PreparedPairs.open(data_root() / s.data)
+        self.train, self.held_out = self.data.rows(validation=False), self.data.rows(validation=True)
+        if len(self.train) == 0:
+            raise InputError(f"{s.data} holds no person with two faces to train on")
+        self.base_folder = Path(locate(s.base if s.base in registry() else data_root() / s.base))
+        self.base: Base = load_base(self.base_folder, torch.device("cpu"), torch.float32)
+        self.schedule = NoiseSchedule(self.base.schedule)
+        self.none, self.none_mask = self.base.text("", torch.device("cpu"), torch.float32)
+        self.steered: SteeredUNet | None = None
+        self._judges: tuple[IdentityEncoder | None, LPIPS | None] | None = None
+
+    def build(self) -> nn.Module:
+        """The controller; with ``fix_unet = false`` a ModuleDict of it and the UNet."""
+        s, header = self.settings, self.data.header
+        found = {
+            "identity_encoder": header["identity_encoder"],
+            "identity_width": header["identity_width"],
+            "identity_tokens": header["identity_tokens"],
+            "region_encoder": header["region_encoder"],
+            "level_widths": tuple(header["level_widths"]),
+        }
+        preset = PRESETS[s.preset] | found | {"adapter_width": 0 if header["pooled"] else 256}
+        if self.steered is not None:
+            self.steered.release()
+        controller = new_controller(self.base.unet, ControlConfig(**{**preset, **s.model}))
+        if s.start is not None:
+            load_into(controller, data_root() / s.start)
+        self.steered = SteeredUNet(self.base.unet, controller, self.base.name)
+        self.base.unet.requires_grad_(not s.fix_unet)
+        return controller if s.fix_unet else nn.ModuleDict({"controller": controller, "unet": self.base.unet})
+
+    def batch(self, step: int) -> dict[str, Tensor]:
+        """Pairs and tasks of a step; a function of the step alone."""
+        targets = epoch_rows(self.train, step, self.batch_size, self.seed)
+        random = np.random.default_rng([self.seed, 1, step])
+        sources = self.data.partners(targets, random.random(len(targets)))
+        return self.data.batch(sources, targets, self.draw_tasks(step, random))
+
+    def draw_tasks(self, step: int, random: np.random.Generator) -> np.ndarray:
+        """The task of each pair (B,): head swap first, then all by their shares."""
+        if step < self.settings.head_steps:
+            return np.full(self.batch_size, TASKS.index("head"))
+        shares = np.array([self.settings.shares.get(task, 0.0) for task in TASKS])
+        return random.choice(len(TASKS), self.batch_size, p=shares / shares.sum())
+
+    def loss(
+        self, model: nn.Module, batch: dict[str, Tensor], generator: torch.Generator, step: int
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Diffusion loss of a batch, and what pictures of its least noisy rows look like."""
+        s, latents = self.settings, batch["latents"]
+        count, device = len(latents), latents.device
+        times = self.schedule.draw(count, generator).to(device)
+        noise = torch.randn(latents.shape, generator=generator).to(device)
+        chance = torch.rand(count, generator=generator).to(device)
+        noisy = self.schedule.noisy(latents, noise, times)
+        out = self._predict(model, noisy, times, batch, self.dropped(batch["choice"], chance))
+        loss = F.mse_loss(out.float(), self.schedule.target(latents, noise, times))
+        parts = {"diffusion": loss.detach()}
+        rows = torch.nonzero(self.schedule.alphas.to(device)[times] >= s.low_noise)[: s.picture_rows, 0]
+        if len(rows) and (s.identity_weight or s.lpips_weight):
+            start = self.schedule.start(noisy[rows], out[rows].float(), times[rows])
+            for name, weight, value in self._judge(start, latents[rows]):
+                loss = loss + weight * value
+                parts[name] = value.detach()
+        return loss, parts
+
+    def dropped(self, choice: Tensor, chance: Tensor) -> Tensor:
+        """Choices (B, F) with all factors, or all textures, dropped in the rows that chance (B,) says [A]."""
+        s = self.settings
+        choice = choice.clone()
+        choice[chance < s.drop_all] = NOWHERE
+        without = (chance >= s.drop_all) & (chance < s.drop_all + s.drop_textures)
+        textures = torch.zeros(choice.shape[1], dtype=torch.bool, device=choice.device)
+        textures[list(TEXTURES)] = True
+        choice[without[:, None] & textures[None]] = NOWHERE
+        return choice
+
+    def validate(self, model: nn.Module) -> dict[str, float]:
+        """Mean diffusion loss of each task on held-out pairs at evenly spread times, the same noise every time."""
+        rows, figures = self.held_out[: self.settings.validation_faces], {}
+        device = next(model.parameters()).device
+        for number, task in enumerate(TASKS):
+            generator, losses = torch.Generator().manual_seed(1), []
+            for start in range(0, len(rows), 16):
+                targets = rows[start : start + 16]
+                count = len(targets)
+                batch = self.data.batch(self.data.partners(targets, np.zeros(count)), targets, np.full(count, number))
+                batch = {key: value.to(device) for key, value in batch.items()}
+                times = ((torch.arange(count) + 0.5) / count * len(self.schedule.alphas)).long().to(device)
+                noise = torch.randn(batch["latents"].shape, generator=generator).to(device)
+                noisy = self.schedule.noisy(batch["latents"], noise, times)
+                out = self._predict(model, noisy, times, batch, batch["choice"])
+                target = self.schedule.target(batch["latents"], noise, times)
+                losses.append(F.mse_loss(out.float(), target, reduction="none").mean((1, 2, 3)))
+            if losses:
+                figures[f"{task}.loss"] = torch.cat(losses).mean().item()
+        return figures
+
+    def samples(self, model: nn.Module) -> np.ndarray | None:
+        """Rows: source, target, then the target repainted by head swap, face swap and reenactment from the source."""
+        rows = (self.held_out if len(self.held_out) else self.train)[: self.settings.sample_faces]
+        sources, device = self.data.partners(rows, np.zeros(len(rows))), next(model.parameters()).device
+        sheet = [torch.from_numpy(np.array(self.data.arrays["latents"][which])).float() for which in (sources, rows)]
+        noise = torch.cat([draw_noise(tuple(sheet[0].shape[1:]), seed) for seed in range(len(rows))]).to(device)
+        for task in ("head", "face", "person"):
+            batch = self.data.batch(sources, rows, np.full(len(rows), TASKS.index(task)))
+            batch = {key: value.to(device) for key, value in batch.items()}
+            nothing = torch.full_like(batch["choice"], NOWHERE)
+            predict = guided(
+                lambda x, t, b=batch: self._predict(model, x, t.expand(len(x)), b, b["choice"]),
+                lambda x, t, b=batch, n=nothing: self._predict(model, x, t.expand(len(x)), b, n),
+                self.settings.guidance,
+            )
+            scheduler = make_scheduler(self.base.schedule, "euler")
+            sheet.append(sample(predict, noise, scheduler, self.settings.sample_steps).cpu())
+        decoded = (to_pictures(self.base.codec.to("cpu").decode(latents)) for latents in sheet)
+        return np.concatenate([np.concatenate(list(pictures), 1) for pictures in decoded], 0)
+
+    def export(self, model: nn.Module, path: Path, facts: dict[str, str]) -> None:
+        """A folder beside ``path`` with the controller in float16 and, where the UNet was trained too, its base."""
+        folder = path.with_suffix("")
+        header = {**facts, "base": self.settings.base, "guidance": self.settings.guidance}
+        save_controller(_controller(model), folder / CONTROLLER, header)
+        if not self.settings.fix_unet:
+            assert self.steered is not None
+            unchanged = shutil.ignore_patterns("unet")
+            shutil.copytree(self.base_folder, folder / BASE, ignore=unchanged, dirs_exist_ok=True)
+            save_unet(self.steered.plain_state(), self.base.unet.config, folder / BASE / "unet", facts)
+
+    def _predict(
+        self, model: nn.Module, noisy: Tensor, times: Tensor, batch: dict[str, Tensor], choice: Tensor
+    ) -> Tensor:
+        assert self.steered is not None and _controller(model) is self.steered.controller
+        device = noisy.device
+        if next(self.base.unet.parameters()).device != device:
+            self.base.unet.to(device)
+        photos = [unpack_factors(name, batch) for name in ("source", "target")]
+        face = self.steered.controller.assembler(photos, choice)
+        text = self.none.to(device).expand(len(noisy), -1, -1)
+        keep = None if self.none_mask is None else self.none_mask.to(device).expand(len(noisy), -1)
+        reference = Reference(batch["reference"], batch["mask"])
+        return self.steered(noisy, times, text, keep, face, reference)
+
+    def _judge(self, start: Tensor, latents: Tensor) -> list[tuple[str, float, Tensor]]:
+        """(name, weight, value) of the losses on pictures: what x0 shows against what the codec makes of the truth."""
+        s, device = self.settings, start.device
+        if self._judges is None:
+            lpips = LPIPS.load(data_root() / s.lpips).to(device) if s.lpips_weight else None
+            self._judges = IdentityEncoder.load().to(device) if s.identity_weight else None, lpips
+            self.base.codec.to(device)
+        identity, lpips = self._judges
+        decode = self.base.codec.decode
+        with torch.no_grad():
+            truth = decode(latents)
+        painted, found = decode(start), []
+        if identity is not None:
+            found.append(
+                ("identity", s.identity_weight, (1 - F.cosine_similarity(identity(painted), identity(truth))).mean())
+            )
+        if lpips is not None:
+            found.append(("lpips", s.lpips_weight, lpips(painted, truth).mean()))
+        return found
+
+
+def _controller(model: nn.Module) -> Controller:
+    found = model if isinstance(model, Controller) else model["controller"]  # pyright: ignore[reportIndexIssue]
+    assert isinstance(found, Controller)
+    return found

@@ -1,0 +1,74 @@
+"""What came of a question about a photograph: one answer for every face, named by where the face is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from .cache import KVCache
+
+
+@dataclass(frozen=True)
+class FaceAnswer:
+    """An answer about one face. position: "" for the only one; box: XYXY in pixels of the photo."""
+
+    position: str
+    box: tuple[float, float, float, float]
+    text: str
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Answers about the faces of one photo, from left to right; ``str`` gives the text."""
+
+    question: str
+    faces: tuple[FaceAnswer, ...]
+
+    @property
+    def text(self) -> str:
+        """The answer; with several faces a line for each, its position first."""
+        if len(self.faces) == 1:
+            return self.faces[0].text
+        return "\n".join(f"{face.position}: {face.text}" for face in self.faces)
+
+    def __str__(self) -> str:
+        return self.text
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON can hold it."""
+        faces = [{"position": f.position, "box": [round(v, 1) for v in f.box], "answer": f.text} for f in self.faces]
+        return {"question": self.question, "faces": faces}
+
+
+@dataclass(frozen=True)
+class Look:
+    """A photo that was read once and can be asked any number of times: where its faces are, and what the model read."""
+
+    positions: tuple[str, ...]
+    boxes: tuple[tuple[float, float, float, float], ...]
+    cache: KVCache
+
+    @property
+    def count(self) -> int:
+        """Faces."""
+        return len(self.boxes)
+
+    def apart(self) -> list[Look]:
+        """Every face on its own, under the name it has here."""
+        return [
+            Look((self.positions[k],), (self.boxes[k],), self.cache.rows(torch.tensor([k]))) for k in range(self.count)
+        ]
+
+
+def name_positions(count: int) -> tuple[str, ...]:
+    """Names of faces from left to right as one sees the picture; the only face needs none."""
+    names = {0: (), 1: ("",), 2: ("left face", "right face"), 3: ("left face", "middle face", "right face")}
+    return names.get(count) or tuple(f"face {k} of {count} from the left" for k in range(1, count + 1))
+
+
+def left_to_right(boxes: np.ndarray) -> np.ndarray:
+    """Order of boxes (F, 4) XYXY by their middles."""
+    return np.argsort(boxes[:, 0] + boxes[:, 2], kind="stable")

@@ -1,0 +1,294 @@
+"""UniF²ace, the engine: describes faces in photographs, answers questions about them, paints from words."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from functools import cached_property, reduce
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from limner import __version__
+from limner.errors import InputError
+from limner.faces.batches import to_model, to_pictures
+from limner.faces.picture import Source
+from limner.faces.reader import FaceReader
+from limner.provenance.picture import Picture
+from limner.weights.device import choose
+from limner.weights.fingerprint import weights_hash
+
+from .answering import Choice, answer, read_pictures
+from .answers import Answer, FaceAnswer, Look, left_to_right, name_positions
+from .loading import DEFAULT, Parts, load_parts
+from .painting import guided_logits, read_words
+from .request import SETTINGS, check_request
+from .requests import request
+from .tokenizer import TextStream
+from .unmasking import all_masked, sampler
+
+BATCH = 8  # faces asked, or pictures painted, at once
+LIMIT = 200  # tokens of an answer
+MOST_THREADS = 1024  # that a recipe may ask for
+
+Progress = Callable[[int, int], None]
+"""(steps done, steps in all). To cancel, raise."""
+
+Stream = Callable[[int, str], None]
+"""(which face, from the left, counted from 0; the text its answer grew by)."""
+
+
+class UniF2ace:
+    """Describes, answers and paints. Make one with ``UniF2ace.load``; use it from one thread at a time."""
+
+    def __init__(self, parts: Parts, why: str) -> None:
+        self.parts, self.name, self.why = parts, parts.name, why
+
+    @classmethod
+    def load(cls, source: str | os.PathLike[str] = DEFAULT, device: str = "auto", precision: str = "auto") -> UniF2ace:
+        """From a registry name, a weight file or its folder.
+
+        device: ``auto`` (a GPU if there is one), ``cpu``, ``cuda``. precision: ``auto``, ``bf16``, ``fp32``; what auto
+        chose, and why, stands in ``.why``. Raises ``InputError`` naming what is missing.
+        """
+        where, dtype, why = choose(device, precision)
+        return cls(load_parts(source, where, dtype), why)
+
+    @cached_property
+    def reader(self) -> FaceReader:
+        """What finds the faces."""
+        return FaceReader.load()
+
+    def look(self, photo: Source | Look, min_score: float = 0.5) -> Look:
+        """Find the faces of a photo, align and read them: all that questions need, once a photo.
+
+        photo: path, encoded bytes, PIL image, or (H, W, 3) uint8 RGB array. ``InputError`` for what is no picture, and
+        where no face is found.
+        """
+        if isinstance(photo, Look):
+            return photo
+        pictures, boxes = self.reader.align(photo, min_score, self.parts.size)
+        if not len(pictures):
+            raise InputError("no face was found in this photo: give one that shows a face of 60 pixels or more")
+        order = left_to_right(boxes)
+        found = boxes[order].astype(float).tolist()
+        places = tuple((b[0], b[1], b[2], b[3]) for b in found)
+        return Look(name_positions(len(pictures)), places, self.read_aligned(pictures[order]).cache)
+
+    def read_aligned(self, pictures: np.ndarray) -> Look:
+        """Faces that are aligned already, (F, size, size, 3) uint8, as `geometry.align_ffhq` leaves them."""
+        parts, size = self.parts, self.parts.size
+        if pictures.ndim != 4 or pictures.shape[1:] != (size, size, 3):
+            raise ValueError(f"aligned faces are (F, {size}, {size}, 3) uint8, not {pictures.shape}")
+        caches = []
+        for start in range(0, len(pictures), BATCH):
+            x = to_model(pictures[start : start + BATCH]).to(parts.device)
+            with torch.no_grad():
+                mixed = parts.model.mix(
+                    None if parts.clip is None else parts.clip.encode(x).to(parts.model.head.weight.dtype),
+                    None if parts.face is None else parts.face.encode(x).to(parts.model.head.weight.dtype),
+                )
+                caches.append(read_pictures(parts.model, parts.codec.encode(x), mixed))
+        boxes = ((0.0, 0.0, float(size), float(size)),) * len(pictures)
+        return Look(name_positions(len(pictures)), boxes, reduce(lambda a, b: a.joined(b), caches))
+
+    def describe(self, photo: Source | Look, length: str = "long", **settings: Any) -> Answer:
+        """A description of every face: ``long``, several sentences, or ``short``, one. settings: as ``ask``."""
+        return self.ask(photo, request(length), **settings)
+
+    def ask(
+        self,
+        photo: Source | Look,
+        question: str,
+        limit: int = LIMIT,
+        choice: Choice | None = None,
+        seed: int = 0,
+        stream: Stream | None = None,
+    ) -> Answer:
+        """Ask about every face of a photo (see ``look``).
+
+        limit: most tokens. choice: how tokens are chosen, the likeliest by default. stream: called with every piece of
+        text as it is written. ``InputError`` for an empty question.
+        """
+        look = self.look(photo)
+        texts, _ = self.answer_faces(look, [question] * look.count, limit, choice, seed, stream)
+        return _answer(look, question, texts)
+
+    def ask_each(self, looks: Sequence[Look], question: str, **settings: Any) -> list[Answer]:
+        """``ask`` for several photos, their faces in common batches: the same answers, sooner."""
+        together = Look(
+            tuple(name for look in looks for name in look.positions),
+            tuple(box for look in looks for box in look.boxes),
+            reduce(lambda a, b: a.joined(b), [look.cache for look in looks]),
+        )
+        faces = list(self.ask(together, question, **settings).faces)
+        answers = []
+        for look in looks:
+            answers.append(Answer(question, tuple(faces[: look.count])))
+            del faces[: look.count]
+        return answers
+
+    def chat(self, photo: Source | Look, **settings: Any) -> Chat:
+        """A conversation about a photo; settings as ``ask``."""
+        return Chat(self, self.look(photo), settings)
+
+    def answer_faces(
+        self,
+        look: Look,
+        questions: Sequence[str],
+        limit: int = LIMIT,
+        choice: Choice | None = None,
+        seed: int = 0,
+        stream: Stream | None = None,
+        before: Sequence[Sequence[int]] | None = None,
+    ) -> tuple[list[str], list[list[int]]]:
+        """One question for each face, and each face's answer; also all that was said, as ids for the next ``before``.
+
+        before: what was said about each face earlier. Other settings as ``ask``.
+        """
+        if len(questions) != look.count:
+            raise ValueError(f"{len(questions)} questions for {look.count} faces: one for each is needed")
+        if any(not question.strip() for question in questions):
+            raise InputError("the question is empty: ask something")
+        if not 1 <= limit <= 4096:
+            raise InputError(f"limit={limit}: choose 1 to 4096 tokens")
+        tokenizer, config = self.parts.tokenizer, self.parts.model.config
+        asked = [tokenizer.question(question.strip()) for question in questions]
+        prompts = [[*earlier, *ids] for earlier, ids in zip(before or [[]] * look.count, asked, strict=True)]
+        answers: list[list[int]] = []
+        for start in range(0, look.count, BATCH):
+            rows = torch.arange(start, min(start + BATCH, look.count))
+            streams = [TextStream(tokenizer) for _ in rows]
+
+            def tell(count: int, tokens: torch.Tensor, start: int = start, streams=streams) -> None:
+                for row, token in enumerate(tokens.tolist()):
+                    if token != config.eot and stream is not None and (new := streams[row].add(token)):
+                        stream(start + row, new)
+
+            cache = look.cache.rows(rows.to(self.parts.device))
+            answers += answer(
+                self.parts.model, cache, prompts[start : start + BATCH], limit, choice, seed + start,
+                None if stream is None else tell,
+            )  # fmt: skip
+        said = [[*prompt, *ids, config.eot, config.sot] for prompt, ids in zip(prompts, answers, strict=True)]
+        return [tokenizer.decode(ids).strip() for ids in answers], said
+
+    def paint(
+        self,
+        text: str,
+        n: int = 1,
+        steps: int = 18,
+        guidance: float | None = None,
+        seed: int = 0,
+        sampler: str = "confidence",
+        temperature: float = 1.0,
+        callback: Progress | None = None,
+    ) -> list[Picture]:
+        """Paint ``n`` pictures from words.
+
+        guidance: how strongly words are followed, 0 is unguided (default: the weights' own). seed: picture k is that of
+        seed + k, whatever n. sampler: ``confidence`` or ``leap``. temperature: of the confidence's noise, or of the
+        logits for ``leap``. Raises ``InputError`` for what cannot be painted.
+        """
+        settings = {
+            "text": text.strip(),
+            "n": n,
+            "steps": steps,
+            "guidance": self.parts.guidance if guidance is None else guidance,
+            "seed": seed,
+            "sampler": sampler,
+            "temperature": temperature,
+        }
+        check_request(settings)
+        total, pictures = steps * -(-n // BATCH), []
+        for first in range(0, n, BATCH):
+            done = first // BATCH * steps
+            pictures += self._batch(settings, first, lambda step: callback(done + step, total) if callback else None)  # noqa: B023
+        return pictures
+
+    def replay(self, recipe: dict[str, Any], callback: Progress | None = None) -> Picture:
+        """Make a picture again from its recipe: the same batch on the same number of threads, so the same bits.
+
+        ``InputError`` if the recipe is another engine's or was made with other weights.
+        """
+        try:
+            made = {key: recipe[key] for key in SETTINGS}
+            picture, threads, weights = int(recipe["picture"]), int(recipe["threads"]), recipe["weights"]
+        except (KeyError, TypeError, ValueError):
+            raise InputError("this recipe is not one of UniF²ace's: use the version of limner that wrote it") from None
+        check_request(made)
+        if not 0 <= picture < made["n"] or not 1 <= threads <= MOST_THREADS:
+            raise InputError(f"picture={picture}, threads={threads}: no recipe that limner writes says so")
+        if weights != self.weights():
+            raise InputError("this picture was made with other weights or precision than are loaded: see its recipe")
+        before, first, steps = torch.get_num_threads(), picture // BATCH * BATCH, made["steps"]
+        torch.set_num_threads(threads)
+        try:
+            return self._batch(made, first, lambda step: callback(step, steps) if callback else None)[picture - first]
+        finally:
+            torch.set_num_threads(before)
+
+    def weights(self) -> dict[str, str]:
+        """What the loaded weights are, in their type: goes into every recipe."""
+        return dict(self._weights)
+
+    @cached_property
+    def _weights(self) -> dict[str, str]:
+        hashes = {"transformer": weights_hash(self.parts.model), "codec": weights_hash(self.parts.codec)}
+        return {**hashes, "tokenizer": self.parts.tokenizer.hash}
+
+    @torch.no_grad()
+    def _batch(self, settings: dict[str, Any], first: int, progress: Callable[[int], Any]) -> list[Picture]:
+        """Pictures ``first`` to ``first + BATCH`` of a request, or up to its end."""
+        parts, config = self.parts, self.parts.model.config
+        count = min(BATCH, settings["n"] - first)
+        words = read_words(parts.model, parts.tokenizer.encode([settings["text"]]))
+        words = words.rows(torch.zeros(count, dtype=torch.long))
+        predict = guided_logits(parts.model, words, read_words(parts.model, [[]]), settings["guidance"])
+        paint = sampler(settings["sampler"], settings["temperature"])
+        start = all_masked(count, config.image_tokens, config.codebook)
+        codes = paint(
+            predict, start, settings["steps"], settings["seed"] + first, lambda step, gamma, codes: progress(step)
+        )
+        pixels = [to_pictures(parts.codec.decode(one[None].to(parts.device)))[0] for one in codes]
+        return [self._picture(image, settings, first + k) for k, image in enumerate(pixels)]
+
+    def _picture(self, pixels: np.ndarray, settings: dict[str, Any], index: int) -> Picture:
+        recipe = {
+            "limner": __version__,
+            "engine": "unif2ace",
+            "source": self.name,
+            **settings,
+            "picture": index,
+            "weights": self.weights(),
+            "precision": str(self.parts.model.head.weight.dtype).removeprefix("torch."),
+            "device": self.parts.device.type,
+            "threads": torch.get_num_threads(),
+            "torch": torch.__version__,
+        }
+        return Picture(Image.fromarray(pixels), recipe, ())
+
+
+class Chat:
+    """Several turns about one photo: every question is read after what was said before."""
+
+    def __init__(self, engine: UniF2ace, look: Look, settings: dict[str, Any]) -> None:
+        self.engine, self.look, self.settings = engine, look, settings
+        self.turns: list[Answer] = []
+        self._said: list[list[int]] = [[] for _ in range(look.count)]
+
+    def ask(self, question: str, stream: Stream | None = None) -> Answer:
+        """The next turn; see ``UniF2ace.ask``."""
+        asked = [question] * self.look.count
+        texts, self._said = self.engine.answer_faces(
+            self.look, asked, **self.settings, stream=stream, before=self._said
+        )
+        self.turns.append(_answer(self.look, question, texts))
+        return self.turns[-1]
+
+
+def _answer(look: Look, question: str, texts: Sequence[str]) -> Answer:
+    faces = (FaceAnswer(*each) for each in zip(look.positions, look.boxes, texts, strict=True))
+    return Answer(question, tuple(faces))

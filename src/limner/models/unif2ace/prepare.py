@@ -1,0 +1,215 @@
+"""From built sets to a prepared set: codes, features and token ids, computed once.
+
+    python -m limner.models.unif2ace.prepare SETS... --codec lfq-codec-nano --out FOLDER
+
+Every training face is there twice, as it is and mirrored. Each file of a built set becomes one part in FOLDER/parts; a
+run that was stopped goes on after the last whole part. At the end the parts become FOLDER/set.safetensors.
+
+Legend: F faces, N image tokens.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from limner.codecs.discrete import LFQCodec
+from limner.errors import InputError
+from limner.faces.batches import to_model
+from limner.faces.picture import read_picture
+from limner.files import make_folder
+from limner.weights.fingerprint import weights_hash
+from limner.weights.registry import hash_file
+from limner.weights.tensors import load_tensors, save_tensors
+from limner.words.mirror import mirror_words
+
+from .encoders import CLIP, FACE, load_encoder
+from .features import FeatureEncoder
+from .prepared import ABSENT, FILE, TEXTS, Prepared, pad_texts
+from .requests import LONG, SHORT
+from .tokenizer import Tokenizer
+
+Report = Callable[[int, int], None]
+"""(parts done, parts in all)."""
+
+
+class Encoder(Protocol):
+    """The half of a discrete codec that is needed."""
+
+    def encode(self, pictures: Tensor) -> Tensor:
+        """(B, 3, H, W) in [-1, 1] to codes (B, N)."""
+        ...
+
+
+@dataclass(frozen=True)
+class Face:
+    """What of a built set's row is needed: the aligned picture (H, W, 3), its words, its split."""
+
+    picture: np.ndarray
+    captions: tuple[str, ...]
+    prompts: tuple[str, ...]
+    questions: tuple[tuple[str, str], ...]
+    validation: bool
+
+    def mirrored(self) -> Face:
+        """The mirrored face: left and right change places in the words, too."""
+        return Face(
+            np.ascontiguousarray(self.picture[:, ::-1]),
+            tuple(map(mirror_words, self.captions)),
+            tuple(map(mirror_words, self.prompts)),
+            tuple((mirror_words(q), mirror_words(a)) for q, a in self.questions),
+            self.validation,
+        )
+
+
+@dataclass(frozen=True)
+class Makers:
+    """What turns pictures and words into numbers."""
+
+    codec: Encoder
+    clip: FeatureEncoder
+    face: FeatureEncoder
+    tokenizer: Tokenizer
+
+
+def read_faces(file: Path, mirror: bool) -> Iterator[Face]:
+    """The faces of one file of a built set; training faces are followed by their mirror images."""
+    from limner.data.shards import read_rows
+
+    validation = file.name.startswith("validation")
+    for row in read_rows(file, None, ["image", "captions", "prompts", "questions"]):
+        asked = tuple((q["question"], q["answer"]) for q in row["questions"])
+        words = tuple(row["captions"]), tuple(row["prompts"])
+        face = Face(read_picture(row["image"]["bytes"]), *words, asked, validation)
+        if not (face.captions and face.prompts and face.questions):
+            raise InputError(f"{file} has a face without captions, prompts or questions: build the set again with them")
+        yield face
+        if mirror and not validation:
+            yield face.mirrored()
+
+
+def make_part(faces: Sequence[Face], makers: Makers, batch: int = 16) -> dict[str, Tensor]:
+    """The tensors of ``Prepared`` for some faces, requests left out."""
+    codes, clip, face = [], [], []
+    for start in range(0, len(faces), batch):
+        pictures = to_model(np.stack([face.picture for face in faces[start : start + batch]]))
+        with torch.no_grad():
+            codes.append(makers.codec.encode(pictures).to(torch.int32))
+            clip.append(makers.clip.encode(pictures).half())
+            face.append(makers.face.encode(pictures).half())
+    ids = makers.tokenizer.encode
+    texts = {
+        "captions": [ids(each.captions) for each in faces],
+        "prompts": [ids(each.prompts) for each in faces],
+        "questions": [[makers.tokenizer.question(q) for q, _ in each.questions] for each in faces],
+        "answers": [ids([a for _, a in each.questions]) for each in faces],
+    }
+    return {
+        "codes": torch.cat(codes),
+        "clip": torch.cat(clip),
+        "face": torch.cat(face),
+        **{name: pad_texts(several) for name, several in texts.items()},
+        "validation": torch.tensor([each.validation for each in faces]),
+    }
+
+
+def prepare(
+    files: Sequence[Path],
+    out: Path,
+    makers: Makers,
+    made: dict[str, Any],
+    mirror: bool = True,
+    report: Report = lambda done, total: None,
+) -> Prepared:
+    """Write a prepared set to the folder ``out`` and return it.
+
+    files: of built sets. made: what the makers are; parts that others made are made again. Raises ``InputError`` where
+    there is no face.
+    """
+    if not files:
+        raise InputError("there are no faces in these sets: build some with `limner data build`")
+    parts = []
+    make_folder(out)
+    report(0, len(files))
+    for number, file in enumerate(files):
+        part = out / "parts" / f"{number:05d}-{file.stem}.safetensors"
+        facts = {**made, "mirror": mirror, "of": hash_file(file)}
+        if not (part.is_file() and load_tensors(part)[1] == facts):
+            save_tensors(part, make_part(list(read_faces(file, mirror)), makers), facts)
+        parts.append(part)
+        report(number + 1, len(files))
+    tensors = _joined([load_tensors(part)[0] for part in parts])
+    for name, requests in (("ask_long", LONG), ("ask_short", SHORT)):
+        tensors[name] = pad_texts([[makers.tokenizer.question(request)] for request in requests])[:, 0]
+    header = {**made, "mirror": mirror, "faces": len(tensors["codes"]), "model": _sizes(makers, tensors)}
+    prepared = Prepared(tensors, header)
+    prepared.save(out / FILE)
+    return prepared
+
+
+def _joined(parts: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+    """Parts one after another, texts padded to the longest of all."""
+    joined = {}
+    for name in parts[0]:
+        tensors = [part[name] for part in parts]
+        if name in TEXTS:
+            most, longest = (max(t.shape[d] for t in tensors) for d in (1, 2))
+            pads = [(0, longest - t.shape[2], 0, most - t.shape[1]) for t in tensors]
+            tensors = [torch.nn.functional.pad(t, pad, value=ABSENT) for t, pad in zip(tensors, pads)]
+        joined[name] = torch.cat(tensors)
+    return joined
+
+
+def _sizes(makers: Makers, tensors: dict[str, Tensor]) -> dict[str, int]:
+    """The fields of UniF2aceConfig that this set decides."""
+    codec = makers.codec
+    codebook = codec.config.codebook if isinstance(codec, LFQCodec) else int(tensors["codes"].max()) + 1
+    return {
+        "text_vocabulary": makers.tokenizer.size,
+        "codebook": codebook,
+        "image_tokens": tensors["codes"].shape[1],
+        "clip_width": makers.clip.width,
+        "face_width": makers.face.width,
+    }
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The command line above."""
+    parser = argparse.ArgumentParser(prog="python -m limner.models.unif2ace.prepare", description=__doc__)
+    parser.add_argument("sets", nargs="+", type=Path, help="folders that `limner data build` made")
+    parser.add_argument("--out", type=Path, required=True, help="folder to write")
+    parser.add_argument("--codec", default="lfq-codec-nano", help="registry name or folder of a discrete codec")
+    parser.add_argument("--tokenizer", default="unif2ace-words", help="registry name or folder with tokenizer.json")
+    parser.add_argument("--clip", default=CLIP, help="semantic features: a registry name, or a CLIP model's folder")
+    parser.add_argument("--face", default=FACE, help="identity features: a registry name, or an ArcFace .onnx file")
+    parser.add_argument("--no-mirror", action="store_true", help="do not add mirrored faces")
+    given = parser.parse_args(arguments)
+
+    from limner.data.shards import shard_files
+
+    def report(done: int, total: int) -> None:
+        print(f"\rparts {done}/{total}", end="" if done < total else "\n", file=sys.stderr, flush=True)
+
+    codec, tokenizer = LFQCodec.load(given.codec), Tokenizer.load(given.tokenizer)
+    makers = Makers(codec, load_encoder(given.clip, "clip"), load_encoder(given.face, "face"), tokenizer)
+    made = {"codec": given.codec, "tokenizer": given.tokenizer, "clip": given.clip, "face": given.face}
+    made |= {"codec_hash": weights_hash(codec.encoder), "tokenizer_hash": tokenizer.hash}
+    files = [file for folder in given.sets for split in ("train", "validation") for file in shard_files(folder, split)]
+    prepared = prepare(files, given.out, makers, made, not given.no_mirror, report)
+    faces, unseen = prepared.header["faces"], len(prepared.rows(validation=True))
+    print(f"{faces} faces, {unseen} of them for validation, in {given.out / FILE}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except InputError as error:
+        sys.exit(f"error: {error}")

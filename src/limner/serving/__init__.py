@@ -1,0 +1,1 @@
+"""The server: one table of jobs, an HTTP API over it, and a page over that. Needs the extra `studio`."""

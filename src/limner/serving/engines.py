@@ -1,0 +1,167 @@
+"""One set of engines for the whole server: what each can do here, whether it is loaded, and one user at a time.
+
+``VERBS`` is the one place that says which weights a verb needs. A verb whose weights are not in the registry, or not on
+this machine, is refused with a sentence; when they are, the toolkit's method of that name is called.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol, cast
+
+from limner.errors import InputError
+from limner.toolkit import Toolkit
+from limner.weights.registry import registry
+from limner.weights.store import installed
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from limner.faces.record import Face
+    from limner.models.mditface.engine import MDiTFace
+    from limner.provenance.picture import Picture
+
+
+class Answer(Protocol):
+    """What ``Talks.ask`` gives."""
+
+    @property
+    def text(self) -> str:
+        """The whole answer."""
+        ...
+
+
+class Talks(Protocol):
+    """The verbs of UniF²ace, as the toolkit has them when its weights are there."""
+
+    def describe(self, photo: np.ndarray) -> Answer:
+        """A caption."""
+        ...
+
+    def ask(self, photo: np.ndarray, question: str) -> Answer:
+        """An answer."""
+        ...
+
+
+class Edits(Protocol):
+    """The verbs of FaceX, as the toolkit has them when its weights are there."""
+
+    def edit(self, photo: np.ndarray, plan: dict[str, Any]) -> Picture:
+        """A photo changed by a plan."""
+        ...
+
+    def swap(self, source: np.ndarray, target: np.ndarray, head: bool = False) -> Picture:
+        """The face of source in target."""
+        ...
+
+    def reenact(self, source: np.ndarray, driver: np.ndarray) -> Picture:
+        """The face of source doing what driver does."""
+        ...
+
+
+@dataclass(frozen=True)
+class Verb:
+    """A verb, the engine behind it, and the registry's name of the weights it needs."""
+
+    name: str
+    engine: str
+    weights: str
+
+
+VERBS = {
+    verb.name: verb
+    for verb in (
+        Verb("read", "reader", "face-parser"),
+        Verb("describe", "UniF²ace", "unif2ace-nano"),
+        Verb("ask", "UniF²ace", "unif2ace-nano"),
+        Verb("paint", "MDiTFace", "mditface-nano"),
+        Verb("repaint", "MDiTFace", "mditface-nano"),
+        Verb("edit", "FaceX", "facex-nano"),
+        Verb("swap", "FaceX", "facex-nano"),
+        Verb("reenact", "FaceX", "facex-nano"),
+    )
+}
+
+
+class NoWeights(InputError):
+    """The engine of this verb has no weights here."""
+
+
+def missing(verb: str) -> str | None:
+    """Why a verb cannot be done on this machine, in a sentence; None if it can."""
+    needed = VERBS[verb]
+    entry = registry().get(needed.weights)
+    if entry is None:
+        return f"{verb.capitalize()} needs {needed.engine}, which has no weights in this version of Limner yet"
+    if installed(entry) is None:
+        return f"{verb.capitalize()} needs {needed.engine}: run `limner models pull {needed.weights}` on the server"
+    return None
+
+
+class Engines:
+    """A toolkit shared by the threads of a server: each engine serves one of them at a time."""
+
+    def __init__(self, toolkit: Toolkit, painter: str) -> None:
+        self._toolkit, self.painter_name = toolkit, painter
+        self._locks = {name: threading.Lock() for name in ("reader", "MDiTFace", "UniF²ace", "FaceX")}
+        self._states = {name: "not loaded" for name in self._locks}
+
+    def state(self, engine: str) -> str:
+        """ "not loaded", "loading" or "ready"."""
+        return self._states[engine]
+
+    def require(self, verb: str) -> None:
+        """``NoWeights`` if a verb cannot be done here. A painter that was named is not looked up: loading it tells."""
+        reason = None if VERBS[verb].engine == "MDiTFace" and self.painter_name != "nano" else missing(verb)
+        if reason is not None:
+            raise NoWeights(reason)
+
+    def read(self, photo: np.ndarray, min_score: float = 0.5) -> list[Face]:
+        """As ``Toolkit.read``."""
+        with self._using("reader"):
+            return self._toolkit.read(photo, min_score=min_score)
+
+    @contextmanager
+    def painting(self) -> Iterator[MDiTFace]:
+        """The painter, for one thread at a time."""
+        self.require("paint")
+        with self._using("MDiTFace"):
+            yield self._toolkit.painter
+
+    @contextmanager
+    def talking(self, verb: str) -> Iterator[Talks]:
+        """What describes and answers, for one thread at a time; ``NoWeights``."""
+        self.require(verb)
+        with self._using("UniF²ace"):
+            yield cast(Talks, self._toolkit)
+
+    @contextmanager
+    def editing(self, verb: str) -> Iterator[Edits]:
+        """What edits photos, for one thread at a time; ``NoWeights``."""
+        self.require(verb)
+        with self._using("FaceX"):
+            yield cast(Edits, self._toolkit)
+
+    def load(self) -> None:
+        """Load what is used most before anybody asks for it."""
+        with self.painting():
+            pass
+        with self._using("reader"):
+            self._toolkit.reader  # noqa: B018
+
+    @contextmanager
+    def _using(self, engine: str) -> Iterator[None]:
+        with self._locks[engine]:
+            first = self._states[engine] == "not loaded"
+            if first:
+                self._states[engine] = "loading"
+            try:
+                yield
+            except BaseException:
+                if first:
+                    self._states[engine] = "not loaded"
+                raise
+            self._states[engine] = "ready"

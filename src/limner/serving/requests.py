@@ -1,0 +1,164 @@
+"""What can be asked for, as JSON: strict types, nothing unknown, every limit stated; pictures as ids or data URLs."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from limner.serving.limits import MOST_PICTURES, MOST_STEPS
+
+PictureRef = Annotated[
+    str,
+    Field(
+        pattern=r"^(pic_[0-9a-f]{20}|data:image/[a-z0-9.+-]{1,20};base64,[A-Za-z0-9+/]+={0,2})$",
+        description="Id of an uploaded or made picture, or a data URL. Never a path, never an address to fetch.",
+        examples=["pic_0123456789abcdef0123"],
+    ),
+]
+Words = Annotated[str, Field(max_length=2000)]
+
+
+class Request(BaseModel):
+    """Strict: true is a boolean and "true" is not; a field that does not exist is an error."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+    def likeness(self) -> str | None:
+        """Requests of equal likeness may be computed as one batch; None: alone."""
+        return None
+
+
+class FacesRequest(Request):
+    """Read the faces in a photo."""
+
+    photo: PictureRef
+    min_score: float = Field(default=0.5, ge=0.1, le=1, description="Leave out detections less sure than this.")
+    regions: bool = Field(default=False, description="Also store each face's region map and give its picture id.")
+
+
+class DescribeRequest(Request):
+    """Describe a photo in words."""
+
+    photo: PictureRef
+    by: Literal["unif2ace", "reader"] = Field(
+        default="unif2ace",
+        description="unif2ace: the language model. reader: a caption composed of what was read.",
+    )
+
+
+class AskRequest(Request):
+    """Ask a question about a photo."""
+
+    photo: PictureRef
+    question: str = Field(min_length=1, max_length=2000, examples=["Is she smiling?"])
+    stream: bool = Field(default=False, description="Server-sent events, a piece of the answer each.")
+
+
+class Sampling(Request):
+    """How to paint, whatever is painted."""
+
+    n: int = Field(default=1, ge=1, le=MOST_PICTURES, description="How many pictures.")
+    steps: int = Field(default=28, ge=1, le=MOST_STEPS, description="Sampling steps; 8 for a quick look.")
+    guidance: float | None = Field(
+        default=None, ge=0, le=100, description="How strongly to follow the words; 1: unguided."
+    )
+    mask_guidance: float | None = Field(default=None, ge=0, le=100, description="How strongly to follow the mask.")
+    seed: int = Field(default=0, ge=0, le=2**53 - 1, description="Picture k is that of seed + k.")
+    sampler: Literal["euler", "heun"] = "euler"
+    merge: Annotated[int, Field(ge=1, le=4096)] | Literal["regions"] | None = Field(
+        default=None, description="Mask tokens to keep after encoding: faster, not exact."
+    )
+    size: int | None = Field(
+        default=None, ge=16, le=4096, description="Side in pixels, for engines that paint several."
+    )
+    watermark: bool = Field(default=True, description="Mark the pixels invisibly; the recipe says which.")
+
+    def settings(self) -> dict[str, Any]:
+        """As ``MDiTFace.paint`` takes them."""
+        return self.model_dump(include=set(Sampling.model_fields) - {"watermark"})
+
+    def likeness(self) -> str | None:
+        """Requests with the same text here may be painted as one batch."""
+        from limner.models.mditface.engine import TOGETHER
+
+        return ",".join(f"{name}={getattr(self, name)}" for name in TOGETHER)
+
+
+class PaintRequest(Sampling):
+    """Paint portraits from words, regions, or both."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"text": "a smiling woman with grey hair", "n": 2, "steps": 8, "seed": 7}]}
+    )
+
+    text: Words | None = Field(default=None, description="What to paint.")
+    mask: PictureRef | None = Field(
+        default=None, description="Region map to follow: ids, or a known palette's colours."
+    )
+    like: PictureRef | None = Field(default=None, description="Photo whose largest face's regions to follow.")
+    edit_mask: Words | None = Field(
+        default=None, description="Change the regions first: 'hair: longer 15; glasses: removed'."
+    )
+
+    @model_validator(mode="after")
+    def _fits(self) -> PaintRequest:
+        if self.mask is not None and self.like is not None:
+            raise ValueError("mask and like both say which regions to follow: give one of them")
+        if self.edit_mask is not None and self.mask is None and self.like is None:
+            raise ValueError("edit_mask needs regions to change: give mask or like")
+        if not (self.text or "").strip() and self.mask is None and self.like is None:
+            raise ValueError("nothing to paint: give words, a mask, or both")
+        return self
+
+    def likeness(self) -> str | None:
+        """As for ``Sampling``; all have words or none, and regions alike."""
+        has_regions = self.mask is not None or self.like is not None
+        return f"paint:{super().likeness()},words={bool((self.text or '').strip())},regions={has_regions}"
+
+
+class RepaintRequest(Sampling):
+    """Paint a part of a photo's face again, by the face's own regions and words."""
+
+    photo: PictureRef
+    text: Words | None = Field(default=None, description="What to paint there.")
+    mask: PictureRef = Field(
+        description="A picture of the photo's size; what is transparent in it is painted, the rest stays."
+    )
+    edit_mask: Words | None = Field(default=None, description="Change the regions first.")
+
+    def likeness(self) -> str | None:
+        """As for ``Sampling``; all have words or none."""
+        return f"repaint:{super().likeness()},words={bool((self.text or '').strip())}"
+
+
+class EditRequest(Request):
+    """Edit a photo by a plan."""
+
+    photo: PictureRef
+    plan: dict[str, Any] = Field(description="An edit plan, as the engine documents it.")
+
+
+class SwapRequest(Request):
+    """Put the face of one photo into another."""
+
+    source: PictureRef
+    target: PictureRef
+    head: bool = Field(default=False, description="The whole head instead of the face.")
+
+
+class ReenactRequest(Request):
+    """Let one face do what another does."""
+
+    source: PictureRef
+    driver: PictureRef
+
+
+KINDS: dict[str, type[Request]] = {
+    "paint": PaintRequest,
+    "repaint": RepaintRequest,
+    "edit": EditRequest,
+    "swap": SwapRequest,
+    "reenact": ReenactRequest,
+}
+"""What runs as a job."""

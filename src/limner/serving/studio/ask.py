@@ -1,0 +1,78 @@
+"""The place Ask: talk about a photo. Without UniF²ace's weights it says so, and tells what the reader read instead."""
+
+from __future__ import annotations
+
+import time
+
+import gradio as gr
+
+from limner.errors import InputError
+from limner.serving.engines import missing
+from limner.serving.requests import FacesRequest
+from limner.serving.server import Server, pieces
+from limner.serving.studio import parts
+from limner.serving.studio.read import table_of
+
+PACE = 0.015  # seconds between words, so that a text can be followed as it comes
+
+
+def place(server: Server) -> None:
+    """Build it."""
+    reason = missing("ask")
+    with gr.Row():
+        with gr.Column(scale=2, min_width=280):
+            photo = parts.picker("Drop a photo to talk about", "ask-photo")
+            facts = gr.HTML("", elem_id="ask-facts")
+        with gr.Column(scale=3, min_width=300):
+            if reason is not None:
+                gr.HTML(parts.notice(f"{reason}. Until then you get what the analysers read of the photo."))
+            talk = gr.Chatbot(label="Conversation", height=420, elem_id="ask-talk", buttons=["copy"])
+            with gr.Row():
+                question = gr.Textbox(
+                    placeholder="Is she smiling?",
+                    show_label=False,
+                    container=False,
+                    scale=5,
+                    max_length=2000,
+                    elem_id="ask-question",
+                )
+                send = gr.Button("Ask", variant="primary", scale=1, min_width=80, elem_id="ask-send")
+            stop = gr.Button("Stop", size="sm", elem_id="ask-stop")
+
+    def show(picture: str) -> str:
+        if not picture:
+            return ""
+        try:
+            faces = server.faces(FacesRequest(photo=picture))["faces"]
+        except InputError as error:
+            return parts.notice(str(error), "bad")
+        return table_of(faces[0]) if faces else parts.notice("No face was found in this photo.", "bad")
+
+    def answer(text: str, picture: str, so_far: list[dict]):
+        if not text.strip():
+            yield so_far, ""
+            return
+        so_far = [*so_far, {"role": "user", "content": text}]
+        if not picture:
+            yield [*so_far, {"role": "assistant", "content": "Choose a photo first, then ask about it."}], ""
+            return
+        yield [*so_far, {"role": "assistant", "content": "…"}], ""
+        try:
+            if reason is None:
+                said = server.ask(picture, text)
+            else:
+                said = f"I cannot answer questions yet. What I read in this photo: {server.describe(picture, 'reader')}"
+        except InputError as error:
+            said = str(error)
+        shown = ""
+        for piece in pieces(said):
+            shown += piece
+            yield [*so_far, {"role": "assistant", "content": shown}], ""
+            time.sleep(PACE)
+
+    photo.picked(show, photo, facts, show_progress="hidden", api_visibility="private")
+    asked = gr.on(
+        [send.click, question.submit], answer, [question, photo, talk], [talk, question], show_progress="hidden",
+        api_visibility="private",
+    )  # fmt: skip
+    stop.click(None, cancels=[asked], api_visibility="private")

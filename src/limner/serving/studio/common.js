@@ -1,0 +1,65 @@
+// Shared by the page's own components. Each is a function of Gradio's (element, trigger, props, watch).
+window.limner = {};
+(() => {
+  const make = (tag, attributes = {}, ...children) => {
+    const node = document.createElement(tag);
+    for (const [name, value] of Object.entries(attributes)) {
+      if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
+      else if (value === true) node.setAttribute(name, "");
+      else if (value !== false && value != null) node.setAttribute(name, value);
+    }
+    node.append(...children.filter((child) => child != null));
+    return node;
+  };
+  const loadImage = (url) => new Promise((resolve, reject) => {
+    const image = new Image();
+    image.onload = () => resolve(image);
+    image.onerror = () => reject(new Error("this picture could not be shown"));
+    image.src = url;
+  });
+  const parsed = (text, otherwise) => {
+    if (!text) return otherwise;
+    try { return JSON.parse(text); } catch { return otherwise; }
+  };
+  // The ids in a region map, one a pixel, whatever it was saved as.
+  const idsOf = async (url) => {
+    const image = await loadImage(url);
+    const canvas = make("canvas", { width: image.naturalWidth, height: image.naturalHeight });
+    const context = canvas.getContext("2d", { willReadFrequently: true });
+    context.drawImage(image, 0, 0);
+    const pixels = context.getImageData(0, 0, canvas.width, canvas.height).data;
+    const ids = new Uint8Array(canvas.width * canvas.height);
+    for (let k = 0; k < ids.length; k++) ids[k] = pixels[4 * k];
+    return { ids, width: canvas.width, height: canvas.height };
+  };
+  const say = (trigger, name) => setTimeout(() => trigger(name), 30);
+  Object.assign(window.limner, { make, loadImage, parsed, idsOf, say });
+
+  // Which engines are loaded, asked every few seconds.
+  window.limner.status = (element) => {
+    const place = element.querySelector(".lm-status");
+    const show = async () => {
+      let text = "server not reached";
+      try {
+        const health = await (await fetch("/health")).json();
+        text = Object.entries(health.engines)
+          .filter(([name]) => name === "reader" || name === "MDiTFace")
+          .map(([name, state]) => `${name === "reader" ? "Reader" : "Painter"}: ${state}`).join(" · ");
+        if (health.queued + health.running > 0) text += ` · ${health.queued + health.running} at work`;
+      } catch { /* the text says it */ }
+      if (place.textContent !== text) place.textContent = text;
+    };
+    show();
+    setInterval(show, 3000);
+    const toggle = element.querySelector(".lm-theme");
+    const body = document.body;
+    const apply = (dark) => { body.classList.toggle("dark", dark); toggle.setAttribute("aria-pressed", dark); };
+    const kept = localStorage.getItem("limner-theme");
+    if (kept) apply(kept === "dark");
+    toggle.addEventListener("click", () => {
+      const dark = !body.classList.contains("dark");
+      localStorage.setItem("limner-theme", dark ? "dark" : "light");
+      apply(dark);
+    });
+  };
+})();

@@ -1,0 +1,156 @@
+"""The place Edit: change a face in a photo. What needs FaceX says so; repainting from regions works without."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import gradio as gr
+
+from limner.errors import InputError
+from limner.serving.engines import missing
+from limner.serving.photos import data_url, load
+from limner.serving.requests import EditRequest, PaintRequest, ReenactRequest, RepaintRequest, Request, SwapRequest
+from limner.serving.server import Server
+from limner.serving.studio import parts
+from limner.serving.studio.run import Step, cancel, follow
+from limner.serving.work import largest_face
+
+# Sliders over the region map: label, the edit for a positive value, the edit for a negative one.
+SHAPES = (
+    ("Hair length", "hair: longer", "hair: shorter"),
+    ("Hair volume", "hair: bigger", "hair: smaller"),
+    ("Brows", "brows: higher", "brows: lower"),
+    ("Eyes", "eyes: bigger", "eyes: smaller"),
+    ("Nose", "nose: wider", "nose: narrower"),
+    ("Mouth", "lips: wider", "lips: narrower"),
+)
+# What FaceX moves: label, name in the plan, lowest, highest.
+MOVES = (
+    ("Turn head", "yaw", -40, 40),
+    ("Nod", "pitch", -25, 25),
+    ("Gaze aside", "gaze_yaw", -25, 25),
+    ("Gaze up", "gaze_pitch", -20, 20),
+    ("Smile", "smile", 0, 1),
+    ("Open mouth", "mouth_open", 0, 1),
+)
+
+
+def place(server: Server) -> None:
+    """Build it."""
+    reason = missing("edit")
+    with gr.Row():
+        with gr.Column(scale=2, min_width=280):
+            photo = parts.picker("Drop the photo to edit", "edit-photo")
+            words = gr.Textbox(label="Words", placeholder="red hair, smiling", max_length=2000, elem_id="edit-words")
+            with gr.Accordion("Steps and seed", open=False):
+                steps = gr.Slider(1, 100, 28, step=1, label="Steps", info="8 for a quick look", elem_id="edit-steps")
+                seed = gr.Number(0, label="Seed", precision=0, minimum=0, maximum=2**53 - 1)
+            with gr.Tabs():
+                with gr.Tab("Shape"):
+                    gr.HTML(parts.notice("Changes the regions of the face, then paints a new portrait from them."))
+                    shapes = [gr.Slider(-20, 20, 0, step=1, label=label) for label, *_ in SHAPES]
+                    bare = gr.Checkbox(False, label="Take off glasses")
+                    other = parts.picker("Regions from another photo instead (optional)", "edit-other")
+                    reshape = gr.Button("Repaint the portrait", variant="primary", elem_id="edit-shape")
+                with gr.Tab("Brush"):
+                    gr.HTML(parts.notice("Brush over a part of the face: only that is painted again, the rest stays."))
+                    hole = parts.opening("edit-hole")
+                    repaint = gr.Button("Repaint what I brushed", variant="primary", elem_id="edit-brush")
+                with gr.Tab("Move"):
+                    _absent(reason)
+                    moves = [
+                        gr.Slider(low, high, 0, step=(high - low) / 50, label=label, interactive=reason is None)
+                        for label, _, low, high in MOVES
+                    ]
+                    move = gr.Button("Move", variant="primary", interactive=reason is None)
+                with gr.Tab("Swap"):
+                    _absent(reason)
+                    source = parts.picker("The face to put in", "edit-source")
+                    head = gr.Checkbox(False, label="The whole head", interactive=reason is None)
+                    with gr.Row():
+                        swap = gr.Button("Swap", variant="primary", interactive=reason is None)
+                        reenact = gr.Button("Do what this face does", interactive=reason is None)
+            stop = gr.Button("Stop", size="sm")
+        with gr.Column(scale=3, min_width=300):
+            note = gr.HTML("", elem_id="edit-note")
+            result = parts.compare("edit-result", "Before and after appear here.")
+    job = gr.State("")
+    out = [note, result, job]
+    hidden: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+
+    def run(kind: str, make: Any, before: Any):
+        for step in follow(server, kind, make):
+            yield step.note, _compared(step, before), step.job
+
+    def run_shape(picture, other, words, steps, seed, bare, *values):
+        edits = [f"{more if v > 0 else less} {abs(v)}" for v, (_, more, less) in zip(values, SHAPES) if v]
+        edits += ["glasses: removed"] if bare else []
+        if not picture:
+            yield parts.notice("Choose the photo to edit first.", "bad"), "", ""
+            return
+
+        def make() -> Request:
+            return PaintRequest(
+                text=words or None,
+                like=other or picture,
+                edit_mask="; ".join(edits) or None,
+                steps=int(steps),
+                seed=int(seed or 0),
+            )
+
+        yield from run("paint", make, {"before_url": _aligned(server, picture)})
+
+    def run_brush(drawn, words, steps, seed):
+        value = json.loads(drawn) if drawn else {}
+        if "mask" not in value:
+            yield parts.notice("Choose a photo, and brush over what shall be painted again.", "bad"), "", ""
+            return
+
+        def make() -> Request:
+            return RepaintRequest(
+                photo=value["photo"], mask=value["mask"], text=words or None, steps=int(steps), seed=int(seed or 0)
+            )
+
+        yield from run("repaint", make, {"before": value["photo"]})
+
+    def run_move(picture, *values):
+        plan = {name: value for value, (_, name, *_) in zip(values, MOVES) if value}
+        yield from run("edit", lambda: EditRequest(photo=picture, plan=plan), {"before": picture})
+
+    def run_swap(picture, source, head):
+        yield from run("swap", lambda: SwapRequest(source=source, target=picture, head=head), {"before": picture})
+
+    def run_reenact(picture, source):
+        yield from run("reenact", lambda: ReenactRequest(source=picture, driver=source), {"before": picture})
+
+    photo.picked(lambda picture: json.dumps({"photo": picture}) if picture else "", photo, hole, **hidden)
+    reshape.click(run_shape, [photo, other, words, steps, seed, bare, *shapes], out, **hidden)
+    repaint.click(run_brush, [hole, words, steps, seed], out, **hidden)
+    move.click(run_move, [photo, *moves], out, **hidden)
+    swap.click(run_swap, [photo, source, head], out, **hidden)
+    reenact.click(run_reenact, [photo, source], out, **hidden)
+    stop.click(lambda found: cancel(server, found), job, None, **hidden)
+
+
+def _absent(reason: str | None) -> None:
+    if reason is not None:
+        gr.HTML(parts.notice(f"{reason}. Shape and Brush work without it."))
+
+
+def _compared(step: Step, before: dict[str, str]) -> Any:
+    if step.pictures:
+        return json.dumps({**before, "after": step.pictures[0]})
+    return gr.skip()
+
+
+def _aligned(server: Server, picture: str) -> str:
+    """The face of a photo, aligned as portraits are, to compare with one."""
+    from limner.faces.geometry import warp
+
+    photo = load(server.table, picture)
+    try:
+        face = largest_face(server.engines, photo)
+    except InputError:  # the job says so
+        return ""
+    return data_url(warp(photo, face.crop, 256, border="edge"))

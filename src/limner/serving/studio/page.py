@@ -1,0 +1,57 @@
+"""The studio: five places on one page, mounted on the server's application."""
+
+from __future__ import annotations
+
+import os
+from importlib.resources import files
+
+from fastapi import FastAPI, Response
+
+from limner.serving.server import Server
+
+
+def mount(app: FastAPI, server: Server) -> FastAPI:
+    """Put the page at ``/``. No address outside is used, no file is served but the page's own."""
+    os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    os.environ.setdefault("GRADIO_TEMP_DIR", str(server.limits.folder / "page"))
+    import gradio as gr
+
+    from limner.serving.studio.parts import SCRIPT_PATH, script
+    from limner.serving.studio.theme import theme
+
+    scripts = script()
+
+    @app.get(SCRIPT_PATH, include_in_schema=False)
+    async def studio_script() -> Response:
+        return Response(scripts, media_type="text/javascript; charset=utf-8")
+
+    css = files("limner.serving.studio").joinpath("style.css").read_text(encoding="utf-8")
+    return gr.mount_gradio_app(
+        app, build(server), "/", theme=theme(), css=css, ssr_mode=False, show_error=False, footer_links=[],
+        enable_monitoring=False, mcp_server=False, pwa=False,
+    )  # fmt: skip
+
+
+def build(server: Server):
+    """The page itself, as Gradio's Blocks."""
+    import gradio as gr
+
+    from limner.serving.studio import ask, edit, gallery, paint, read
+    from limner.serving.studio.parts import header
+
+    with gr.Blocks(title="Limner", analytics_enabled=False, delete_cache=(3600, 86400)) as page:
+        header()
+        with gr.Tabs(elem_id="places") as tabs:
+            with gr.Tab("Read", id="read"):
+                read.place(server)
+            with gr.Tab("Ask", id="ask"):
+                ask.place(server)
+            with gr.Tab("Paint", id="paint"):
+                painting = paint.place(server)
+            with gr.Tab("Edit", id="edit"):
+                edit.place(server)
+            with gr.Tab("Gallery", id="gallery") as shown:
+                gallery.place(server, tabs, shown, painting)
+    page.queue(default_concurrency_limit=16)
+    return page

@@ -1,0 +1,67 @@
+"""A job as the page runs it: submitted, followed step by step with previews, and told in sentences."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from pydantic import ValidationError
+
+from limner.errors import InputError
+from limner.serving.requests import Request
+from limner.serving.server import Server
+from limner.serving.studio import parts
+
+LOOK = 0.15  # seconds between looks at a job
+
+
+@dataclass(frozen=True)
+class Step:
+    """Where a job is. note: HTML to show. preview: JPEG. pictures: ids, when it is done."""
+
+    note: str
+    job: str = ""
+    preview: bytes | None = None
+    pictures: tuple[str, ...] = ()
+    ended: bool = False
+
+
+def follow(server: Server, kind: str, make: Callable[[], Request]) -> Iterator[Step]:
+    """Run a request to its end, one ``Step`` at each change; the last has ``ended``. Errors become its note."""
+    try:
+        job = server.worker.submit(kind, make()).id
+    except ValidationError as error:
+        said = error.errors()[0]["msg"].removeprefix("Value error, ")
+        yield Step(parts.notice(said[:1].upper() + said[1:] + ".", "bad"), ended=True)
+        return
+    except InputError as error:
+        yield Step(parts.notice(str(error), "bad"), ended=True)
+        return
+    before = None
+    while (found := server.table.get(job)).state in ("queued", "running"):
+        at = server.worker.progress(job)
+        loading = server.engines.state("MDiTFace") != "ready" and not at.done
+        words = (
+            "Waiting for its turn…" if found.state == "queued" else "Loading the painter…" if loading else "Painting…"
+        )
+        if at.done:
+            words = f"Step {at.done} of {at.total}"
+        if (words, at.previewed) != before:
+            before = (words, at.previewed)
+            yield Step(parts.progress(at.done, at.total, words), job, at.preview)
+        time.sleep(LOOK)
+    if found.state == "done":
+        seconds = (found.ended or 0) - (found.started or 0)
+        made = tuple(picture.id for picture in server.table.pictures(job))
+        yield Step(parts.notice(f"Done in {seconds:.1f} s.", "good"), job, None, made, True)
+    elif found.state == "cancelled":
+        yield Step(parts.notice("Stopped. Nothing was kept."), job, ended=True)
+    else:
+        yield Step(parts.notice(found.error or f"The job was {found.state}.", "bad"), job, ended=True)
+
+
+def cancel(server: Server, job: str) -> None:
+    """Stop a job, if it has not ended by itself."""
+    if job and server.table.get(job).state in ("queued", "running"):
+        server.worker.cancel(job)

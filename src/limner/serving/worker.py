@@ -1,0 +1,198 @@
+"""The one thread that computes jobs: takes what can run together, reports progress, and stops within one step."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from limner.errors import InputError
+from limner.faces.picture import encode_jpeg
+from limner.serving.engines import Engines
+from limner.serving.limits import Limits
+from limner.serving.metrics import Metrics
+from limner.serving.photos import settled
+from limner.serving.requests import KINDS, Request
+from limner.serving.table import Job, JobTable
+from limner.serving.work import run
+
+log = logging.getLogger("limner.serving")
+TOGETHER = 8  # jobs in one batch
+PREVIEW_EVERY = 0.25  # seconds between previews of one job, while somebody watches it
+WATCHED_FOR = 3.0  # seconds after a look at a job in which previews are made
+CLEAN_EVERY = 60.0
+
+
+class _Stop(BaseException):
+    """Nobody waits for this batch any more. Raised through the sampler, so no handler of errors may catch it."""
+
+
+@dataclass
+class Progress:
+    """What a running job is at. preview: JPEG of its pictures side by side, as they would be now."""
+
+    done: int = 0
+    total: int = 0
+    preview: bytes | None = None
+    previewed: float = 0.0
+    looked: float = field(default=-WATCHED_FOR)
+
+
+class Worker:
+    """Start it, submit requests, stop it. All methods may be called from any thread."""
+
+    def __init__(self, table: JobTable, engines: Engines, limits: Limits, metrics: Metrics) -> None:
+        self.table, self.engines, self.limits, self.metrics = table, engines, limits, metrics
+        self._progress: dict[str, Progress] = {}
+        self._wake = threading.Event()
+        self._stopping = False
+        self._cleaned = 0.0
+        self._thread = threading.Thread(target=self._loop, name="limner jobs", daemon=True)
+
+    def start(self) -> None:
+        """Begin to compute what waits."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End within one step; what was running is interrupted and can be retried."""
+        self._stopping = True
+        self._wake.set()
+        if self._thread.is_alive():
+            self._thread.join()
+        self.table.interrupt()
+
+    def submit(self, kind: str, request: Request) -> Job:
+        """Queue a request. ``NoWeights``, ``QueueFull``, or ``InputError`` for pictures that are none."""
+        self.engines.require(kind)
+        self.table.check_room(self.limits.queue)  # before its pictures are stored
+        request = settled(self.table, request)
+        job = self.table.add(kind, request.model_dump(), request.likeness(), self.limits.queue)
+        self._wake.set()
+        return job
+
+    def retry(self, job: str) -> Job:
+        """Queue an ended job again."""
+        again = self.table.retry(job, self.limits.queue)
+        self._wake.set()
+        return again
+
+    def cancel(self, job: str) -> Job:
+        """The job is cancelled now; if it runs, its work ends at the sampler's next step."""
+        found = self.table.cancel(job)
+        self.metrics.jobs.labels(found.kind, "cancelled").inc()
+        return found
+
+    def progress(self, job: str, preview: bool = True) -> Progress:
+        """What a job is at; asking for the preview makes previews come."""
+        progress = self._progress.get(job, Progress())
+        if preview:
+            progress.looked = time.monotonic()
+        return progress
+
+    def _loop(self) -> None:
+        while not self._stopping:
+            if time.monotonic() - self._cleaned > CLEAN_EVERY:
+                self._cleaned = time.monotonic()
+                self.table.clean(time.time() - self.limits.keep_hours * 3600, self.limits.store_bytes)
+            jobs = self.table.take(TOGETHER)
+            self.metrics.waiting.set(self.table.count("queued"))
+            if jobs:
+                self._run(jobs)
+            else:
+                self._wake.wait(1.0)
+                self._wake.clear()
+
+    def _run(self, jobs: list[Job]) -> None:
+        kind, began = jobs[0].kind, time.monotonic()
+        self.metrics.batch.observe(len(jobs))
+        self._progress |= {job.id: Progress() for job in jobs}
+        try:
+            requests = [KINDS[kind].model_validate(job.request) for job in jobs]
+            for job, outcome in zip(jobs, run(kind, requests, self.table, self.engines, self._report(jobs, began))):
+                if isinstance(outcome, InputError):
+                    self._ended(job, "failed", self.table.fail(job.id, str(outcome)))
+                else:
+                    self._ended(job, "done", self.table.finish(job.id, outcome))
+        except _Stop:
+            log.info("stopped", extra={"jobs": [job.id for job in jobs]})
+        except Exception as error:
+            log.exception("a job failed", extra={"jobs": [job.id for job in jobs]})
+            for job in jobs:
+                said = f"an internal error ({type(error).__name__}): the server's log says more"
+                self._ended(job, "failed", self.table.fail(job.id, said))
+        finally:
+            self.metrics.job_seconds.labels(kind).observe(time.monotonic() - began)
+            for job in jobs:
+                self._progress.pop(job.id, None)
+
+    def _ended(self, job: Job, state: str, changed: bool) -> None:
+        if changed:
+            self.metrics.jobs.labels(job.kind, state).inc()
+            log.info("job ended", extra={"job": job.id, "kind": job.kind, "state": state})
+
+    def _report(self, jobs: list[Job], began: float) -> Callable[[int, int, Callable[[], np.ndarray]], None]:
+        owners = [job.id for job in jobs for _ in range(int(job.request.get("n", 1)))]
+
+        def report(done: int, total: int, look: Callable[[], np.ndarray]) -> None:
+            if self._stopping:
+                raise _Stop
+            late = time.monotonic() - began > self.limits.job_seconds
+            running = [job for job in jobs if self.table.get(job.id).state == "running"]
+            if late:
+                for job in running:
+                    said = f"it took more than {self.limits.job_seconds:g} seconds: ask for fewer pictures or steps"
+                    self._ended(job, "failed", self.table.fail(job.id, said))
+            if late or not running:
+                raise _Stop
+            for job in running:
+                progress = self._progress[job.id]
+                progress.done, progress.total = done, total
+            self._preview(owners, int(jobs[0].request.get("steps", 1)), done, look)
+
+        return report
+
+    def _preview(self, owners: list[str], steps: int, done: int, look: Callable[[], np.ndarray]) -> None:
+        """Previews for the jobs of this batch that somebody watches."""
+        from limner.models.mditface.engine import BATCH
+
+        now = time.monotonic()
+        first = (done - 1) // steps * BATCH
+        batch = owners[first : first + BATCH]
+        due = {
+            job for job in set(batch)
+            if now - self._progress[job].looked < WATCHED_FOR and now - self._progress[job].previewed > PREVIEW_EVERY
+        }  # fmt: skip
+        if not due:
+            return
+        pictures = look()
+        for job in due:
+            mine = [picture for picture, owner in zip(pictures, batch) if owner == job]
+            self._progress[job].preview = encode_jpeg(np.concatenate(mine, 1), 80)
+            self._progress[job].previewed = now
+
+
+def as_dict(job: Job, table: JobTable, worker: Worker) -> dict[str, Any]:
+    """A job as the API shows it."""
+    progress = worker.progress(job.id, preview=False)
+    return {
+        "id": job.id,
+        "kind": job.kind,
+        "state": job.state,
+        "created": job.created,
+        "started": job.started,
+        "ended": job.ended,
+        "attempts": job.attempts,
+        "error": job.error,
+        "steps_done": progress.done,
+        "steps": progress.total,
+        "request": job.request,
+        "pictures": [
+            {"id": each.id, "url": f"/v1/pictures/{each.id}", "width": each.width, "height": each.height}
+            for each in table.pictures(job.id)
+        ],
+    }

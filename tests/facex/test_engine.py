@@ -1,0 +1,176 @@
+"""The editor on a photograph: full photo in and out, the same again from its recipe, every choice felt."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import limner
+from facex.tiny import random_controller, write_nano_base, write_stable_diffusion
+from limner.errors import InputError
+from limner.faces.geometry import paste_back
+from limner.faces.reader import FaceReader
+from limner.faces.record import Face
+from limner.models.facex.base import load_unet
+from limner.models.facex.control import save_controller
+from limner.models.facex.engine import FaceX
+from limner.models.facex.plan import EditPlan
+from limner.models.facex.portrait import choose_face, portrait_of
+from limner.models.facex.reference import repaint_mask
+from limner.provenance.recipe import read_recipe
+from limner.toolkit import Toolkit
+
+QUICK = {"steps": 2, "guidance": 1.5}
+
+
+@pytest.fixture(scope="module")
+def other(photo: np.ndarray) -> np.ndarray:
+    """Another colour of the same head, mirrored: different in every factor but who it is."""
+    return np.ascontiguousarray(photo[:, ::-1, ::-1])
+
+
+@pytest.fixture(scope="module")
+def swapped(editor: FaceX, photo: np.ndarray, other: np.ndarray) -> limner.Picture:
+    return editor.swap(other, photo, **QUICK)
+
+
+def test_pixels_outside_the_painted_region_are_the_photos(
+    swapped: limner.Picture, photo: np.ndarray, face: Face, editor: FaceX
+) -> None:
+    portrait = portrait_of(photo, face, 64, editor.reader.topology)
+    mask = repaint_mask(EditPlan.swap("source"), {"photo": portrait})
+    where = paste_back(mask.astype(np.uint8), portrait.crop, np.zeros(photo.shape[:2], np.uint8), nearest=True) > 0
+    pixels = np.asarray(swapped.image)
+    assert pixels.shape == photo.shape and np.array_equal(pixels[~where], photo[~where])
+    assert (pixels[where] != photo[where]).any(-1).mean() > 0.5
+
+
+def test_the_recipe_makes_it_again_and_knows_its_photos(
+    swapped: limner.Picture, editor: FaceX, photo: np.ndarray, other: np.ndarray, tmp_path: Path
+) -> None:
+    recipe = json.loads(json.dumps(swapped.recipe))
+    assert recipe["kind"] == "edit" and "identity" in recipe["says"]
+    again = editor.replay(recipe, {"photo": photo, "source": other})
+    assert np.array_equal(np.asarray(again.image), np.asarray(swapped.image))
+    with pytest.raises(InputError, match="'source' is not the photo"):
+        editor.replay(recipe, {"photo": photo, "source": photo})
+    with pytest.raises(InputError, match="other weights"):
+        editor.replay({**recipe, "weights": {}}, {"photo": photo, "source": other})
+    with pytest.raises(InputError, match="missing: 'source'"):
+        editor.replay(recipe, {"photo": photo})
+    assert [one.edited for one in swapped.ingredients] == [True, False]
+    swapped.save(tmp_path / "swapped.png", manifest=False)
+    assert read_recipe(tmp_path / "swapped.png")["plan"] == recipe["plan"]
+
+
+def test_every_edit_is_another_picture(editor: FaceX, photo: np.ndarray, other: np.ndarray, swapped) -> None:
+    plans = [
+        EditPlan.motion(yaw=20),
+        EditPlan.motion(yaw=-20),
+        EditPlan.motion("happy"),
+        EditPlan.reenact("other"),
+        EditPlan.swap("other", head=True),
+        EditPlan.regions("other", ["lips"]),
+        EditPlan.erase(["lips"]),
+        EditPlan.swap("other") + EditPlan.motion(yaw=20) + EditPlan.erase(["hair"]),
+    ]
+    made = [np.asarray(swapped.image)]
+    for plan in plans:
+        made.append(np.asarray(editor.edit(photo, plan, {"other": other}, **QUICK).image))
+    assert all(not np.array_equal(a, b) for k, a in enumerate(made) for b in made[:k])
+
+
+def test_a_chain_is_one_pass(editor: FaceX, photo: np.ndarray, other: np.ndarray) -> None:
+    steps: list[tuple[int, int]] = []
+    plan = EditPlan.swap("other") + EditPlan.motion(smile=0.5) + EditPlan.erase(["hair"])
+    editor.edit(photo, plan, {"other": other}, callback=lambda done, total: steps.append((done, total)), **QUICK)
+    assert steps == [(1, 2), (2, 2)]
+
+
+def test_a_hole_is_filled_where_it_was_drawn(editor: FaceX, photo: np.ndarray) -> None:
+    hole = np.zeros(photo.shape[:2], bool)
+    hole[120:150, 100:140] = True
+    picture = np.asarray(editor.edit(photo, EditPlan.inpaint(hole), **QUICK).image)
+    changed = np.argwhere((picture != photo).any(-1))
+    assert len(changed) > 300
+    assert (changed.min(0) >= [100, 80]).all() and (changed.max(0) <= [170, 160]).all()
+
+
+def test_what_cannot_be_edited_is_one_line(editor: FaceX, photo: np.ndarray, face: Face) -> None:
+    plan = EditPlan.motion(yaw=5)
+    with pytest.raises(InputError, match="nothing to edit"):
+        editor.edit(photo, EditPlan())
+    with pytest.raises(InputError, match="no face was found in photo"):
+        editor.edit(np.full((80, 80, 3), 128, np.uint8), plan)
+    with pytest.raises(InputError, match="there is no face 2"):
+        editor.edit(photo, plan, face=2)
+    with pytest.raises(InputError, match="no such file"):
+        editor.edit(photo, EditPlan.swap("nobody.jpg"))
+    with pytest.raises(InputError, match="shows no hat"):
+        editor.edit(photo, EditPlan.erase(["hat"]))
+    with pytest.raises(InputError, match="steps=0"):
+        editor.edit(photo, plan, steps=0)
+    topology = editor.reader.topology
+    small = Face(**{**vars(face), "box": face.box / 5})
+    with pytest.raises(InputError, match="pixels wide"):
+        portrait_of(photo, small, 64, topology)
+    turned = Face(**{**vars(face), "pose": limner.Pose(80.0, 0.0, 0.0)})
+    with pytest.raises(InputError, match="turned 80°"):
+        portrait_of(photo, turned, 64, topology)
+    beyond = Face(**{**vars(face), "landmarks": face.landmarks - [170, 0, 0]})
+    with pytest.raises(InputError, match="cut off"):
+        portrait_of(photo, beyond, 64, topology)
+    assert choose_face([face, small], 2, "photo") is small
+
+
+def test_another_base_is_another_style(editor: FaceX, photo: np.ndarray, tmp_path: Path) -> None:
+    unet = load_unet(write_nano_base(tmp_path / "style") / "unet")
+    before = np.asarray(editor.edit(photo, EditPlan.animate(), **QUICK).image)
+    from limner.models.facex.base import save_unet
+
+    louder = {key: value * 1.3 for key, value in unet.state_dict().items()}
+    save_unet(louder, unet.config, tmp_path / "style" / "unet", {})
+    after = editor.animate(photo, tmp_path / "style", **QUICK)
+    assert after.recipe["base"] == "style" and after.recipe["weights"]["controller"] == editor.weights()["controller"]
+    assert not np.array_equal(np.asarray(after.image), before)
+    with pytest.raises(InputError, match="does not fit wide"):
+        editor.animate(photo, write_nano_base(tmp_path / "wide", widths=(8, 24)), **QUICK)
+
+
+def test_stable_diffusions_layout_edits(photo: np.ndarray, tmp_path: Path, reader) -> None:
+    base = write_stable_diffusion(tmp_path / "sd")
+    controller = random_controller(load_unet(base / "unet"), region_encoder="codec", level_widths=(4,))
+    save_controller(controller, tmp_path / "sd.safetensors", {"guidance": 2.0})
+    editor = FaceX.load(tmp_path / "sd.safetensors", base=base, device="cpu", precision="fp32", reader=reader)
+    plan = EditPlan.motion(yaw=10) + EditPlan(prompt="a smiling woman")
+    made = [np.asarray(editor.edit(photo, plan, sampler=sampler, **QUICK).image) for sampler in ("ddim", "euler")]
+    assert all((picture != photo).any() for picture in made)
+    with pytest.raises(InputError, match="which base it steers"):
+        FaceX.load(tmp_path / "sd.safetensors", device="cpu", reader=reader)
+
+
+def test_weights_that_are_not_there_say_how_to_get_them(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"weights for facex-nano do not come .* --engine FOLDER"):
+        FaceX.load()
+    with pytest.raises(InputError, match=r"holds no controller\.safetensors"):
+        FaceX.load(tmp_path)
+
+
+def test_bf16_works_too(weights: Path, photo: np.ndarray, reader) -> None:
+    editor = FaceX.load(weights, device="cpu", precision="bf16", reader=reader)
+    picture = editor.edit(photo, EditPlan.motion(yaw=10), **QUICK)
+    assert picture.recipe["precision"] == "bfloat16" and (np.asarray(picture.image) != photo).any()
+    assert editor.parts.controller.assembler.dropped.dtype == torch.bfloat16
+
+
+def test_the_toolkit_has_the_verbs(weights: Path, photo: np.ndarray, other: np.ndarray, reader: FaceReader) -> None:
+    toolkit: Toolkit = limner.load(weights)
+    vars(toolkit)["reader"] = reader  # loaded already
+    picture = toolkit.edit(photo, limner.EditPlan.motion(smile=0.5), **QUICK)
+    assert isinstance(picture, limner.Picture) and picture.image.size == (280, 260)
+    assert toolkit.reenact(photo, other, **QUICK).recipe["photos"].keys() == {"photo", "driver"}
+    assert toolkit.swap(other, photo, head=True, **QUICK).recipe["plan"]["structure"] == "source"

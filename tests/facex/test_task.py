@@ -1,0 +1,275 @@
+"""Preparing pairs and training on them: exact rows, the curriculum, dropped conditions, a loss that falls."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from facex.tiny import CONTROL, write_nano_base
+from limner.cli.train import make_task
+from limner.codecs.continuous import KLCodec
+from limner.data.prepared import Prepared
+from limner.data.shards import FIELDS, write_shard
+from limner.errors import InputError
+from limner.faces.expression import EXPRESSION_NAMES
+from limner.faces.geometry import transform_points, warp
+from limner.faces.picture import encode_png
+from limner.faces.reader import FaceReader
+from limner.faces.record import Face
+from limner.faces.regions import Region
+from limner.models.facex.assemble import NOWHERE, TEXTURES
+from limner.models.facex.base import load_base
+from limner.models.facex.config import ControlConfig
+from limner.models.facex.control import Controller, load_controller
+from limner.models.facex.encoders import load_decomposer
+from limner.models.facex.loading import load_parts
+from limner.models.facex.motion import Motion
+from limner.models.facex.pairs import SOURCE, TARGET, TASKS, PreparedPairs, unpack_factors
+from limner.models.facex.plan import FACTORS
+from limner.models.facex.portrait import Portrait, portrait_of
+from limner.models.facex.prepare import Row, prepare, read_rows
+from limner.models.facex.task import FaceXTask
+from limner.training.loop import train
+from limner.training.recipe import Recipe
+
+SIZE = 64
+
+
+def face_map() -> np.ndarray:
+    regions = np.zeros((SIZE, SIZE), np.uint8)
+    regions[6:58, 10:54], regions[14:50, 16:48] = Region.HAIR, Region.SKIN
+    regions[22:26, 20:28], regions[22:26, 36:44] = Region.RIGHT_EYE, Region.LEFT_EYE
+    regions[28:34, 29:35], regions[40:44, 26:38] = Region.NOSE, Region.UPPER_LIP
+    return regions
+
+
+def rows(persons: int = 5, variants: int = 2) -> Iterator[Row]:
+    """People of one colour each, each variant with another motion."""
+    for person in range(persons):
+        random = np.random.default_rng(person)
+        colours = random.integers(0, 256, (19, 3))
+        for variant in range(variants):
+            noise = np.random.default_rng([person, variant])
+            motion = Motion(
+                noise.random(len(EXPRESSION_NAMES)).astype(np.float32),
+                noise.normal(size=6).astype(np.float32) * 5 + [0, 0, 0, 128, 112, 14],
+                noise.normal(size=2).astype(np.float32),
+            )
+            regions = np.roll(face_map(), 3 * variant, 1)
+            picture = colours[regions].astype(np.uint8)
+            light = noise.normal(size=27).astype(np.float32)
+            yield Row(Portrait(picture, regions, motion, light, np.eye(2, 3)), f"p{person}", person == 4)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """LIMNER_DATA: a base and prepared pairs."""
+    root = tmp_path_factory.mktemp("data")
+    base = write_nano_base(root / "base")
+    codec = KLCodec.load(base / "codec")
+    facts = {"codec": str(base / "codec"), "size": SIZE, "region_encoder": "codec", "identity_encoder": "face-identity"}
+    config = ControlConfig(**{**CONTROL, "region_encoder": "codec", "level_widths": (4,)})
+    prepare(rows, root / "pairs", codec, load_decomposer(config, codec), facts, batch=4)
+    return root
+
+
+@pytest.fixture
+def data(folder: Path, monkeypatch: pytest.MonkeyPatch) -> PreparedPairs:
+    monkeypatch.setenv("LIMNER_DATA", str(folder))
+    return PreparedPairs.open(folder / "pairs")
+
+
+def task(**settings) -> FaceXTask:
+    quiet = {"identity_weight": 0.0, "lpips_weight": 0.0, "head_steps": 2, "model": {"width": 16}}
+    made = make_task({"kind": "facex", "data": "pairs", "base": "base", **quiet, **settings}, 4, 3)
+    assert isinstance(made, FaceXTask)
+    return made
+
+
+def test_rows_of_a_prepared_set(data: PreparedPairs) -> None:
+    given = list(rows())
+    assert data.header["rows"] == 10 and data.rows(validation=True).tolist() == [8, 9]
+    partners = data.partners(np.arange(10), np.full(10, 0.5))
+    assert partners.tolist() == [1, 0, 3, 2, 5, 4, 7, 6, 9, 8]
+    codec = KLCodec.load(data.header["codec"])
+    picture = torch.from_numpy(given[5].portrait.picture.copy()).permute(2, 0, 1).float()[None] / 127.5 - 1
+    batch = data.batch(np.array([4]), np.array([5]), np.array([TASKS.index("head")]))
+    assert torch.allclose(batch["latents"], codec.encode(picture), atol=1e-2)
+    hole = batch["mask"] > 0
+    assert torch.equal(
+        batch["reference"] * hole, torch.from_numpy(np.array(data.arrays["structure"][4:5])).float() * hole
+    )
+    pose = torch.from_numpy(given[4].portrait.motion.normalised()[1])
+    assert torch.equal(unpack_factors("source", batch).pose[0], pose)
+
+
+def test_rows_of_a_shard_become_portraits(tmp_path: Path, photo: np.ndarray, face: Face, reader: FaceReader) -> None:
+    """As `limner data build` writes them, and the same motion as of the face itself."""
+    picture, regions = warp(photo, face.crop, 256), warp(face.regions, face.crop, 256, nearest=True, border=0)
+    mesh = transform_points(face.landmarks, face.crop)
+    about = {"expression": face.expression, "gaze": face.gaze, "light": face.light, "landmarks": mesh.ravel()}
+    stored = {"image": {"bytes": encode_png(picture), "path": None}, "regions": {"bytes": encode_png(regions)}}
+    row = {**dict.fromkeys(name for name, _ in FIELDS), **about, **stored, "person": "her", "split": "train"}
+    write_shard(tmp_path / "data" / "train-00000.parquet", [row], {})
+    (tmp_path / "manifest.json").write_text("{}")
+    (found,) = read_rows([tmp_path], 64)
+    expected = portrait_of(photo, face, 64, reader.topology)
+    assert found.person == "her" and not found.validation and found.portrait.picture.shape == (64, 64, 3)
+    for one, other in zip(found.portrait.motion.normalised(), expected.motion.normalised()):
+        assert np.allclose(one, other, atol=1e-3)
+    assert (found.portrait.regions == expected.regions).mean() > 0.97
+
+
+def test_choices_of_the_tasks(data: PreparedPairs) -> None:
+    for task_name, from_source in (("head", {"identity", "hair", "ears"}), ("person", {"cloth", "neck", "hair"})):
+        batch = data.batch(np.array([0]), np.array([1]), np.array([TASKS.index(task_name)]))
+        choice = dict(zip(FACTORS, batch["choice"][0].tolist()))
+        assert {choice[name] for name in from_source} == {SOURCE}
+        assert {choice[name] for name in ("expression", "pose", "gaze", "light", "background")} == {TARGET}
+    part = data.batch(np.array([0]), np.array([1]), np.array([TASKS.index("part")]))["choice"][0]
+    assert 1 <= (part == SOURCE).sum() <= 2 and part[0] == TARGET
+    hole = data.batch(np.array([0]), np.array([1]), np.array([TASKS.index("hole")]))["choice"][0]
+    hidden = torch.from_numpy(np.array(data.arrays["hidden"][1]))
+    assert torch.equal(hole[list(TEXTURES)] == NOWHERE, hidden)
+
+
+def test_holes_hide_what_the_tasks_paint(data: PreparedPairs) -> None:
+    masks = np.array(data.arrays["masks"])  # (N, K, 4, 4)
+    head, face, person = (masks[:, TASKS.index(name)] for name in ("head", "face", "person"))
+    assert (face.sum((1, 2)) <= head.sum((1, 2))).all() and (head | person).any()
+    reference = np.array(data.arrays["reference"], np.float32)
+    assert not np.allclose(reference[:, 0], np.array(data.arrays["latents"], np.float32), atol=0.05)
+
+
+def test_an_unfinished_set_and_single_people_are_refused(folder: Path, tmp_path: Path, data: PreparedPairs) -> None:
+    with pytest.raises(InputError, match="not a prepared set of pairs"):
+        PreparedPairs.open(tmp_path)
+    codec = KLCodec.load(data.header["codec"])
+    config = ControlConfig(**{**CONTROL, "region_encoder": "codec", "level_widths": (4,)})
+    with pytest.raises(InputError, match="no person has two faces"):
+        prepare(lambda: rows(3, 1), tmp_path / "single", codec, load_decomposer(config, codec), {})
+    with pytest.raises(InputError, match=r"task\.shares"):
+        task(shares={"heads": 1.0})
+
+
+def test_a_batch_is_a_function_of_the_step_and_heads_come_first(data: PreparedPairs) -> None:
+    one, two = task(shares={"hole": 1.0}), task(shares={"hole": 1.0})
+    for step in (0, 5):
+        a, b = one.batch(step), two.batch(step)
+        assert all(torch.equal(a[key], b[key]) for key in a)
+    random = np.random.default_rng(0)
+    assert set(one.draw_tasks(1, random)) == {TASKS.index("head")}
+    assert set(one.draw_tasks(2, random)) == {TASKS.index("hole")}
+
+
+def test_conditions_are_dropped_in_their_shares(data: PreparedPairs) -> None:
+    made = task(drop_all=0.25, drop_textures=0.5)
+    choice = torch.zeros(4, len(FACTORS), dtype=torch.long)
+    dropped = made.dropped(choice, torch.tensor([0.1, 0.3, 0.7, 0.8]))
+    assert (dropped[0] == NOWHERE).all() and (dropped[3] == 0).all()
+    assert (dropped[1:3][:, list(TEXTURES)] == NOWHERE).all() and (dropped[1:3, 0] == 0).all()
+    assert not choice.any()
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"fix_unet": False},
+        {"model": {"width": 16, "region_assembler": False}},
+        {"model": {"width": 16, "representation_assembler": False}},
+    ],
+    ids=["plain", "unet", "no region assembler", "no representation assembler"],
+)
+def test_the_loss_falls(data: PreparedPairs, settings: dict) -> None:
+    """Overfitting a few pairs, in every ablation."""
+    made = task(drop_all=0.0, drop_textures=0.0, **settings)
+    torch.manual_seed(0)
+    model = made.build()
+    trained = [p for p in model.parameters() if p.requires_grad]
+    assert len(trained) == len(list(model.parameters()))
+    assert isinstance(model, Controller) != ("fix_unet" in settings)
+    optimizer = torch.optim.AdamW(trained, 1e-2)
+    batch, losses = made.batch(0), []
+    for step in range(40):
+        loss, _ = made.loss(model, batch, torch.Generator().manual_seed(step % 4), step)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert np.mean(losses[-4:]) < 0.9 * np.mean(losses[:4])
+
+
+def test_losses_on_pictures_reach_the_controller(data: PreparedPairs) -> None:
+    made = task(identity_weight=1.0, low_noise=0.01, picture_rows=1)
+    model = made.build()
+    _, parts = made.loss(model, made.batch(0), torch.Generator().manual_seed(0), 0)
+    assert 0 <= float(parts["identity"]) <= 2 and float(parts["diffusion"]) > 0
+
+
+@pytest.mark.parametrize("fix_unet", [True, False])
+def test_a_run_ends_in_weights_that_edit(data: PreparedPairs, folder: Path, tmp_path: Path, fix_unet: bool) -> None:
+    settings = {"fix_unet": fix_unet, "sample_faces": 1}
+    made = task(**settings)
+    about = {"steps": 2, "batch_size": 4, "precision": "fp32", "device": "cpu", "log_every": 1, "seed": 3, "threads": 1}
+    recipe = Recipe.model_validate({"name": "tiny", "task": made.settings.model_dump(), "train": about})
+    train(made, recipe, tmp_path / "run")
+    weights = tmp_path / "run" / "weights"
+    controller, header = load_controller(weights / "controller.safetensors")
+    assert header["base"] == "base" and controller.config.region_encoder == "codec"
+    assert (weights / "base").exists() != fix_unet
+    cpu = torch.device("cpu")
+    parts = load_parts(weights, None, cpu, torch.float32)
+    before = load_base(folder / "base", cpu, torch.float32).unet.state_dict()
+    same = all(torch.equal(value, before[key]) for key, value in parts.steered.plain_state().items())
+    assert same == fix_unet
+    assert list((tmp_path / "run" / "samples").glob("*.png"))
+
+
+def test_a_base_learns_and_is_written_as_one(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from limner.models.mditface.prepare import Face as TrainingFace
+    from limner.models.mditface.prepare import prepare as prepare_faces
+    from limner.words.encoder import MiniLM
+
+    monkeypatch.setenv("LIMNER_DATA", str(tmp_path))
+    codec = KLCodec.load(folder / "base" / "codec")
+
+    def faces() -> Iterator[TrainingFace]:
+        for row in rows(4):
+            yield TrainingFace(row.portrait.picture, row.portrait.regions, ("a face", "a man"), row.person == "p3")
+
+    facts = {"codec": str(folder / "base" / "codec"), "encoder": "minilm"}
+    prepare_faces(faces, tmp_path / "faces", codec, MiniLM.load(), facts, 8, 2, mirror=False)
+    assert Prepared.open(tmp_path / "faces").header["rows"] == 8
+    settings = {
+        "kind": "facex-base",
+        "data": "faces",
+        "widths": [8, 16],
+        "heads": 2,
+        "sample_faces": 1,
+        "sample_steps": 1,
+    }
+    made = make_task(settings, 4, 0)
+    torch.manual_seed(0)
+    model = made.build()
+    optimizer, losses = torch.optim.AdamW(model.parameters(), 1e-2), []
+    for step in range(40):
+        loss, _ = made.loss(model, made.batch(0), torch.Generator().manual_seed(step % 4), step)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert np.mean(losses[-4:]) < 0.9 * np.mean(losses[:4])
+    figures = made.validate(model.eval())
+    assert set(figures) == {"words.loss", "alone.loss"}
+    made.export(model, tmp_path / "run" / "weights.safetensors", {"step": "40"})
+    base = load_base(tmp_path / "run" / "weights", torch.device("cpu"), torch.float32)
+    assert base.size == 64 and base.masked and base.schedule["prediction_type"] == "v_prediction"
+    for name, value in base.unet.state_dict().items():
+        assert torch.allclose(value, model.state_dict()[name].half().float()), name
+    going_on = make_task({**settings, "start": "run/weights"}, 4, 0).build()
+    assert all(p.requires_grad for p in going_on.parameters())

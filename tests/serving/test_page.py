@@ -1,0 +1,231 @@
+"""The page in a real browser, with real weights: each place does its main thing, and nothing outside is asked."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Iterator
+
+import httpx2 as httpx
+import pytest
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from limner.faces.picture import read_picture
+from limner.provenance.recipe import read_recipe
+from serving.conftest import PHOTO, Running
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+PATIENCE = 240_000  # milliseconds: machines that do other things at the same time
+QUICK = "2"  # steps
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    if CHROMIUM is None:
+        pytest.skip("chromium is not installed: no browser to test the page in")
+    with sync_playwright() as driver:
+        running = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+        yield running
+        running.close()
+
+
+@pytest.fixture(scope="module")
+def asked() -> list[str]:
+    """Every address that the pages asked for."""
+    return []
+
+
+@pytest.fixture(scope="module")
+def page(browser: Browser, server: Running, asked: list[str]) -> Iterator[Page]:
+    opened = browser.new_page(viewport={"width": 1280, "height": 900})
+    opened.set_default_timeout(PATIENCE)
+    expect.set_options(timeout=PATIENCE)
+    faults: list[str] = []
+    opened.on("pageerror", lambda error: faults.append(str(error)))
+    opened.on("request", lambda request: asked.append(request.url))
+    opened.goto(server.url)
+    yield opened
+    assert not faults
+
+
+def go(page: Page, place: str) -> None:
+    page.get_by_role("tab", name=place, exact=True).first.click()
+
+
+def choose(page: Page, picker: str, file: str = str(PHOTO)) -> None:
+    page.locator(f"#{picker} input[type=file]").set_input_files(file)
+
+
+def slide(page: Page, name: str, value: str) -> None:
+    field = page.locator(f"#{name} input[type=number]")
+    field.fill(value)
+    field.press("Tab")
+
+
+def test_read(page: Page) -> None:
+    go(page, "Read")
+    choose(page, "read-photo")
+    page.locator("#read-view .lm-viewer[data-ready]").wait_for()
+    expect(page.locator("#read-facts")).to_contain_text("hair colour")
+    canvas = page.locator("#read-view canvas")
+    before = canvas.evaluate("each => each.toDataURL()")
+    page.locator("#read-view").get_by_label("hair", exact=True).uncheck()
+    without = canvas.evaluate("each => each.toDataURL()")
+    page.locator("#read-view").get_by_label("landmarks").check()
+    assert len({before, without, canvas.evaluate("each => each.toDataURL()")}) == 3
+
+
+def test_ask(page: Page) -> None:
+    go(page, "Ask")
+    expect(page.get_by_text("Until then you get what the analysers read")).to_be_visible()
+    choose(page, "ask-photo")
+    expect(page.locator("#ask-facts")).to_contain_text("hair colour")
+    page.locator("#ask-question textarea, #ask-question input").first.fill("Is he smiling?")
+    page.locator("#ask-send").click()
+    expect(page.locator("#ask-talk")).to_contain_text(re.compile(r"What I read in this photo: (\S+ ){12}"))
+
+
+def test_paint_from_words_and_a_map_that_was_painted(page: Page, http: httpx.Client) -> None:
+    go(page, "Paint")
+    page.locator("#paint-words textarea").fill("a woman with red hair")
+    page.locator("#paint-start input").click()
+    page.get_by_role("option", name="Template 1").click()
+    painted = page.locator("#paint-map .lm-painter")
+    expect(painted).to_have_attribute("data-painted", re.compile(r"[1-9]\d{3,}"))
+    before = painted.get_attribute("data-painted")
+    page.locator("#paint-map").get_by_label("hat", exact=True).check(force=True)
+    box = page.locator("#paint-map canvas").bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + 5, box["y"] + 5)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] - 5, box["y"] + 5, steps=4)
+    page.mouse.up()
+    assert painted.get_attribute("data-painted") != before
+    page.locator("#paint-map").get_by_role("button", name="Undo").click()
+    assert painted.get_attribute("data-painted") == before
+    page.locator("#paint-map").get_by_role("button", name="Redo").click()
+    slide(page, "paint-steps", QUICK)
+    page.locator("#paint-go").click()
+    expect(page.locator("#paint-results .lm-picture")).to_have_count(4)
+    expect(page.locator("#paint-note")).to_contain_text("Done in")
+    made = page.locator("#paint-results .lm-picture").nth(1).get_attribute("data-id")
+    recipe = http.get(f"/v1/pictures/{made}/recipe").json()
+    assert recipe["text"] == "a woman with red hair" and recipe["mask"] and recipe["picture"] == 1
+
+
+def test_stop_and_again_with_this_seed(page: Page, http: httpx.Client) -> None:
+    go(page, "Paint")
+    slide(page, "paint-steps", "100")
+    page.locator("#paint-go").click()
+    expect(page.locator("#paint-note")).to_contain_text(re.compile(r"Step \d+ of 100"))
+    page.locator("#paint-stop").click()
+    expect(page.locator("#paint-note")).to_contain_text("Stopped")
+    seed = page.locator("#paint-seed input").input_value()
+    slide(page, "paint-steps", QUICK)
+    page.locator("#paint-again").click()
+    expect(page.locator("#paint-note")).to_contain_text("Done in")
+    assert page.locator("#paint-seed input").input_value() == seed
+    made = page.locator("#paint-results .lm-picture").first.get_attribute("data-id")
+    assert http.get(f"/v1/pictures/{made}/recipe").json()["seed"] == int(seed)
+
+
+def test_edit_a_shape_and_with_the_brush(page: Page, http: httpx.Client) -> None:
+    go(page, "Edit")
+    choose(page, "edit-photo")
+    page.get_by_text("Steps and seed").click()
+    slide(page, "edit-steps", QUICK)
+    page.locator("#edit-shape").click()
+    expect(page.locator("#edit-result .lm-pair img")).to_have_count(2)
+    first = page.locator("#edit-result .lm-link").get_attribute("href")
+    page.get_by_role("tab", name="Brush").click()
+    page.locator("#edit-hole .lm-opening[data-ready]").wait_for()
+    box = page.locator("#edit-hole canvas").bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + box["width"] * 0.4, box["y"] + box["height"] * 0.5)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] * 0.6, box["y"] + box["height"] * 0.6, steps=3)
+    page.mouse.up()
+    page.locator("#edit-brush").click()
+    expect(page.locator("#edit-result .lm-link")).not_to_have_attribute("href", first or "")
+    made = page.locator("#edit-result .lm-link").get_attribute("href") or ""
+    file = http.get(made).content
+    assert read_recipe(file)["kind"] == "edit" and read_picture(file).shape == read_picture(PHOTO).shape
+    page.get_by_role("tab", name="Move").click()
+    if not http.get("/v1/models").json()["data"][-1]["available"]:
+        expect(page.get_by_text("Shape and Brush work without it").first).to_be_visible()
+
+
+def test_gallery_gives_settings_back(page: Page, http: httpx.Client, tmp_path) -> None:
+    job = http.post("/v1/paint", params={"wait": 60}, json={"text": "a bald man", "steps": 2, "seed": 77}).json()
+    while job["state"] in ("queued", "running"):
+        job = http.get(f"/v1/jobs/{job['id']}", params={"wait": 20}).json()
+    made = job["pictures"][0]
+    go(page, "Gallery")
+    page.locator(f"#gallery-made [data-id={made['id']}]").click()
+    expect(page.locator("#gallery-detail a")).to_have_attribute("href", f"{made['url']}?download=yes")
+    (tmp_path / "dropped.png").write_bytes(http.get(made["url"]).content)
+    choose(page, "gallery-drop", str(tmp_path / "dropped.png"))
+    expect(page.locator("#gallery-detail img")).not_to_have_attribute("src", made["url"])
+    page.locator("#gallery-use").click()
+    expect(page.locator("#paint-words textarea")).to_have_value("a bald man")
+    expect(page.locator("#paint-seed input")).to_have_value("77")
+    expect(page.locator("#paint-words")).to_be_visible()
+
+
+def test_phone_width_and_keys(browser: Browser, server: Running, asked: list[str]) -> None:
+    phone = browser.new_page(viewport={"width": 390, "height": 800}, color_scheme="dark", has_touch=True)
+    phone.set_default_timeout(PATIENCE)
+    phone.on("request", lambda request: asked.append(request.url))
+    phone.goto(server.url)
+    phone.get_by_role("tab", name="Read", exact=True).first.wait_for()
+    assert phone.evaluate("document.documentElement.scrollWidth") <= 390
+    phone.get_by_role("tab", name="Read", exact=True).first.focus()
+    phone.keyboard.press("Tab")
+    assert phone.evaluate("document.activeElement.tagName") in ("BUTTON", "A")
+    dark = "document.body.classList.contains('dark') || document.documentElement.classList.contains('dark')"
+    assert phone.evaluate(dark)
+    phone.get_by_role("button", name="Light / dark").click()
+    assert not phone.evaluate(dark)
+    phone.close()
+
+
+def test_nothing_outside_was_asked(page: Page, server: Running, asked: list[str]) -> None:
+    assert len(asked) > 20
+    strangers = {url for url in asked if not url.startswith((f"{server.url}/", "data:", "blob:"))}
+    assert not strangers
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/gradio_api/file=/etc/passwd",
+        "/gradio_api/file=../../../../etc/passwd",
+        "/gradio_api/file=%2e%2e%2f%2e%2e%2fetc%2fpasswd",
+        "/gradio_api/file=%2Fetc%2Fpasswd",
+        "/gradio_api/file/etc/passwd",
+        "/gradio_api/file=http://127.0.0.1:1/",
+        "/gradio_api/proxy=http://127.0.0.1:1/",
+        "/GRADIO_API/file=/etc/passwd",
+        "/file=/etc/passwd",
+        "//gradio_api/file=/etc/passwd",
+        "/./gradio_api/file=/etc/passwd",
+        "/static/../../../../../../etc/passwd",
+        "/static/%2e%2e/%2e%2e/%2e%2e/%2e%2e/etc/passwd",
+        "/assets/..%2f..%2f..%2f..%2fetc%2fpasswd",
+        "/v1/pictures/..%2f..%2fetc%2fpasswd",
+        "/gradio_api/upload_progress?upload_id=../x",
+    ],
+)
+def test_no_file_of_the_machine_is_served(server: Running, path: str) -> None:
+    import socket
+
+    host, port = server.url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=30) as plain:  # as written: a client would tidy the path
+        plain.sendall(f"GET {path} HTTP/1.1\r\nHost: {host}:{port}\r\nConnection: close\r\n\r\n".encode())
+        answer = b"".join(iter(lambda: plain.recv(65536), b""))
+    assert answer.split(b" ")[1][:1] == b"4", answer[:200]
+    assert b"root:" not in answer
+
+
+def test_uploads_go_by_the_api_only(http: httpx.Client) -> None:
+    assert http.post("/gradio_api/upload", files={"files": PHOTO.read_bytes()}).status_code == 404

@@ -1,0 +1,194 @@
+"""The engine and its verbs, from photographs to words and from words to pictures, on a tiny random model."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import limner
+from limner.cli.app import main
+from limner.demo.show import PHOTOGRAPHS
+from limner.errors import InputError
+from limner.faces.picture import read_picture, save_png
+from limner.models.unif2ace.answering import Choice
+from limner.models.unif2ace.answers import left_to_right, name_positions
+from limner.models.unif2ace.engine import UniF2ace
+from limner.models.unif2ace.loading import is_unif2ace
+from limner.models.unif2ace.requests import SHORT
+from limner.provenance.recipe import read_recipe
+from limner.weights.tensors import load_tensors, save_tensors
+from unif2ace.parts import write_tiny
+
+DRAWN = Choice(temperature=1.5)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_tiny(tmp_path_factory.mktemp("unif2ace"))
+
+
+@pytest.fixture(scope="module")
+def engine(folder: Path) -> UniF2ace:
+    return UniF2ace.load(folder, precision="fp32")
+
+
+@pytest.fixture(scope="module")
+def photo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One face."""
+    return save(tmp_path_factory.mktemp("photo") / "one.png", portraits()[1])
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two faces, side by side."""
+    return save(tmp_path_factory.mktemp("pair") / "two.png", np.concatenate(portraits()[1:3], 1))
+
+
+def portraits() -> list[np.ndarray]:
+    from limner.demo import show
+
+    found = [read_picture(Path(show.__file__).parent / "photographs" / each.name) for each in PHOTOGRAPHS]
+    return [p for p in found if p.shape[0] == p.shape[1] == 640]
+
+
+def save(path: Path, picture: np.ndarray) -> Path:
+    save_png(path, picture)
+    return path
+
+
+def test_one_face_has_one_answer_and_streaming_shows_the_same_words(engine: UniF2ace, photo: Path) -> None:
+    pieces: list[tuple[int, str]] = []
+    look = engine.look(photo)
+    found = engine.ask(
+        look, "Is she smiling?", limit=12, choice=DRAWN, seed=3, stream=lambda *piece: pieces.append(piece)
+    )
+    assert len(found.faces) == 1 and found.faces[0].position == "" and str(found) == found.text == found.faces[0].text
+    assert len(pieces) > 3 and {face for face, _ in pieces} == {0}
+    whole = "".join(text for _, text in pieces)
+    assert whole.strip() == found.text or "\ufffd" in found.text
+    again = engine.ask(photo, "Is she smiling?", limit=12, choice=DRAWN, seed=3)
+    assert again == found and engine.ask(photo, "Is he smiling?", limit=12, choice=DRAWN, seed=3) != found
+    assert engine.ask(photo, "Is she smiling?", limit=12, choice=DRAWN, seed=4) != found
+
+
+def test_several_faces_are_named_from_left_to_right(engine: UniF2ace, pair: Path) -> None:
+    found = engine.describe(pair, "short", limit=6, choice=DRAWN)
+    left, right = found.faces
+    assert (left.position, right.position) == ("left face", "right face") and left.box[2] < right.box[0]
+    assert found.question == SHORT[0]
+    assert found.text.splitlines()[0].startswith("left face: ")
+    assert found.to_dict()["faces"][1]["position"] == "right face"
+    assert name_positions(5)[3] == "face 4 of 5 from the left"
+    assert left_to_right(np.array([[50, 0, 60, 9], [0, 0, 10, 9], [20, 0, 30, 9]])).tolist() == [1, 2, 0]
+
+
+def test_photos_asked_together_answer_as_each_alone(engine: UniF2ace, photo: Path, pair: Path) -> None:
+    looks = [engine.look(pair), engine.look(photo)]
+    together = engine.ask_each(looks, "Is she smiling?", limit=6)
+    assert together == [engine.ask(look, "Is she smiling?", limit=6) for look in looks]
+    assert [len(answer.faces) for answer in together] == [2, 1]
+
+
+def test_a_chat_reads_what_was_said(engine: UniF2ace, photo: Path) -> None:
+    talk = engine.chat(photo, limit=5)
+    first, second = talk.ask("Is she smiling?"), talk.ask("Is she smiling?")
+    assert talk.turns == [first, second]
+    alone = engine.ask(photo, "Is she smiling?", limit=5)
+    assert first == alone
+    prompt = engine.parts.tokenizer.question("Is she smiling?")
+    assert talk._said[0][: len(prompt)] == prompt and talk._said[0].count(engine.parts.model.config.sot) == 2
+
+
+def test_paintings_carry_a_recipe_that_paints_them_again(engine: UniF2ace) -> None:
+    steps: list[tuple[int, int]] = []
+    pictures = engine.paint("a smiling woman", n=2, steps=3, seed=5, callback=lambda *done: steps.append(done))
+    assert steps == [(1, 3), (2, 3), (3, 3)] and pictures[0].image.size == (256, 256)
+    alone = engine.paint("a smiling woman", steps=3, seed=6)[0]
+    assert np.array_equal(np.asarray(alone.image), np.asarray(pictures[1].image))
+    again = engine.replay(pictures[1].recipe)
+    assert np.array_equal(np.asarray(again.image), np.asarray(pictures[1].image)) and again.recipe == pictures[1].recipe
+    other = engine.paint("grey hair", steps=3, seed=6, sampler="leap")[0]
+    assert not np.array_equal(np.asarray(other.image), np.asarray(alone.image))
+    with pytest.raises(InputError, match="other weights"):
+        engine.replay({**alone.recipe, "weights": {"transformer": "0"}})
+    with pytest.raises(InputError, match="not one of"):
+        engine.replay({"text": "a"})
+    for wrong, what in (({"text": " "}, "nothing to paint"), ({"n": 0}, "n=0"), ({"sampler": "euler"}, "leap"),
+                        ({"guidance": float("nan")}, "guidance"),
+                        ({"sampler": "leap", "temperature": 0}, "divides")):  # fmt: skip
+        with pytest.raises(InputError, match=what):
+            engine.paint(**{"text": "a", **wrong})  # type: ignore[arg-type]
+
+
+def test_what_is_missing_or_another_is_said_in_one_line(folder: Path, tmp_path: Path, capsys) -> None:
+    tensors, header = load_tensors(folder / "model.safetensors")
+    for change, what in (({"tokenizer_hash": "0"}, "another tokenizer"), ({"codec_hash": "0"}, "another encoder")):
+        save_tensors(folder / "changed.safetensors", tensors, {**header, **change})
+        with pytest.raises(InputError, match=what):
+            UniF2ace.load(folder / "changed.safetensors")
+    with pytest.raises(InputError, match="is missing"):
+        UniF2ace.load(tmp_path)
+    assert is_unif2ace(folder) and is_unif2ace("unif2ace") and not is_unif2ace(tmp_path)
+    with pytest.raises(InputError, match="no face was found"):
+        UniF2ace.load(folder).ask(np.full((64, 64, 3), 128, np.uint8), "Is she smiling?")
+
+
+def test_verbs_say_that_nano_is_not_there_yet(photo: Path, monkeypatch, capsys) -> None:
+    monkeypatch.setattr("limner.models.unif2ace.loading.registry", dict)
+    for words in (["describe", str(photo)], ["ask", str(photo), "Hm?"], ["chat", str(photo)],
+                  ["paint", "a woman", "--engine", "unif2ace"]):  # fmt: skip
+        assert main(words) == 2
+        said = capsys.readouterr().err
+        assert said.startswith("error: weights 'unif2ace-nano' are not part of this") and said.count("\n") == 1
+
+
+def test_the_toolkit_has_the_same_verbs(folder: Path, photo: Path) -> None:
+    model = limner.load(folder)
+    assert model.ask(photo, "Is she smiling?", limit=4).text == str(
+        model.answerer.ask(photo, "Is she smiling?", limit=4)
+    )
+    assert model.describe(photo, limit=4).question.startswith("Describe")
+    assert model.chat(photo, limit=4).ask("Hm?").faces
+    assert model.paint("a woman", steps=1)[0].recipe["engine"] == "unif2ace"
+    with pytest.raises(InputError, match="words alone"):
+        model.paint("a woman", np.zeros((64, 64), np.uint8))
+
+
+def test_describe_ask_and_chat_at_the_command_line(folder: Path, photo: Path, pair: Path, capsys, monkeypatch) -> None:
+    chosen = ["--engine", str(folder), "--limit", "4", "--precision", "fp32"]
+    assert main(["ask", str(photo), "Is she smiling?", *chosen]) == 0
+    plain = capsys.readouterr().out
+    assert main(["ask", str(photo), "Is she smiling?", "--stream", *chosen]) == 0
+    assert capsys.readouterr().out.strip() == plain.strip()
+    assert main(["ask", str(photo), "Is she smiling?", "Hm?", "--json", *chosen]) == 0
+    listed = json.loads(capsys.readouterr().out)
+    assert [each["question"] for each in listed["answers"]] == ["Is she smiling?", "Hm?"]
+    assert listed["answers"][0]["faces"][0]["answer"] == plain.strip()
+    bad = photo.parent / "bad.png"
+    bad.write_bytes(b"no picture")
+    assert main(["describe", str(photo.parent), str(pair), "--length", "short", "--csv", *chosen]) == 2
+    captured = capsys.readouterr()
+    bad.unlink()
+    rows = list(csv.DictReader(io.StringIO(captured.out)))
+    assert [row["position"] for row in rows] == ["", "left face", "right face"]
+    assert captured.err.count("error: ") == 1 and "bad.png" in captured.err
+    monkeypatch.setattr("sys.stdin", io.StringIO("Is she smiling?\nHm?\n\nnever asked\n"))
+    assert main(["chat", str(photo), *chosen]) == 0
+    assert capsys.readouterr().out.startswith(plain.strip())
+    assert main(["describe", str(photo), "--length", "medium", *chosen]) == 2
+    assert main(["ask", str(photo), "Hm?", "--json", "--csv", *chosen]) == 2
+
+
+def test_paint_and_replay_at_the_command_line(folder: Path, tmp_path: Path, capsys) -> None:
+    out = tmp_path / "p.png"
+    assert main(["paint", "a woman", "--engine", str(folder), "--steps", "2", "--out", str(out)]) == 0
+    assert read_recipe(out)["engine"] == "unif2ace" and read_recipe(out)["sampler"] == "confidence"
+    assert main(["replay", str(out)]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "identical"
+    assert main(["paint", "a woman", "--engine", str(folder), "--merge", "regions", "--out", str(out)]) == 2
+    assert "leave --merge out" in capsys.readouterr().err

@@ -1,0 +1,96 @@
+"""From a built set to a prepared set: codes and words of faces and their mirror images, and going on after a stop."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from limner.errors import InputError
+from limner.faces.batches import to_model
+from limner.models.unif2ace import prepare as room
+from limner.models.unif2ace.prepare import Face, Makers, make_part, prepare
+from limner.models.unif2ace.prepared import ABSENT, Prepared
+from limner.models.unif2ace.tokenizer import Tokenizer
+from unif2ace.parts import write_codec
+
+
+class Means:
+    """Features small enough to check by hand: mean colours of the halves, as two tokens."""
+
+    width = 3
+
+    def encode(self, pictures: torch.Tensor) -> torch.Tensor:
+        return torch.stack([half.mean((2, 3)) for half in pictures.chunk(2, dim=3)], 1)
+
+
+@pytest.fixture(scope="module")
+def makers(tmp_path_factory: pytest.TempPathFactory) -> Makers:
+    codec = write_codec(tmp_path_factory.mktemp("codec"))
+    return Makers(codec, Means(), Means(), Tokenizer.load())
+
+
+def face(seed: int, validation: bool = False) -> Face:
+    picture = np.random.default_rng(seed).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    picture[:, :32] //= 8
+    questions = (("Does she look left?", "Yes."), ("How old is she?", "That cannot be seen."))[: 1 + seed % 2]
+    return Face(picture, ("The light comes from her left.",), ("a woman", "a tall woman"), questions, validation)
+
+
+def test_mirrored_faces_have_mirrored_pictures_and_words(makers: Makers) -> None:
+    one = face(1)
+    part = make_part([one, one.mirrored()], makers, batch=1)
+    codes = makers.codec.encode(to_model(one.picture[None, :, ::-1]))
+    assert torch.equal(part["codes"][1].long(), codes[0]) and not torch.equal(part["codes"][0], part["codes"][1])
+    assert torch.allclose(part["clip"][0], part["clip"][1].flip(0), atol=1e-2)
+    words = [[i for i in text.tolist() if i != ABSENT] for text in part["captions"][:, 0]]
+    assert makers.tokenizer.decode(words[1]) == "The light comes from her right."
+    asked = [i for i in part["questions"][1, 0].tolist() if i != ABSENT]
+    assert "look right?" in makers.tokenizer.decode(asked) and one.mirrored().mirrored().captions == one.captions
+
+
+def test_parts_are_made_once_and_again_only_when_something_changed(
+    makers: Makers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = []
+    for name in ("train-00000", "train-00001", "validation-00000"):
+        files.append(tmp_path / f"{name}.parquet")
+        files[-1].write_text(name)
+    made: list[str] = []
+
+    def read(file: Path, mirror: bool):
+        made.append(file.stem)
+        if file.stem == stop:
+            raise KeyboardInterrupt
+        seed = int(file.stem[-1])
+        return [face(seed, file.stem.startswith("validation")), face(seed + 1)][: 2 - seed]
+
+    monkeypatch.setattr(room, "read_faces", read)
+    stop, out, facts = "train-00001", tmp_path / "out", {"codec": "c"}
+    with pytest.raises(KeyboardInterrupt):
+        prepare(files, out, makers, facts)
+    assert not (out / "set.safetensors").exists()
+    stop, said = "", []
+    first = prepare(files, out, makers, facts, report=lambda *progress: said.append(progress))
+    assert made == ["train-00000", "train-00001", "train-00001", "validation-00000"]
+    assert said == [(0, 3), (1, 3), (2, 3), (3, 3)]
+    assert len(first.tensors["codes"]) == 5 and first.rows(validation=True).tolist() == [3]
+    assert first.header["model"] == {
+        "text_vocabulary": makers.tokenizer.size, "codebook": 16, "image_tokens": 16, "clip_width": 3, "face_width": 3,
+    }  # fmt: skip
+    again = Prepared.open(out)
+    assert all(torch.equal(again.tensors[name], first.tensors[name]) for name in first.tensors)
+    rows = again.rows(validation=False)
+    batch = again.batch(rows, np.random.default_rng(0), long=False, turns=2)
+    assert batch["questions"].shape[:2] == (4, 2)
+    made.clear()
+    prepare(files, out, makers, {"codec": "another"})
+    assert len(made) == 3
+    files[1].write_text("changed")
+    made.clear()
+    prepare(files, out, makers, {"codec": "another"})
+    assert made == ["train-00001"]
+    with pytest.raises(InputError, match="no faces"):
+        prepare([], out, makers, facts)
