@@ -24,6 +24,7 @@ from limner.serving.work import run
 log = logging.getLogger("limner.serving")
 TOGETHER = 8  # jobs in one batch
 PREVIEW_EVERY = 0.25  # seconds between previews of one job, while somebody watches it
+PREVIEW_SHARE = 6  # a preview is followed by at least so many times its own time without one
 WATCHED_FOR = 3.0  # seconds after a look at a job in which previews are made
 CLEAN_EVERY = 60.0
 
@@ -40,6 +41,7 @@ class Progress:
     total: int = 0
     preview: bytes | None = None
     previewed: float = 0.0
+    next_preview: float = 0.0
     looked: float = field(default=-WATCHED_FOR)
 
 
@@ -165,7 +167,7 @@ class Worker:
         batch = owners[first : first + BATCH]
         due = {
             job for job in set(batch)
-            if now - self._progress[job].looked < WATCHED_FOR and now - self._progress[job].previewed > PREVIEW_EVERY
+            if now - self._progress[job].looked < WATCHED_FOR and now >= self._progress[job].next_preview
         }  # fmt: skip
         if not due:
             return
@@ -174,6 +176,8 @@ class Worker:
             mine = [picture for picture, owner in zip(pictures, batch) if owner == job]
             self._progress[job].preview = encode_jpeg(np.concatenate(mine, 1), 80)
             self._progress[job].previewed = now
+            took = time.monotonic() - now
+            self._progress[job].next_preview = now + took + max(PREVIEW_EVERY, PREVIEW_SHARE * took)
 
 
 def as_dict(job: Job, table: JobTable, worker: Worker) -> dict[str, Any]:
