@@ -16,7 +16,7 @@ from limner.faces.picture import encode_jpeg
 from limner.serving.engines import Engines
 from limner.serving.limits import Limits
 from limner.serving.metrics import Metrics
-from limner.serving.photos import settled
+from limner.serving.photos import Report, settled
 from limner.serving.requests import KINDS, Request
 from limner.serving.table import Job, JobTable
 from limner.serving.work import run
@@ -73,7 +73,7 @@ class Worker:
         self.engines.require(kind)
         self.table.check_room(self.limits.queue)  # before its pictures are stored
         request = settled(self.table, request)
-        job = self.table.add(kind, request.model_dump(), request.likeness(), self.limits.queue)
+        job = self.table.add(kind, request.model_dump(mode="json"), request.likeness(), self.limits.queue)
         self._wake.set()
         return job
 
@@ -137,10 +137,10 @@ class Worker:
             self.metrics.jobs.labels(job.kind, state).inc()
             log.info("job ended", extra={"job": job.id, "kind": job.kind, "state": state})
 
-    def _report(self, jobs: list[Job], began: float) -> Callable[[int, int, Callable[[], np.ndarray]], None]:
+    def _report(self, jobs: list[Job], began: float) -> Report:
         owners = [job.id for job in jobs for _ in range(int(job.request.get("n", 1)))]
 
-        def report(done: int, total: int, look: Callable[[], np.ndarray]) -> None:
+        def report(done: int, total: int, look: Callable[[], np.ndarray] | None) -> None:
             if self._stopping:
                 raise _Stop
             late = time.monotonic() - began > self.limits.job_seconds
@@ -154,7 +154,8 @@ class Worker:
             for job in running:
                 progress = self._progress[job.id]
                 progress.done, progress.total = done, total
-            self._preview(owners, int(jobs[0].request.get("steps", 1)), done, look)
+            if look is not None:
+                self._preview(owners, int(jobs[0].request.get("steps", 1)), done, look)
 
         return report
 
