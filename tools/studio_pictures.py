@@ -24,7 +24,7 @@ from limner.files import write_bytes_atomic
 
 IMAGES = Path(__file__).parents[1] / "docs" / "images"
 PHOTO = Path(limner.__file__).parent / "demo" / "photographs" / "face-10018.jpg"
-PATIENCE = 300_000  # milliseconds
+PATIENCE = 900_000  # milliseconds
 
 
 def main() -> None:
@@ -44,7 +44,7 @@ def main() -> None:
                 browser.close()
         finally:
             process.terminate()
-            process.wait(30)
+            process.wait(120)
 
 
 def visit(browser: Browser, url: str) -> None:
@@ -67,6 +67,8 @@ def visit(browser: Browser, url: str) -> None:
     page.locator("#paint-start input").click()
     page.get_by_role("option", name="Template 2").click()
     expect(page.locator("#paint-map .lm-painter")).to_have_attribute("data-painted", re.compile(r"\d{4,}"))
+    page.locator("#paint-steps input[type=number]").fill("16")
+    page.locator("#paint-steps input[type=number]").press("Tab")
     page.locator("#paint-go").click()
     expect(page.locator("#paint-results .lm-picture")).to_have_count(4)
     page.mouse.click(5, 5)

@@ -121,6 +121,14 @@ def test_a_reader_describes_and_absent_engines_say_so(http: httpx.Client, photo:
         assert listed[engine]["reason"] is not None
 
 
+@pytest.mark.parametrize("name", ["/etc/passwd", "photo.jpg", "http://127.0.0.1/x.jpg", "data:image/png;base64,AA"])
+@pytest.mark.parametrize("where", ["factors", "structure"])
+def test_a_plan_names_pictures_and_nothing_else(http: httpx.Client, photo: str, name: str, where: str) -> None:
+    plan = {"factors": {"identity": name}} if where == "factors" else {"structure": name}
+    answer = http.post("/v1/edit", json={"photo": photo, "plan": plan})
+    assert answer.status_code == 422 and "name it by its id" in error_of(answer)
+
+
 @pytest.mark.parametrize(
     ("asked", "status", "says"),
     [

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING
 
 from limner.errors import InputError
 from limner.toolkit import Toolkit
@@ -22,44 +22,6 @@ if TYPE_CHECKING:
 
     from limner.faces.record import Face
     from limner.models.mditface.engine import MDiTFace
-    from limner.provenance.picture import Picture
-
-
-class Answer(Protocol):
-    """What ``Talks.ask`` gives."""
-
-    @property
-    def text(self) -> str:
-        """The whole answer."""
-        ...
-
-
-class Talks(Protocol):
-    """The verbs of UniF²ace, as the toolkit has them when its weights are there."""
-
-    def describe(self, photo: np.ndarray) -> Answer:
-        """A caption."""
-        ...
-
-    def ask(self, photo: np.ndarray, question: str) -> Answer:
-        """An answer."""
-        ...
-
-
-class Edits(Protocol):
-    """The verbs of FaceX, as the toolkit has them when its weights are there."""
-
-    def edit(self, photo: np.ndarray, plan: dict[str, Any]) -> Picture:
-        """A photo changed by a plan."""
-        ...
-
-    def swap(self, source: np.ndarray, target: np.ndarray, head: bool = False) -> Picture:
-        """The face of source in target."""
-        ...
-
-    def reenact(self, source: np.ndarray, driver: np.ndarray) -> Picture:
-        """The face of source doing what driver does."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -127,23 +89,28 @@ class Engines:
     @contextmanager
     def painting(self) -> Iterator[MDiTFace]:
         """The painter, for one thread at a time."""
+        from limner.models.mditface.engine import MDiTFace
+
         self.require("paint")
         with self._using("MDiTFace"):
-            yield self._toolkit.painter
+            painter = self._toolkit.painter
+            if not isinstance(painter, MDiTFace):
+                raise InputError("this server was given weights that are no MDiTFace: it cannot paint")
+            yield painter
 
     @contextmanager
-    def talking(self, verb: str) -> Iterator[Talks]:
-        """What describes and answers, for one thread at a time; ``NoWeights``."""
+    def talking(self, verb: str) -> Iterator[Toolkit]:
+        """For ``describe`` and ``ask``, one thread at a time; ``NoWeights``. Its engine reads faces, too."""
         self.require(verb)
-        with self._using("UniF²ace"):
-            yield cast(Talks, self._toolkit)
+        with self._using("UniF²ace"), self._using("reader"):
+            yield self._toolkit
 
     @contextmanager
-    def editing(self, verb: str) -> Iterator[Edits]:
-        """What edits photos, for one thread at a time; ``NoWeights``."""
+    def editing(self, verb: str) -> Iterator[Toolkit]:
+        """For ``edit``, ``swap`` and ``reenact``, one thread at a time; ``NoWeights``. Its engine reads faces, too."""
         self.require(verb)
-        with self._using("FaceX"):
-            yield cast(Edits, self._toolkit)
+        with self._using("FaceX"), self._using("reader"):
+            yield self._toolkit
 
     def load(self) -> None:
         """Load what is used most before anybody asks for it."""

@@ -85,5 +85,6 @@ def thumbnail(file: bytes, side: int) -> bytes:
     return encode_webp(resize(picture, (max(1, round(width * scale)), max(1, round(height * scale)))), 80)
 
 
-Report = Callable[[int, int, Callable[[], np.ndarray]], None]
-"""(steps done, steps in all, look): look() shows the pictures as they would be now. To stop, it raises."""
+Report = Callable[[int, int, Callable[[], np.ndarray] | None], None]
+"""(steps done, steps in all, look): look() shows the pictures as they would be now, where there is a way. To stop, it
+raises."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from limner.models.facex.plan import ABSENT, CANVAS, EditPlan
 from limner.serving.limits import MOST_PICTURES, MOST_STEPS
 
 PictureRef = Annotated[
@@ -132,14 +134,33 @@ class RepaintRequest(Sampling):
         return f"repaint:{super().likeness()},words={bool((self.text or '').strip())}"
 
 
-class EditRequest(Request):
-    """Edit a photo by a plan."""
+class Editing(Request):
+    """How to edit, whatever is edited."""
+
+    seed: int = Field(default=0, ge=0, le=2**53 - 1)
+    steps: int = Field(default=25, ge=1, le=MOST_STEPS, description="Sampling steps.")
+
+
+class EditRequest(Editing):
+    """Edit a photo by a plan. The other photos that the plan names are ids."""
 
     photo: PictureRef
-    plan: dict[str, Any] = Field(description="An edit plan, as the engine documents it.")
+    plan: EditPlan
+
+    @model_validator(mode="after")
+    def _names_pictures_only(self) -> EditRequest:
+        for name in self.others(CANVAS, ABSENT):
+            if re.fullmatch(r"pic_[0-9a-f]{20}", name) is None:
+                raise ValueError(f"the plan names {name[:40]!r}: upload the photo and name it by its id")
+        return self
+
+    def others(self, *known: str) -> list[str]:
+        """The photos that the plan names, besides those ``known``."""
+        names = {*self.plan.factors.values(), self.plan.structure} - {None, *known}
+        return sorted(name for name in names if name is not None)
 
 
-class SwapRequest(Request):
+class SwapRequest(Editing):
     """Put the face of one photo into another."""
 
     source: PictureRef
@@ -147,7 +168,7 @@ class SwapRequest(Request):
     head: bool = Field(default=False, description="The whole head instead of the face.")
 
 
-class ReenactRequest(Request):
+class ReenactRequest(Editing):
     """Let one face do what another does."""
 
     source: PictureRef

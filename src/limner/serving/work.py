@@ -13,6 +13,7 @@ from limner.errors import InputError
 from limner.faces.geometry import paste_back
 from limner.faces.picture import encode_png, read_alpha, read_region_map
 from limner.faces.record import Face
+from limner.models.facex.plan import ABSENT, CANVAS
 from limner.provenance.manifest import Ingredient
 from limner.provenance.picture import Picture
 from limner.serving.engines import Engines
@@ -36,7 +37,7 @@ def run(
     """Do jobs of one likeness together. One entry a job: its pictures, or what is wrong with that job alone."""
     if kind == "paint" or kind == "repaint":
         return _paint(requests, table, engines, report)
-    return [_one(request, table, engines) for request in requests]
+    return [_one(request, table, engines, report) for request in requests]
 
 
 def largest_face(engines: Engines, photo: np.ndarray) -> Face:
@@ -124,16 +125,25 @@ def _into(photo: np.ndarray, matrix: np.ndarray, opening: np.ndarray) -> Finish:
     return finish
 
 
-def _one(request: Request, table: JobTable, engines: Engines) -> list[Made] | InputError:
+def _one(request: Request, table: JobTable, engines: Engines, report: Report) -> list[Made] | InputError:
+    def progress(done: int, total: int) -> None:
+        report(done, total, None)
+
     try:
         if isinstance(request, EditRequest):
+            photo = load(table, request.photo)
+            photos = {name: load(table, name) for name in request.others(CANVAS, ABSENT)}
             with engines.editing("edit") as model:
-                return [made(model.edit(load(table, request.photo), request.plan))]
+                return [made(model.edit(photo, request.plan, photos=photos, seed=request.seed, steps=request.steps,
+                                        callback=progress))]  # fmt: skip
         if isinstance(request, SwapRequest):
+            source, target = load(table, request.source), load(table, request.target)
             with engines.editing("swap") as model:
-                return [made(model.swap(load(table, request.source), load(table, request.target), head=request.head))]
+                return [made(model.swap(source, target, head=request.head, seed=request.seed, steps=request.steps,
+                                        callback=progress))]  # fmt: skip
         assert isinstance(request, ReenactRequest)
+        source, driver = load(table, request.source), load(table, request.driver)
         with engines.editing("reenact") as model:
-            return [made(model.reenact(load(table, request.source), load(table, request.driver)))]
+            return [made(model.reenact(source, driver, seed=request.seed, steps=request.steps, callback=progress))]
     except InputError as error:
         return error

@@ -16,7 +16,7 @@ from limner.faces.picture import encode_jpeg
 from limner.serving.engines import Engines
 from limner.serving.limits import Limits
 from limner.serving.metrics import Metrics
-from limner.serving.photos import settled
+from limner.serving.photos import Report, settled
 from limner.serving.requests import KINDS, Request
 from limner.serving.table import Job, JobTable
 from limner.serving.work import run
@@ -24,6 +24,7 @@ from limner.serving.work import run
 log = logging.getLogger("limner.serving")
 TOGETHER = 8  # jobs in one batch
 PREVIEW_EVERY = 0.25  # seconds between previews of one job, while somebody watches it
+PREVIEW_SHARE = 6  # a preview is followed by at least so many times its own time without one
 WATCHED_FOR = 3.0  # seconds after a look at a job in which previews are made
 CLEAN_EVERY = 60.0
 
@@ -40,6 +41,7 @@ class Progress:
     total: int = 0
     preview: bytes | None = None
     previewed: float = 0.0
+    next_preview: float = 0.0
     looked: float = field(default=-WATCHED_FOR)
 
 
@@ -71,7 +73,7 @@ class Worker:
         self.engines.require(kind)
         self.table.check_room(self.limits.queue)  # before its pictures are stored
         request = settled(self.table, request)
-        job = self.table.add(kind, request.model_dump(), request.likeness(), self.limits.queue)
+        job = self.table.add(kind, request.model_dump(mode="json"), request.likeness(), self.limits.queue)
         self._wake.set()
         return job
 
@@ -135,10 +137,10 @@ class Worker:
             self.metrics.jobs.labels(job.kind, state).inc()
             log.info("job ended", extra={"job": job.id, "kind": job.kind, "state": state})
 
-    def _report(self, jobs: list[Job], began: float) -> Callable[[int, int, Callable[[], np.ndarray]], None]:
+    def _report(self, jobs: list[Job], began: float) -> Report:
         owners = [job.id for job in jobs for _ in range(int(job.request.get("n", 1)))]
 
-        def report(done: int, total: int, look: Callable[[], np.ndarray]) -> None:
+        def report(done: int, total: int, look: Callable[[], np.ndarray] | None) -> None:
             if self._stopping:
                 raise _Stop
             late = time.monotonic() - began > self.limits.job_seconds
@@ -152,7 +154,8 @@ class Worker:
             for job in running:
                 progress = self._progress[job.id]
                 progress.done, progress.total = done, total
-            self._preview(owners, int(jobs[0].request.get("steps", 1)), done, look)
+            if look is not None:
+                self._preview(owners, int(jobs[0].request.get("steps", 1)), done, look)
 
         return report
 
@@ -165,7 +168,7 @@ class Worker:
         batch = owners[first : first + BATCH]
         due = {
             job for job in set(batch)
-            if now - self._progress[job].looked < WATCHED_FOR and now - self._progress[job].previewed > PREVIEW_EVERY
+            if now - self._progress[job].looked < WATCHED_FOR and now >= self._progress[job].next_preview
         }  # fmt: skip
         if not due:
             return
@@ -174,6 +177,8 @@ class Worker:
             mine = [picture for picture, owner in zip(pictures, batch) if owner == job]
             self._progress[job].preview = encode_jpeg(np.concatenate(mine, 1), 80)
             self._progress[job].previewed = now
+            took = time.monotonic() - now
+            self._progress[job].next_preview = now + took + max(PREVIEW_EVERY, PREVIEW_SHARE * took)
 
 
 def as_dict(job: Job, table: JobTable, worker: Worker) -> dict[str, Any]:

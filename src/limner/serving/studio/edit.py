@@ -8,6 +8,8 @@ from typing import Any
 import gradio as gr
 
 from limner.errors import InputError
+from limner.models.facex.plan import EditPlan
+from limner.models.facex.sliders import SLIDERS
 from limner.serving.engines import missing
 from limner.serving.photos import data_url, load
 from limner.serving.requests import EditRequest, PaintRequest, ReenactRequest, RepaintRequest, Request, SwapRequest
@@ -25,15 +27,8 @@ SHAPES = (
     ("Nose", "nose: wider", "nose: narrower"),
     ("Mouth", "lips: wider", "lips: narrower"),
 )
-# What FaceX moves: label, name in the plan, lowest, highest.
-MOVES = (
-    ("Turn head", "yaw", -40, 40),
-    ("Nod", "pitch", -25, 25),
-    ("Gaze aside", "gaze_yaw", -25, 25),
-    ("Gaze up", "gaze_pitch", -20, 20),
-    ("Smile", "smile", 0, 1),
-    ("Open mouth", "mouth_open", 0, 1),
-)
+LABELS = {"yaw": "Turn head", "pitch": "Nod", "gaze_x": "Gaze aside", "gaze_y": "Gaze up"}
+"""Of FaceX's sliders; the others are called as they are."""
 
 
 def place(server: Server) -> None:
@@ -60,8 +55,15 @@ def place(server: Server) -> None:
                 with gr.Tab("Move"):
                     _absent(reason)
                     moves = [
-                        gr.Slider(low, high, 0, step=(high - low) / 50, label=label, interactive=reason is None)
-                        for label, _, low, high in MOVES
+                        gr.Slider(
+                            slider.low,
+                            slider.high,
+                            0,
+                            step=(slider.high - slider.low) / 60,
+                            label=LABELS.get(name, name.capitalize()),
+                            interactive=reason is None,
+                        )
+                        for name, slider in SLIDERS.items()
                     ]
                     move = gr.Button("Move", variant="primary", interactive=reason is None)
                 with gr.Tab("Swap"):
@@ -115,8 +117,8 @@ def place(server: Server) -> None:
         yield from run("repaint", make, {"before": value["photo"]})
 
     def run_move(picture, *values):
-        plan = {name: value for value, (_, name, *_) in zip(values, MOVES) if value}
-        yield from run("edit", lambda: EditRequest(photo=picture, plan=plan), {"before": picture})
+        sliders = {name: float(value) for value, name in zip(values, SLIDERS) if value}
+        yield from run("edit", lambda: EditRequest(photo=picture, plan=EditPlan(sliders=sliders)), {"before": picture})
 
     def run_swap(picture, source, head):
         yield from run("swap", lambda: SwapRequest(source=source, target=picture, head=head), {"before": picture})
