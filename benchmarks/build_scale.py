@@ -21,9 +21,9 @@ from typing import Any
 
 import numpy as np
 import psutil
-import ray
 
 from limner.data.build import build
+from limner.data.ray_build import start
 from limner.data.sources import Item
 from limner.data.stages import RecordSettings
 from limner.evaluation.results import store_result
@@ -122,10 +122,10 @@ def main() -> None:
     parser.add_argument("--cores", type=int, default=2)
     parser.add_argument("--out", type=Path, default=Path("results/build-scale.json"))
     given = parser.parse_args()
-    os.environ |= {"RAY_AUTH_MODE": "disabled", "RAY_raylet_start_wait_time_s": "300"}
+    os.environ |= {"RAY_AUTH_MODE": "disabled", "RAY_agent_register_timeout_ms": "120000"}
     here = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
-    ray.init(
-        num_cpus=2, object_store_memory=500_000_000, include_dashboard=False, log_to_driver=False,
+    start(
+        num_cpus=2, object_store_memory=500_000_000,
         runtime_env={"env_vars": {"PYTHONPATH": here, "OMP_NUM_THREADS": "1"}},
     )  # fmt: skip
     watch, processor = Watch(), time.process_time()

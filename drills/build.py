@@ -48,12 +48,12 @@ class Slow(plain_reader.PlainReader):
 
 def run(photos: str, out: str) -> None:
     """The disturbed build, in a process of its own."""
-    os.environ |= {"RAY_AUTH_MODE": "disabled", "RAY_raylet_start_wait_time_s": "300"}
-    import ray
+    os.environ |= {"RAY_AUTH_MODE": "disabled", "RAY_agent_register_timeout_ms": "120000"}
+    from limner.data.ray_build import start
 
     paths = os.pathsep.join([str(TESTS), str(Path(__file__).parent), *sys.path])
-    ray.init(
-        num_cpus=3, object_store_memory=100_000_000, include_dashboard=False, log_to_driver=False,
+    start(
+        num_cpus=3, object_store_memory=100_000_000,
         runtime_env={"env_vars": {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}},
     )  # fmt: skip
     build(open_sources([photos]), out, SETTINGS, 2, load_reader=Slow, engine="ray", block_size=BLOCK_SIZE)

@@ -17,7 +17,6 @@ import io
 import json
 import os
 import pickle
-import shutil
 import struct
 import tempfile
 from collections import Counter
@@ -37,8 +36,17 @@ from limner.cli.app import main as limner
 from limner.errors import InputError
 from limner.evaluation.results import store_result
 from limner.weights.registry import WeightFile, registry
-from limner.weights.store import Installed, check
+from limner.weights.store import Installed, check, locate
 from limner.weights.tensors import load_into, save_tensors
+
+FLUX = {
+    "num_attention_heads": 2, "attention_head_dim": 16, "in_channels": 16, "num_layers": 1, "num_single_layers": 1,
+    "joint_attention_dim": 8, "pooled_projection_dim": 8, "axes_dims_rope": [4, 6, 6],
+}  # fmt: skip
+PHI = {
+    "model_type": "phi", "vocab_size": 8, "hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1,
+    "intermediate_size": 8, "layer_norm_eps": 1e-5,
+}  # fmt: skip
 
 
 def small() -> nn.Module:
@@ -142,6 +150,8 @@ def plant(folder: Path) -> dict[str, str]:
         except InputError as error:
             said[name] = str(error).replace(str(folder), "…")
             assert "\n" not in said[name], said[name]
+            # it must be the content that is refused, not something before it
+            assert "safetensors" in said[name] or "array" in said[name].lower(), said[name]
         else:
             raise AssertionError(f"{name} took a pickle")
         assert not witness.exists(), f"{name} ran the planted command"
@@ -157,14 +167,20 @@ def plant(folder: Path) -> dict[str, str]:
         return run
 
     from limner.codecs.continuous import KLCodec
-    from limner.codecs.discrete import LFQCodec
+    from limner.codecs.discrete import LFQCodec, LFQConfig
     from limner.data.synthetic import read_vectors
-    from limner.models.mditface.flux import from_flux
+    from limner.models.mditface.flux import flux_config, from_flux
+    from limner.models.mditface.lora import load_mask_lora
     from limner.models.mditface.prepared import ARRAYS
     from limner.models.mditface.prepared import Prepared as MaskSet
+    from limner.models.mditface.transformer import MDiT
+    from limner.models.unif2ace.config import SHOWO
     from limner.models.unif2ace.phi import from_phi
     from limner.models.unif2ace.prepared import Prepared as CodeSet
     from limner.models.unif2ace.showo import from_showo
+
+    def tiny_flux() -> MDiT:
+        return MDiT(flux_config(FLUX)).initialise(torch.Generator().manual_seed(0))
 
     for kind, content in (("pickle", raw), ("torch archive", archive.getvalue())):
         place = folder / kind.replace(" ", "-")
@@ -172,15 +188,17 @@ def plant(folder: Path) -> dict[str, str]:
         names = ("model.safetensors", "diffusion_pytorch_model.safetensors", "pytorch_model.bin", "model.pt", "x.pkl")
         for name in names:
             (place / name).write_bytes(content)
-        shutil.copy(folder / "phi.json", place / "config.json")
         door(f"{kind}: load_into", lambda place=place: load_into(small(), place / "model.safetensors"))
         for name in names:
             door(f"{kind}: limner paint --engine {name}",
                  verb("paint", "a face", "--engine", str(place / name), "--out", str(folder / "out.png")))  # fmt: skip
-        door(f"{kind}: limner paint --lora", verb("paint", "a face", "--lora", str(place / "model.safetensors"),
-                                                  "--out", str(folder / "out.png")))  # fmt: skip
-        for name, load in (("KL codec", KLCodec.load), ("LFQ codec", LFQCodec.load), ("FLUX", from_flux),
-                           ("Phi", from_phi), ("Show-o", from_showo)):  # fmt: skip
+        door(f"{kind}: mask corrections", lambda place=place: load_mask_lora(tiny_flux(), place / "model.safetensors"))
+        for name, load, config in (
+            ("KL codec", KLCodec.load, json.loads((locate("kl-codec-nano") / "config.json").read_text())),
+            ("LFQ codec", LFQCodec.load, {"lfq": LFQConfig().to_dict()}), ("FLUX", from_flux, FLUX),
+            ("Phi", from_phi, PHI), ("Show-o", from_showo, {"vocab_size": SHOWO.vocabulary}),
+        ):  # fmt: skip
+            (place / "config.json").write_text(json.dumps(config))
             door(f"{kind}: {name}", lambda place=place, load=load: load(place))
         door(f"{kind}: prepared codes", lambda place=place: CodeSet.open(place / "model.safetensors"))
     sets = folder / "set"
@@ -202,9 +220,6 @@ def main() -> None:
     given_ = parser.parse_args()
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
-        sizes = {"vocab_size": 8, "hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1,
-                 "intermediate_size": 8, "model_type": "phi"}  # fmt: skip
-        (folder / "phi.json").write_text(json.dumps(sizes))
         figures: dict[str, Any] = {"fuzzed": fuzz(folder, given_.cases)}
         figures["planted"] = plant(folder)
     store_result(given_.out, f"python drills/weights.py --cases {given_.cases}", figures, 0, {})

@@ -11,6 +11,7 @@ import ray
 
 from limner.data import build as build_module
 from limner.data.build import build
+from limner.data.ray_build import start
 from limner.data.shards import read_shards, shard_files
 from limner.data.sources import open_sources
 from limner.data.stages import RecordSettings
@@ -27,10 +28,10 @@ BLOCK_SIZE = 8
 @pytest.fixture(scope="module")
 def cluster():
     """Ray on this machine, small; without a token in the home folder of whoever runs the tests."""
-    os.environ |= {"RAY_AUTH_MODE": "disabled", "RAY_raylet_start_wait_time_s": "300"}
+    os.environ |= {"RAY_AUTH_MODE": "disabled", "RAY_agent_register_timeout_ms": "120000"}
     paths = os.pathsep.join([str(Path(__file__).parent), *sys.path])
-    ray.init(
-        num_cpus=2, object_store_memory=100_000_000, include_dashboard=False, log_to_driver=False,
+    start(
+        num_cpus=2, object_store_memory=100_000_000,
         runtime_env={"env_vars": {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}},
     )  # fmt: skip
     yield

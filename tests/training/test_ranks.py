@@ -52,11 +52,14 @@ def curve(run: Path, kind: str = "train") -> list[dict]:
 
 
 def assert_same_run(one: Path, other: Path, steps: int = 50) -> None:
-    for kind in ("train", "validate"):
-        a, b = curve(one, kind), curve(other, kind)
-        assert len(a) == len(b) and a[-1]["step"] == steps
+    """Losses, norms and rates to 1e-5; validations, which MDiTFace computes in bfloat16, to 1e-3; and the weights."""
+    for kind, close in (("train", 1e-5), ("validate", 1e-3)):
+        a, b = ([line for line in curve(run, kind) if line["step"] <= steps] for run in (one, other))
+        assert len(a) == len(b) and (kind == "validate" or a[-1]["step"] == steps)
         for first, second in zip(a, b):
-            assert first == pytest.approx(second, rel=1e-5, abs=1e-5)
+            assert first == pytest.approx(second, rel=close, abs=close)
+    if steps < 50:
+        return
     first, second = load_file(one / "weights.safetensors"), load_file(other / "weights.safetensors")
     assert first.keys() == second.keys()
     # AdamW turns the rounding of a gradient that is zero (a key's bias) into steps of full size, so: as a whole
@@ -69,12 +72,10 @@ def assert_same_run(one: Path, other: Path, steps: int = 50) -> None:
     [("unif2ace", "ddp", 2), ("unif2ace", "fsdp", 4), ("mditface", "ddp", 4), ("mditface", "fsdp", 2)],
 )
 def test_many_processes_train_what_one_would(data, alone, tmp_path: Path, kind: str, strategy: str, world: int) -> None:
-    extra = {"recompute": True} if world == 2 else {}  # recomputing changes no number either
-    errors = crew.run(
-        world, train_on, data, tmp_path / "run", recipe(kind, strategy=strategy, **extra), folder=tmp_path
-    )
-    assert errors == [""] * world
-    assert_same_run(alone(kind), tmp_path / "run")
+    made = recipe(kind, strategy=strategy, recompute=world == 2)  # recomputing changes no number either
+    steps = 50 if world == 2 else 20
+    assert crew.run(world, train_on, data, tmp_path / "run", made, False, steps, folder=tmp_path) == [""] * world
+    assert_same_run(alone(kind), tmp_path / "run", steps)
     in_pieces = (find_checkpoints(tmp_path / "run" / "checkpoints")[-1].path / "pieces").is_dir()
     assert in_pieces == (strategy == "fsdp")
 
@@ -84,10 +85,10 @@ def test_resumed_on_another_number_of_ranks(data, alone, tmp_path: Path, strateg
     """4 ranks, then 2, then 1: the checkpoint of each is read by the next, and the losses are the undisturbed ones."""
     run, kind = tmp_path / "run", "unif2ace"
     first, second = (recipe(kind, strategy=strategy) for strategy in strategies)
-    assert crew.run(4, train_on, data, run, first, False, 15, folder=tmp_path) == [""] * 4
-    assert crew.run(2, train_on, data, run, second, True, 40, folder=tmp_path) == [""] * 2
-    train_on(data, run, recipe(kind), resume=True)
-    assert_same_run(alone(kind), run)
+    assert crew.run(4, train_on, data, run, first, False, 6, folder=tmp_path) == [""] * 4
+    assert crew.run(2, train_on, data, run, second, True, 12, folder=tmp_path) == [""] * 2
+    train_on(data, run, recipe(kind), resume=True, stop_after=20)
+    assert_same_run(alone(kind), run, 20)
 
 
 def test_a_sharded_checkpoint_becomes_one_file(data, alone, tmp_path: Path, monkeypatch) -> None:
@@ -95,7 +96,7 @@ def test_a_sharded_checkpoint_becomes_one_file(data, alone, tmp_path: Path, monk
 
     run, made = tmp_path / "run", recipe("unif2ace", strategy="fsdp")
     assert crew.run(2, train_on, data, run, made, False, 50, folder=tmp_path) == ["", ""]
-    (run / "weights.safetensors").unlink()
+    (run / "weights.safetensors").unlink()  # which the first rank wrote
     monkeypatch.setenv("LIMNER_DATA", str(data))
     path = export(make_task(made.task, 2, 0), made, run)
     assert_same_run(alone("unif2ace"), run)

@@ -67,6 +67,23 @@ def finish_block(
     }
 
 
+def start(**options: Any) -> None:
+    """Join the cluster that RAY_ADDRESS names, or start one on this machine, unless this process has one.
+
+    options: of `ray.init`. A busy machine may be too slow for Ray's own time limits, so it is tried three times.
+    Raises InputError when Ray does not start.
+    """
+    for attempt in range(3):
+        if ray.is_initialized():
+            return
+        try:
+            ray.init(**{"log_to_driver": False, "logging_level": "error", "include_dashboard": False, **options})
+        except Exception as error:  # Ray raises nothing narrower when its processes do not come up
+            ray.shutdown()
+            if attempt == 2:
+                raise InputError(f"Ray did not start: {str(error).splitlines()[0]}") from error
+
+
 def build_blocks(
     folder: Place,
     blocks: Iterable[tuple[int, Sequence[Item]]],
@@ -82,8 +99,7 @@ def build_blocks(
     rows = [Block(k, list(items)) for k, items in blocks]
     if not rows:
         return
-    if not ray.is_initialized():
-        ray.init(log_to_driver=False, logging_level="error", include_dashboard=False)
+    start()
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.max_errored_blocks = 0
