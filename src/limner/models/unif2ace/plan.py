@@ -11,7 +11,7 @@ from limner.training.plan import Shape
 from .config import UniF2aceConfig, preset
 from .count import active
 from .task import UniF2aceSettings
-from .transformer import UniF2ace
+from .transformer import UniF2aceTransformer
 
 QUESTION = 48  # tokens of a question and its answer; our own grammar's take about 30
 
@@ -21,7 +21,7 @@ def shape(settings: dict[str, Any]) -> Shape:
     s = UniF2aceSettings.model_validate(settings)
     config = UniF2aceConfig.from_dict({**preset(s.preset).to_dict(), **s.model})
     with torch.device("meta"):
-        model = UniF2ace(config)
+        model = UniF2aceTransformer(config)
     painting, answering = config.text_length + config.image_tokens + 4, config.image_tokens + 5 + QUESTION
     total = sum(p.numel() for p in model.parameters())
     return Shape(
