@@ -16,8 +16,8 @@ RUN pip install --no-cache-dir --constraint constraints.txt ".[train,scale,prove
 FROM python:3.11-slim
 COPY --from=build /opt/limner /opt/limner
 ENV PATH=/opt/limner/bin:$PATH LIMNER_HOME=/data/.limner
-RUN useradd --create-home limner
-USER limner
+RUN useradd --create-home --uid 10001 limner
+USER 10001
 WORKDIR /data
 ENTRYPOINT ["limner"]
 CMD ["--help"]

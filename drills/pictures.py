@@ -50,6 +50,7 @@ class Doorkeeper:
     def __init__(self, door: str, first: Path) -> None:
         self.door, self.first = door, first
         self.process: Any = None
+        self.pipe: Any = None
 
     def ask(self, picture: Path) -> tuple[int, str, float, int]:
         """What became of a picture; status -2 for a process that died, -3 for one that hung."""

@@ -58,13 +58,13 @@ def closure(root: str = "limner") -> dict[str, Distribution]:
 def licence(package: Distribution) -> str:
     """What a package says of its licence: the SPDX expression, the classifiers, or the free text's first line."""
     facts = package.metadata
-    if expression := facts.get("License-Expression"):
-        return expression
+    if expressions := facts.get_all("License-Expression"):
+        return expressions[0]
     classifiers = [c.rpartition(" :: ")[2] for c in facts.get_all("Classifier") or [] if c.startswith("License ::")]
     classifiers = [c for c in classifiers if c != "OSI Approved"]
     if classifiers:
         return "; ".join(classifiers)
-    text = (facts.get("License") or "").strip()
+    text = (facts.get_all("License") or [""])[0].strip()
     return text.splitlines()[0][:80] if text else LOOKED_UP.get(normal(facts["Name"]), "unknown")
 
 

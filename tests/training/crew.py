@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+PATIENCE = 1200.0  # seconds, on a machine that does other things; seconds are enough on one that does not
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(["training.preloaded"])
 
@@ -32,14 +33,14 @@ def start(world: int, work: Callable[..., Any], *arguments: Any, folder: Path) -
     return processes
 
 
-def run(world: int, work: Callable[..., Any], *arguments: Any, folder: Path, seconds: float = 600) -> list[str]:
+def run(world: int, work: Callable[..., Any], *arguments: Any, folder: Path, seconds: float = PATIENCE) -> list[str]:
     """Start, wait, and give the ranks' error lines. Fails when a rank does not end."""
     folder.mkdir(parents=True, exist_ok=True)
     processes = start(world, work, *arguments, folder=folder)
     return finish(processes, folder, seconds)
 
 
-def finish(processes: list[Any], folder: Path, seconds: float = 600) -> list[str]:
+def finish(processes: list[Any], folder: Path, seconds: float = PATIENCE) -> list[str]:
     for process in processes:
         process.join(seconds)
         if process.exitcode is None:

@@ -173,7 +173,7 @@ def list_files(folder: Place, suffix: str = "") -> list[Place]:
     """The files of a folder whose names end with `suffix`, by name; none where there is no folder."""
     if isinstance(folder, Remote):
         return [file for file in folder.files() if file.name.endswith(suffix)]
-    return sorted(path for path in folder.glob(f"*{suffix}") if path.is_file())
+    return [path for path in sorted(folder.glob(f"*{suffix}")) if path.is_file()]
 
 
 def walk(folder: Place) -> Iterator[Place]:

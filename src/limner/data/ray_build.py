@@ -43,13 +43,16 @@ class Measure:
     """An actor: the networks, loaded once, and what they measure on a block of items."""
 
     def __init__(self, load_reader: Callable[[], Reader], settings: RecordSettings) -> None:
-        self.reader, self.settings = load_reader(), settings
+        self.load_reader, self.settings = load_reader, settings
+        self.reader: Reader | None = None
 
     def __call__(self, row: Mapping[str, Block]) -> dict[str, Block]:
         """A block without measurements to one with them, under "item"."""
         block = row["item"]
+        # not in the constructor, whose errors Ray takes for an actor that cannot live
+        reader = self.reader = self.reader or self.load_reader()
         with one_thread():
-            results = [measure_items(batch, self.reader, self.settings) for batch in cut(block.items)]
+            results = [measure_items(batch, reader, self.settings) for batch in cut(block.items)]
         return {"item": replace(block, measured=results)}
 
 
@@ -109,12 +112,14 @@ def build_blocks(
     measured = (
         ray.data.from_items(rows, override_num_blocks=len(rows))
         .map(
-            Measure, fn_constructor_args=(load_reader, settings), num_cpus=min(1.0, cores / (actors + 1)),
+            Measure,  # pyright: ignore[reportArgumentType] (rows of objects)
+            fn_constructor_args=(load_reader, settings), num_cpus=min(1.0, cores / (actors + 1)),
             compute=ray.data.ActorPoolStrategy(size=actors, max_tasks_in_flight_per_actor=WAITING),
             max_restarts=ATTEMPTS, max_task_retries=ATTEMPTS,
         )
         .map(
-            finish_block, fn_kwargs={"folder": folder, "settings": settings, "made": made},
+            finish_block,  # pyright: ignore[reportArgumentType]
+            fn_kwargs={"folder": folder, "settings": settings, "made": made},
             num_cpus=min(1.0, cores / (actors + 1)), max_retries=ATTEMPTS,
         )
     )  # fmt: skip
@@ -122,9 +127,9 @@ def build_blocks(
         for counts in measured.iter_rows():
             yield {name: int(count) for name, count in counts.items()}
     except RayTaskError as error:
-        cause = error.cause
-        if isinstance(cause, InputError):
-            raise cause from error
-        raise
+        cause: BaseException | None = error
+        while cause is not None and not isinstance(cause, InputError):  # Ray wraps it several times
+            cause = getattr(cause, "cause", None) or cause.__cause__
+        raise cause or error from None
     except RayActorError as error:
         raise InputError(f"the workers could not be kept alive ({str(error).splitlines()[0]}): run it again") from error

@@ -94,8 +94,8 @@ class Usage:
             if node is None or node in seen:
                 continue
             seen.add(node)
-            if hasattr(node, "variable"):
-                found.add(self.names.get(id(node.variable), ""))
+            if (weight := getattr(node, "variable", None)) is not None:
+                found.add(self.names.get(id(weight), ""))
             edges = [edge for edge, _ in node.next_functions]
             touching = type(node).__name__ == "TouchBackward"
             waiting += [edge for edge in edges if not (touching and hasattr(edge, "variable"))]
