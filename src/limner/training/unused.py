@@ -28,7 +28,7 @@ class Touch(torch.autograd.Function):
     def forward(ctx: Any, count: int, *given: Tensor) -> tuple[Tensor, ...]:
         """The first `count` tensors; the others are weights."""
         ctx.weights = [(weight.shape, weight.dtype, weight.device) for weight in given[count:]]
-        return tuple(tensor.view_as(tensor) for tensor in given[:count])
+        return tuple(tensor.clone() for tensor in given[:count])  # a view could be written into, past FSDP's hooks
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
