@@ -30,7 +30,9 @@ def client(server: ModelServer, **more: Any) -> ChatClient:
     return ChatClient(Endpoint(**{**settings, **more}))
 
 
-@pytest.mark.parametrize("fault", [500, 503, 429, 408, cut_off, no_completion], ids=str)
+@pytest.mark.parametrize(
+    "fault", [500, 503, 429, 408, cut_off, no_completion], ids=["500", "503", "429", "408", "cut off", "no completion"]
+)
 def test_what_passes_by_itself_is_tried_again(server: ModelServer, fault: Any) -> None:
     server.faults = [fault, fault]
     lost: list[str] = []

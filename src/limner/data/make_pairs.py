@@ -20,7 +20,7 @@ from limner.data.build import Recipe, Result, load_face_reader
 from limner.data.directions import Directions
 from limner.data.factors import MOTION, measure_factors, motion_change
 from limner.data.shards import PAIR_FIELDS, as_arrays
-from limner.data.stages import Reader, RecordSettings, Row, finish, read_faces, write_words
+from limner.data.stages import NOTHING_CARRIED, Reader, RecordSettings, Row, finish, read_faces, write_words
 from limner.data.synthetic import LICENCE, SIDE, FaceGenerator, face_file
 from limner.errors import InputError
 from limner.faces.topology import Topology
@@ -130,6 +130,7 @@ def make_people(people: Sequence[Person], tools: Tools, settings: PairSettings) 
         for variant, steps in enumerate(draw_moves(w, tools.directions, settings, person.index)):
             picture = tools.generator.face_of(tools.directions.move(w, steps) if steps else w)
             tried.append({
+                **NOTHING_CARRIED,
                 "id": person.id if variant == 0 else f"{person.id}~{variant}",
                 "source": SOURCE,
                 "licence": LICENCE,

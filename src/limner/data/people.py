@@ -25,7 +25,7 @@ from limner.data.factors import MOTION, SPREADS, measure_factors
 from limner.data.make_pairs import PairSettings, keep_same
 from limner.data.shards import PAIR_FIELDS, pack_attributes
 from limner.data.sources import UNKNOWN_LICENCE
-from limner.data.stages import Reader, Row, find_faces, read_faces
+from limner.data.stages import NOTHING_CARRIED, Reader, Row, find_faces, read_faces
 from limner.errors import InputError
 from limner.faces.geometry import overlap
 from limner.faces.identity import SAME_PERSON
@@ -259,6 +259,7 @@ def _read_clip(
     found: list[Row] = []
     for k, (seconds, frame) in enumerate(sample_frames(clip, settings)):
         row = {
+            **NOTHING_CARRIED,
             "id": f"{person.id}/{clip.name}@{seconds:.2f}" if seconds is not None else f"{person.id}/{clip.name}@{k}",
             "source": person.source,
             "licence": person.licence,

@@ -78,6 +78,10 @@ class Reader(Protocol):
         ...
 
 
+NOTHING_CARRIED: Mapping[str, Any] = {"captions": (), "questions": (), "drawn": None}
+"""What a row holds whose source says nothing of its pictures: neither words nor regions drawn by hand."""
+
+
 def open_item(item: Item) -> Row:
     """A row with the decoded picture (H, W, 3). Raises InputError or OSError for a bad file."""
     return {
