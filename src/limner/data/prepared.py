@@ -49,7 +49,10 @@ class Prepared:
         arrays = {}
         for name in (*ARRAYS, *(["palette"] if header["palette"] else [])):
             mode = "r" if name in ON_DISK else None
-            arrays[name] = np.load(folder / f"{name}.npy", mmap_mode=mode, allow_pickle=False)
+            try:
+                arrays[name] = np.load(folder / f"{name}.npy", mmap_mode=mode, allow_pickle=False)
+            except (OSError, ValueError) as error:
+                raise InputError(f"{folder / name}.npy is no whole array of numbers: prepare the set again") from error
         return cls(header, arrays)
 
     def rows(self, validation: bool) -> np.ndarray:
