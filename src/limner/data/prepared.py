@@ -49,10 +49,7 @@ class Prepared:
         arrays = {}
         for name in (*ARRAYS, *(["palette"] if header["palette"] else [])):
             mode = "r" if name in ON_DISK else None
-            try:
-                arrays[name] = np.load(folder / f"{name}.npy", mmap_mode=mode, allow_pickle=False)
-            except (OSError, ValueError) as error:
-                raise InputError(f"{folder / name}.npy is no whole array of numbers: prepare the set again") from error
+            arrays[name] = np.load(folder / f"{name}.npy", mmap_mode=mode, allow_pickle=False)
         return cls(header, arrays)
 
     def rows(self, validation: bool) -> np.ndarray:
