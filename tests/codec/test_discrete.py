@@ -86,6 +86,13 @@ def test_gradient_passes_straight_through_and_the_losses_are_their_formulas() ->
     assert float(Quantizer(5)(every).entropy) == pytest.approx(-0.6931, abs=1e-3)
 
 
+def test_bits_that_are_certain_leave_the_gradient_finite() -> None:
+    z = torch.full((1, 3, 2, 2), 60.0, requires_grad=True)  # so certain that 1 − p is 0 in float32
+    found = Quantizer(3)(z)
+    (found.entropy + found.commitment).backward()
+    assert z.grad is not None and z.grad.isfinite().all() and found.entropy.item() == pytest.approx(0, abs=1e-6)
+
+
 def showo_names() -> dict[str, tuple[int, ...]]:
     """Names and shapes of Show-o's published MAGVIT-v2, written down separately from its public code."""
     shapes: dict[str, tuple[int, ...]] = {}

@@ -41,6 +41,13 @@ def test_lpips_follows_its_definition(lpips: LPIPS) -> None:
     assert lpips(x, y).item() == pytest.approx(total, rel=1e-4)
 
 
+def test_lpips_has_a_gradient_where_features_are_all_zero(lpips: LPIPS) -> None:
+    dark = LPIPS({name: -t.abs() if name.endswith("weight") else t - 9 for name, t in lpips_tensors().items()})
+    x = torch.zeros(1, 3, 64, 64, requires_grad=True)
+    dark(x, torch.ones(1, 3, 64, 64)).sum().backward()
+    assert dark.features(x)[-1].abs().max() == 0 and x.grad is not None and x.grad.isfinite().all()
+
+
 def test_missing_lpips_weights_say_where_they_come_from(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("LIMNER_LPIPS", raising=False)
     with pytest.raises(InputError, match="lpips_alex"):

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from limner.cli import pairs
+from limner.cli.bars import bar
 from limner.cli.data_write import write
 from limner.errors import InputError
 
@@ -35,9 +36,10 @@ def synth(
 
     generator = FaceGenerator.load(threads)
     print(f"licence of the faces: {LICENCE}")
-    with progress_bar() as (bar, task):
-        bar.update(task, total=count)
-        made = write_set(generator, out, range(start, start + count), lambda index, new: bar.update(task, advance=1))
+    with bar("making faces") as show:
+        show(0, count)
+        told = lambda index, new: show(index + 1 - start, count)  # noqa: E731
+        made = write_set(generator, out, range(start, start + count), told)
     print(f"{made} faces made, {count - made} were there: {out}")
 
 
@@ -81,13 +83,12 @@ def build(
     )
     items = open_sources(sources, licence, people, aligned, layout)[:limit]
     began = time.monotonic()
-    with progress_bar() as (bar, task):
+    with bar("reading") as show:
 
-        def show(now: Progress) -> None:
-            note = f"{now.rows} faces" + (f", {now.errors} skipped" if now.errors else "")
-            bar.update(task, total=now.total, completed=now.done, note=note)
+        def told(now: Progress) -> None:
+            show(now.done, now.total, note=f"{now.rows} faces" + (f", {now.errors} skipped" if now.errors else ""))
 
-        manifest = build_set(items, out, settings, workers, rebuild, show)
+        manifest = build_set(items, out, settings, workers, rebuild, told)
     took = time.monotonic() - began
     parts = ", ".join(f"{name} {number}" for name, number in manifest["splits"].items())
     print(f"{manifest['rows']} faces in {out} ({parts}); {took:.0f} s")
@@ -166,35 +167,6 @@ def parse_shares(text: str) -> tuple[int, int, int]:
     if len(parts) != 3 or not all(part.isdigit() for part in parts):
         raise InputError(f"--shares {text} is not three whole percentages: write them as 90/5/5")
     return int(parts[0]), int(parts[1]), int(parts[2])
-
-
-def progress_bar() -> Any:
-    """A progress bar with rate and time left, and the task it shows."""
-    from contextlib import contextmanager
-
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        ProgressColumn,
-        Task,
-        TextColumn,
-        TimeRemainingColumn,
-    )
-    from rich.text import Text
-
-    class Rate(ProgressColumn):
-        def render(self, task: Task) -> Text:
-            return Text("" if not task.speed else f"{task.speed:.1f}/s")
-
-    @contextmanager
-    def shown():
-        columns = (BarColumn(), MofNCompleteColumn(), Rate(), TimeRemainingColumn(), TextColumn("{task.fields[note]}"))
-        with Progress(*columns, console=Console(stderr=True), speed_estimate_period=60) as bar:
-            yield bar, bar.add_task("", note="", total=None)
-
-    return shown()
 
 
 def _print_numbers(numbers: dict[str, Any]) -> None:

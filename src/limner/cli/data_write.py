@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from limner.cli.bars import bar
 from limner.errors import InputError
 
 if TYPE_CHECKING:
@@ -163,15 +164,8 @@ def agree(estimates: list[Estimate], ledger: Ledger, yes: bool, dry_run: bool) -
 
 @contextmanager
 def _bar(total: int) -> Iterator[Any]:
-    from limner.cli.data import progress_bar
-
-    with progress_bar() as (bar, task):
-
-        def show(now: Any) -> None:
-            note = f"{now.refused} refused" if now.refused else ""
-            bar.update(task, total=total, completed=now.done, note=note)
-
-        yield show
+    with bar("writing") as show:
+        yield lambda now: show(now.done, total, note=f"{now.refused} refused" if now.refused else "")
 
 
 def _report(manifest: dict[str, Any], out: Path) -> None:

@@ -6,12 +6,13 @@ import csv
 import json
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from limner.errors import InputError, WeightsError
+from limner.errors import InputError
 
 if TYPE_CHECKING:
     from limner.models.unif2ace.answers import Answer
@@ -114,7 +115,8 @@ def _answer_all(
     said: bool = True,
 ) -> None:
     """Ask every question about every photo and print the answers. said: whether to print the questions, too."""
-    from limner.cli.photos import named_photos
+    from limner.cli.bars import each
+    from limner.cli.photos import Refused, named_photos
 
     if as_json and as_csv:
         raise InputError("--json and --csv are two forms of the same: choose one")
@@ -122,21 +124,18 @@ def _answer_all(
     model = _load(engine, device, precision)
     plain = not as_json and not as_csv
     streamed = plain and len(files) == 1 and (sys.stdout.isatty() if stream is None else stream)
-    failed: list[str] = []
+    refused = Refused()
     objects = []
     table = csv.writer(sys.stdout, lineterminator="\n")
     if as_csv:
         table.writerow(["file", "position", "x1", "y1", "x2", "y2", "question", "answer"])
-    for group in _groups(files, 1 if streamed else AT_ONCE):
+    size = 1 if streamed else AT_ONCE
+    for group in each([files[start : start + size] for start in range(0, len(files), size)], "answering"):
         looks = {}
         for file in group:
-            try:
-                looks[file] = model.look(file)
-            except WeightsError:
-                raise
-            except InputError as error:
-                reason = str(error)
-                failed.append(f"error: {reason if str(file) in reason or file.name in reason else f'{file}: {reason}'}")
+            look = refused.unless(file, partial(model.look, file))
+            if look is not None:
+                looks[file] = look
         if not looks:
             continue
         if streamed:
@@ -153,10 +152,7 @@ def _answer_all(
                 _print(file if len(files) > 1 else None, found, said and len(questions) > 1)
     if as_json:
         print(json.dumps(objects if len(files) > 1 else objects[0] if objects else [], indent=2, ensure_ascii=False))
-    for line in failed:
-        typer.echo(line, err=True)
-    if failed:
-        raise typer.Exit(2)
+    refused.finish()
 
 
 def _load(engine: str, device: str, precision: str) -> UniF2ace:
@@ -169,18 +165,6 @@ def _choice(temperature: float, top_k: int | None, top_p: float):
     from limner.models.unif2ace.answering import Choice
 
     return Choice(temperature=temperature, top_k=top_k, top_p=top_p)
-
-
-def _groups(files: list[Path], size: int) -> Iterator[list[Path]]:
-    """Files by the group, with a progress bar on standard error when that is a terminal and there are many."""
-    groups = [files[start : start + size] for start in range(0, len(files), size)]
-    if len(groups) < 2:
-        yield from groups
-        return
-    from rich.console import Console
-    from rich.progress import track
-
-    yield from track(groups, description="answering", console=Console(stderr=True))
 
 
 def _stream(model: UniF2ace, look, questions: list[str], settings: dict, said: bool) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -87,15 +88,7 @@ def edit(
     check_out(out)
     editor = load_editor(engine, base, device, precision, identity, tower)
     settings: dict[str, Any] = {"face": face, "seed": seed, "steps": steps, "guidance": guidance, "sampler": sampler}
-    edit_all(
-        editor,
-        photos,
-        out,
-        lambda editor, file, callback: editor.edit(file, plan, callback=callback, **settings),
-        watermark,
-        manifest,
-        as_json,
-    )
+    edit_all(editor, photos, out, partial(editor.edit, plan=plan, **settings), watermark, manifest, as_json)
 
 
 def animate(
@@ -124,15 +117,7 @@ def animate(
     editor = load_editor(engine, style, device, precision, identity, tower)
     plan = EditPlan.animate() + EditPlan(prompt=prompt)
     settings: dict[str, Any] = {"face": face, "seed": seed, "steps": steps, "guidance": guidance, "sampler": sampler}
-    edit_all(
-        editor,
-        photos,
-        out,
-        lambda editor, file, callback: editor.edit(file, plan, callback=callback, **settings),
-        watermark,
-        manifest,
-        as_json,
-    )
+    edit_all(editor, photos, out, partial(editor.edit, plan=plan, **settings), watermark, manifest, as_json)
 
 
 def edit_again(recipe: dict[str, Any], engine: str | None, photos: list[str]) -> Picture:

@@ -1,17 +1,18 @@
-"""What the verbs that edit have in common: options, where results go, many photos at once, progress."""
+"""What the verbs that edit have in common: options, where results go, many photos at once."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
 import typer
 
-from limner.cli.photos import named_photos, refuse_shared_names
-from limner.errors import InputError, WeightsError
+from limner.cli.bars import Show, bar
+from limner.cli.photos import Refused, named_photos, refuse_shared_names
+from limner.errors import InputError
 
 if TYPE_CHECKING:
     from limner.models.facex.engine import FaceX
@@ -46,8 +47,13 @@ Consent = Annotated[
     bool, typer.Option("--i-have-consent", help="The people shown agreed to this; for scripts, where nobody is asked.")
 ]
 
-Edit = Callable[["FaceX", Path, Callable[[int, int], None] | None], "Picture"]
-"""(engine, photo, callback) → the edited picture."""
+
+class Edit(Protocol):
+    """What is done with one photo."""
+
+    def __call__(self, file: Path, /, *, callback: Callable[[int, int], None]) -> Picture:
+        """The edited picture; `callback` gets (steps done, steps in all)."""
+        ...
 
 
 def check_out(out: Path, video: bool = False) -> None:
@@ -89,55 +95,21 @@ def edit_all(
             raise InputError(f"--out {out} is one file, but there are {len(names)} photos: give a folder")
         refuse_shared_names(names)
     done: list[dict[str, Any]] = []
-    failed: list[str] = []
-    with progress(None if as_json else f"editing ({editor.why})") as show:
+    refused = Refused()
+    with bar(f"editing ({editor.why})", shown=not as_json) as show:
         for number, (file, name) in enumerate(names.items()):
             target = out if out.suffix else out / f"{name}.png"
-            try:
-                picture = edit(editor, file, show and _of_all(show, number, len(names)))
-            except WeightsError:
-                raise
-            except InputError as error:
-                failed.append(f"error: {file}: {error}" if len(names) > 1 else f"error: {error}")
-                continue
-            done.append({"file": str(target), "recipe": picture.save(target, watermark, manifest)})
+            told = partial(edit, file, callback=_of_all(show, number, len(names)))
+            picture = refused.unless(file, told)
+            if picture is not None:
+                done.append({"file": str(target), "recipe": picture.save(target, watermark, manifest)})
     if as_json:
         print(json.dumps(done))
     else:
         for one in done:
             print(one["file"])
-    for line in failed:
-        typer.echo(line, err=True)
-    if failed:
-        raise typer.Exit(2)
+    refused.finish()
 
 
-def _of_all(show: Callable[[int, int], None], number: int, count: int) -> Callable[[int, int], None]:
+def _of_all(show: Show, number: int, count: int) -> Callable[[int, int], None]:
     return lambda done, total: show(number * total + done, count * total)
-
-
-@contextmanager
-def progress(title: str | None) -> Iterator[Callable[[int, int], None] | None]:
-    """A progress bar with the time left on the terminal, as a callback of (done, in all); without either, nothing."""
-    with titled_progress(title) as show:
-        yield None if show is None else lambda done, total: show(title or "", done, total)
-
-
-@contextmanager
-def titled_progress(title: str | None) -> Iterator[Callable[[str, int, int], None] | None]:
-    """The same as a callback of (what is done, done, in all)."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    console = Console(stderr=True)
-    if title is None or not console.is_terminal:
-        yield None
-        return
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task(title, total=None)
-
-        def show(what: str, done: int, total: int) -> None:
-            bar.update(task, description=what, completed=done, total=total)
-
-        yield show

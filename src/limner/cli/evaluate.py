@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 import shlex
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from limner.cli.bars import bar
 from limner.cli.evaluate_unif2ace import unif2ace, unif2ace_ablation, unif2ace_experts
 from limner.cli.judge import app as judge_app
 
@@ -92,7 +91,7 @@ def masks(
     from limner.evaluation.painting import follow_masks
     from limner.models.mditface.engine import MDiTFace
 
-    with progress_bar("repainting") as progress:
+    with bar("repainting") as progress:
         figures, drawn = follow_masks(MDiTFace.load(weights), pairs, count, words, steps, seed, progress)
     name = f"mditface-masks{'-words' if words else ''}"
     store(out / f"{name}.json", figures, seed, {"pairs": pairs, "weights": weights, "steps": steps})
@@ -112,7 +111,7 @@ def words(
     from limner.evaluation.painting import follow_words
     from limner.models.mditface.engine import MDiTFace
 
-    with progress_bar("painting") as progress:
+    with bar("painting") as progress:
         figures, log = follow_words(MDiTFace.load(weights), count, seed, {"steps": steps}, progress)
     settings = {"weights": weights, "steps": steps, "prompts": log}
     store(out / "mditface-words.json", figures, seed, settings)
@@ -150,7 +149,7 @@ def fidelity(
     folder = data_root() / faces
     unseen = read_set(folder, UNSEEN, count)
     seen = read_pictures(folder, "train")
-    with progress_bar("painting") as progress:
+    with bar("painting") as progress:
         painted = paint_set(MDiTFace.load(weights), unseen, mode, steps, seed, progress)
     figures, nearest = measure_fidelity(painted, np.stack([face.picture for face in unseen]), seen)
     settings = {"weights": weights, "mode": mode, "steps": steps, "training_faces": len(seen)}
@@ -171,7 +170,7 @@ def samples(
     from limner.evaluation.painting import sample_sheet
     from limner.models.mditface.engine import MDiTFace
 
-    with progress_bar("painting") as progress:
+    with bar("painting") as progress:
         picture(out, sample_sheet(MDiTFace.load(weights), count, steps, seed, progress))
 
 
@@ -186,7 +185,7 @@ def watermark(
     """How often the watermark is found again after each attack, false alarms, and PSNR."""
     from limner.evaluation.watermark import evaluate_watermark
 
-    with progress_bar("looking for marks") as progress:
+    with bar("looking for marks") as progress:
         figures = evaluate_watermark(pictures, marked, unmarked, seed, progress)
     settings = {"pictures": pictures, "marked": marked, "unmarked": unmarked}
     store(out / "watermark.json", figures, seed, settings)
@@ -219,15 +218,3 @@ def picture(path: Path, sheet: np.ndarray) -> None:
 
     save_picture(path, sheet)
     print(f"sheet in {path}")
-
-
-@contextmanager
-def progress_bar(what: str) -> Iterator[Callable[[int, int], None]]:
-    """A bar on standard error that counts (done, in all)."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task(what, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)

@@ -35,7 +35,8 @@ def unif2ace(
     """
     if suite not in SUITES:
         raise InputError(f"--suite {suite}: choose {', '.join(SUITES)}")
-    from limner.cli.evaluate import picture, progress_bar, store
+    from limner.cli.bars import bar
+    from limner.cli.evaluate import picture, store
     from limner.faces.folders import data_root
     from limner.models.unif2ace.engine import UniF2ace
 
@@ -45,7 +46,7 @@ def unif2ace(
         from limner.evaluation.unif2ace import paint_suite
 
         painting = {"steps": steps, "sampler": sampler} | ({} if guidance is None else {"guidance": guidance})
-        with progress_bar("painting") as progress:
+        with bar("painting") as progress:
             figures, entries, drawn = paint_suite(engine, folder, count, seed, painting, progress)
         settings |= painting
         if sheet is not None:
@@ -54,7 +55,7 @@ def unif2ace(
         from limner.evaluation.answers import measure_answers, measure_captions
 
         measure = measure_answers if suite == "answers" else measure_captions
-        with progress_bar(suite) as progress:
+        with bar(suite) as progress:
             figures, entries = measure(engine, folder, count, progress)
     if log is not None:
         from limner.files import write_json_atomic

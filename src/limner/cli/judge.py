@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import shlex
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from limner.cli.bars import bar
 from limner.cli.data_write import DryRun, Limit, MaxCost, Prompts, Rpm, Threads, Timeout, Tpm, Tries, Yes
 from limner.errors import InputError
 
@@ -51,7 +51,7 @@ def vqascore(
     from limner.evaluation.vqascore import load_vqa_model, vqa_scores
 
     found = read_pairs(pairs, split, column, limit)
-    with _progress() as progress:
+    with bar("judging") as progress:
         scores = vqa_scores(load_vqa_model(model), found, progress)
     settings = {"pairs": str(pairs), "model": model.name, "scores": dict(zip([pair.id for pair in found], scores))}
     _store(out / "judge-vqascore.json", summarise(scores), settings, "VQAscore-CF5", "VQAscore-LV")
@@ -68,7 +68,7 @@ def clip(
     from limner.evaluation.pairs import read_pairs
 
     found = read_pairs(pairs, split, column, limit)
-    with _progress() as progress:
+    with bar("judging") as progress:
         scores = ClipScorer.load(model).score(found, progress)
     settings = {"pairs": str(pairs), "model": model.name, "scores": dict(zip([pair.id for pair in found], scores))}
     _store(out / "judge-clip.json", summarise(scores), settings)
@@ -206,7 +206,7 @@ def _ask(
         answered = book_journal(journal, ledger, [session])
         if not agree([estimate(session, requests, answered)], ledger, yes, dry_run):
             return
-        with _progress() as progress:
+        with bar("judging") as progress:
             verdicts = judge(session, requests, threads, progress)
         spent = dict(ledger.summary())
     prompt = load_prompt(rubric, prompts)
@@ -254,11 +254,3 @@ def _pictures(place: Path, limit: int | None) -> np.ndarray:
     if not found:
         raise InputError(f"{place} holds no pictures: give a folder of pictures or a built set")
     return np.stack([x if x.shape[:2] == (256, 256) else resize(x, (256, 256)) for x in found])
-
-
-@contextmanager
-def _progress() -> Iterator[Callable[[int, int], None]]:
-    from limner.cli.data import progress_bar
-
-    with progress_bar() as (bar, task):
-        yield lambda done, total: bar.update(task, total=total, completed=done)

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from limner.cli.bars import bar
 from limner.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     import numpy as np
 
     from limner.provenance.picture import Picture
@@ -103,7 +100,7 @@ def paint(
     painter = MDiTFace.load(engine, device=device, precision=precision, lora=lora)
     if regions is not None and edit_mask is not None:
         regions = edited(region_map(regions, size or painter.parts.size), edit_mask)
-    with _progress(f"painting ({painter.why})" if not as_json else None) as show:
+    with bar(f"painting ({painter.why})", shown=not as_json) as show:
         pictures = painter.paint(
             words,
             regions,
@@ -146,7 +143,7 @@ def _paint_words(
     painter = UniF2ace.load(engine, device=device, precision=precision)
     given = {"steps": steps, "guidance": guidance, "sampler": sampler}
     settings: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
-    with _progress(f"painting ({painter.why})" if not quiet else None) as show:
+    with bar(f"painting ({painter.why})", shown=not quiet) as show:
         return painter.paint(words or "", n=n, seed=seed, callback=show, **settings)
 
 
@@ -191,7 +188,7 @@ def replay(
     if not isinstance(count, int) or not 1 <= count <= MOST:
         raise InputError(f"the recipe in {file.name} asks for n={count} pictures: the file was changed")
     places = range(count) if recipe.get("grid") else [recipe.get("picture")]
-    with _progress("painting again") as show:
+    with bar("painting again") as show:
         pictures = [painter.replay({**recipe, "picture": place}, callback=show) for place in places]
     image = grid([picture.image for picture in pictures]) if recipe.get("grid") else pictures[0].image
     _compare(Picture(image, recipe, pictures[0].ingredients), file, out)
@@ -268,18 +265,3 @@ def _format(file: Path) -> str:
     if mime is None:
         raise InputError(f"{file.name} is no PNG, JPEG or WebP: give the file that limner wrote")
     return next(suffix for suffix, kind in MIME.items() if kind == mime)
-
-
-@contextmanager
-def _progress(title: str | None) -> Iterator[Callable[[int, int], None] | None]:
-    """A progress bar on the terminal, as a callback of (steps done, steps in all); without either, nothing."""
-    from rich.console import Console
-    from rich.progress import Progress
-
-    console = Console(stderr=True)
-    if title is None or not console.is_terminal:
-        yield None
-        return
-    with Progress(console=console, transient=True) as bar:
-        task = bar.add_task(title, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from limner.cli.bars import bar
 from limner.errors import InputError
 
 Out = Annotated[Path, typer.Option("--out", help="Folder to write to; an earlier run in it is continued.")]
@@ -94,14 +95,13 @@ def pairs(
         items = [make_pairs.Person(index) for index in range(start, start + count)]
         recipe = make_pairs.recipe(directions_from)
     began, made = time.monotonic(), [0, 0]
-    with _bar() as (bar, task):
+    with bar("making pairs") as show:
 
-        def show(now: Any) -> None:
-            note = f"{now.rows} pictures" + (f", {now.errors} dropped" if now.errors else "")
-            bar.update(task, total=now.total, completed=now.done, note=note)
+        def told(now: Any) -> None:
+            show(now.done, now.total, note=f"{now.rows} pictures" + (f", {now.errors} dropped" if now.errors else ""))
             made[:] = now.done - now.kept, now.rows
 
-        manifest = build(items, out, settings, workers, rebuild, show, recipe=recipe, keep=keep)
+        manifest = build(items, out, settings, workers, rebuild, told, recipe=recipe, keep=keep)
     took = time.monotonic() - began
     if not manifest["rows"]:
         raise InputError(f"nobody was left with two pictures: see {out / 'errors.jsonl'} for why")
@@ -142,9 +142,3 @@ def report(folder: Path, place: Path, sheet: Path | None, plots: bool, as_json: 
         if covered and change:
             low, high, middle, most = covered["p5"], covered["p95"], change["p50"], change["p95"]
             print(f"{name:<12} {low:>9.2f} .. {high:<9.2f} {middle:>12.2f} {most:>9.2f}")
-
-
-def _bar() -> Any:
-    from limner.cli.data import progress_bar
-
-    return progress_bar()

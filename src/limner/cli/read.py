@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from limner.cli.photos import named_photos, refuse_shared_names
-from limner.errors import InputError, WeightsError
+from limner.cli.bars import each
+from limner.cli.photos import Refused, named_photos, refuse_shared_names
+from limner.errors import InputError
 
 if TYPE_CHECKING:
     import numpy as np
 
+    from limner.faces.reader import FaceReader
     from limner.faces.record import Face
 
 
@@ -41,21 +44,16 @@ def read(
         raise InputError(f"--overlay {overlay}: name it .png")
     if overlay is not None or regions is not None:
         refuse_shared_names(names)
-    from limner.faces.picture import read_picture
     from limner.faces.reader import FaceReader
 
     reader = FaceReader.load()
-    failed: list[str] = []
+    refused = Refused()
     objects: list[dict[str, Any]] = []
-    for file in _shown(files, quiet=as_json or len(files) == 1):
-        try:
-            photo = read_picture(file)
-            faces = reader.read(photo, min_score=min_score)
-        except WeightsError:
-            raise
-        except InputError as error:
-            failed.append(f"error: {error}")
+    for file in each(files, "reading", shown=not as_json):
+        found = refused.unless(file, partial(_read, reader, file, min_score))
+        if found is None:
             continue
+        photo, faces = found
         if overlay is not None:
             _write_overlay(overlay if overlay.suffix else overlay / f"{names[file]}.png", photo, faces)
         if regions is not None:
@@ -66,21 +64,14 @@ def read(
             _print(file, photo, faces)
     if as_json:
         print(json.dumps(objects if len(files) > 1 else objects[0] if objects else [], indent=2))
-    for line in failed:
-        typer.echo(line, err=True)
-    if failed:
-        raise typer.Exit(2)
+    refused.finish()
 
 
-def _shown(files: list[Path], quiet: bool):
-    """The files one by one, with a progress bar on standard error when that is a terminal and there are many."""
-    if quiet or len(files) < 4:
-        yield from files
-        return
-    from rich.console import Console
-    from rich.progress import track
+def _read(reader: FaceReader, file: Path, min_score: float) -> tuple[np.ndarray, list[Face]]:
+    from limner.faces.picture import read_picture
 
-    yield from track(files, description="reading", console=Console(stderr=True))
+    photo = read_picture(file)
+    return photo, reader.read(photo, min_score=min_score)
 
 
 def _write_overlay(path: Path, photo: np.ndarray, faces: list[Face]) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from limner.cli.bars import bar
 from limner.cli.consent import require_consent
 from limner.cli.editing import (
     AsJson,
@@ -29,7 +31,6 @@ from limner.cli.editing import (
     check_out,
     edit_all,
     load_editor,
-    titled_progress,
 )
 
 if TYPE_CHECKING:
@@ -77,17 +78,8 @@ def swap(
         stills = {"source": (source, source_face)}
         return _film(editor, plan, target, CANVAS, stills, out, settings, watermark, manifest, as_json)
     numbers = {} if source_face is None else {"source": source_face}
-    edit_all(
-        editor,
-        [target],
-        out,
-        lambda editor, file, callback: editor.edit(
-            file, plan, {"source": source}, faces=numbers, callback=callback, **settings
-        ),
-        watermark,
-        manifest,
-        as_json,
-    )
+    edit = partial(editor.edit, plan=plan, photos={"source": source}, faces=numbers, **settings)
+    edit_all(editor, [target], out, edit, watermark, manifest, as_json)
 
 
 def reenact(
@@ -129,17 +121,8 @@ def reenact(
         settings["face"] = driver_face
         return _film(editor, plan, driver, "driver", stills, out, settings, watermark, manifest, as_json)
     numbers = {} if driver_face is None else {"driver": driver_face}
-    edit_all(
-        editor,
-        [source],
-        out,
-        lambda editor, file, callback: editor.edit(
-            file, plan, {"driver": driver}, face=face, faces=numbers, callback=callback, **settings
-        ),
-        watermark,
-        manifest,
-        as_json,
-    )
+    edit = partial(editor.edit, plan=plan, photos={"driver": driver}, face=face, faces=numbers, **settings)
+    edit_all(editor, [source], out, edit, watermark, manifest, as_json)
 
 
 def _film(
@@ -158,8 +141,8 @@ def _film(
     from limner.models.facex.film import edit_video
 
     subjects = {name: editor.subject(file, number, name) for name, (file, number) in stills.items()}
-    with titled_progress(None if as_json else "reading") as show:
-        recipe = edit_video(
-            editor, plan, video, role, subjects, out, watermark=watermark, manifest=manifest, progress=show, **settings
-        )
+    marks: dict[str, Any] = {"watermark": watermark, "manifest": manifest}
+    with bar("reading", shown=not as_json) as show:
+        settings["progress"] = lambda what, done, total: show(done, total, what=what)
+        recipe = edit_video(editor, plan, video, role, subjects, out, **marks, **settings)
     print(json.dumps([{"file": str(out), "recipe": recipe}]) if as_json else out)

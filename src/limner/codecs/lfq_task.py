@@ -80,8 +80,8 @@ class LFQTask(PictureCodecTask[LFQSettings]):
                 latents = base.encode(picture[None])[0].half()
                 if len(self._known) < REMEMBERED:
                     self._known[key] = latents
-            found.append(latents)
-        return torch.stack(found).float()
+            found.append(latents.float())  # autocast on a CPU cannot stack halves
+        return torch.stack(found)
 
     def code(self, codec: Any, pictures: Tensor) -> tuple[Tensor, Tensor]:
         codes = codec.encode(pictures)

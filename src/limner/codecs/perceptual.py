@@ -54,7 +54,8 @@ class LPIPS(nn.Module):
             if index in POOL_BEFORE:
                 x = F.max_pool2d(x, 3, 2)
             x = F.relu(convolution(x))
-            maps.append(x / (x.square().sum(1, keepdim=True).sqrt() + 1e-10))
+            norm = (x.square().sum(1, keepdim=True) + 1e-20).sqrt()  # where all is 0, √ alone has no gradient
+            maps.append(x / (norm + 1e-10))
         return maps
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:

@@ -41,8 +41,8 @@ class Quantizer(nn.Module):
         The entropy over all is that of whole codes, not of bits one by one: bits may be fair and yet say the same.
         """
         hard = torch.where(z > 0, 1.0, -1.0).to(z.dtype)
-        p = torch.sigmoid(4 * z.float()).movedim(1, -1).flatten(0, 2)  # (B N, C)
-        each, over_all = _bit_entropy(p).mean(), code_entropy(p) / z.shape[1]
+        odds = (4 * z.float()).movedim(1, -1).flatten(0, 2)  # (B N, C), as logits
+        each, over_all = _bit_entropy(odds).mean(), code_entropy(torch.sigmoid(odds)) / z.shape[1]
         commitment = F.mse_loss(z.float(), hard.float())
         return Quantised(z + (hard - z).detach(), self.codes(z), commitment, each - over_all)
 
@@ -65,7 +65,7 @@ def code_entropy(p: Tensor) -> Tensor:
     half = p.shape[1] // 2
     with torch.autocast(p.device.type, enabled=False):
         mean = _products(p[:, :half]).T @ _products(p[:, half:]) / len(p)
-    return -torch.xlogy(mean, mean).sum()
+    return -(mean * mean.clamp_min(1e-20).log()).sum()  # a code that never occurs adds 0, with a finite gradient
 
 
 def _products(p: Tensor) -> Tensor:
@@ -76,8 +76,10 @@ def _products(p: Tensor) -> Tensor:
     return table
 
 
-def _bit_entropy(p: Tensor) -> Tensor:
-    return -(torch.xlogy(p, p) + torch.xlogy(1 - p, 1 - p))
+def _bit_entropy(odds: Tensor) -> Tensor:
+    """H of bits with these logits, in nats; finite, like its gradient, also where a bit is as good as certain."""
+    p = torch.sigmoid(odds)
+    return -(p * F.logsigmoid(odds) + (1 - p) * F.logsigmoid(-odds))
 
 
 def codebook_use(codes: Tensor, codebook: int) -> float:
