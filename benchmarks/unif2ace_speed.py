@@ -4,8 +4,9 @@
 
 Answers: 120 tokens, keys and values kept, or the whole sequence anew for every token. Painting: 18 steps, guided, words
 read once, or at every step. Experts: a training step with every token through all experts at once, or sorted by expert.
-Padding: a training step with it left out, or kept. Without weights the model is random: times do not depend on what it
-has learned. ``--clock cpu`` counts processor time instead, which a busy machine disturbs less.
+Padding: a training step with it left out, or kept. Attention: a training step with it written out, or fused. Without
+weights the model is random: times do not depend on what it has learned. ``--clock cpu`` counts processor time instead,
+which a busy machine disturbs less.
 """
 
 from __future__ import annotations
@@ -21,9 +22,10 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch.nn import functional as F
 
 from limner.evaluation.results import store_result
-from limner.models.unif2ace import losses
+from limner.models.unif2ace import losses, transformer
 from limner.models.unif2ace.answering import answer, read_pictures
 from limner.models.unif2ace.config import NANO
 from limner.models.unif2ace.d3diff import draw_masks
@@ -93,16 +95,20 @@ def paint_plain(model: UniF2aceTransformer) -> torch.Tensor:
     return confidence(predict, all_masked(1, config.image_tokens, config.codebook), STEPS, seed=0)
 
 
-def training_step(model: UniF2aceTransformer, batch: int, way: str = "wide", padding: bool = False) -> None:
+def training_step(
+    model: UniF2aceTransformer, batch: int, way: str = "wide", padding: bool = False, fused: bool = False
+) -> None:
     """Forward and backward of both losses in bfloat16, as the recipe trains: prompts, and four short turns."""
     config, g = model.config, torch.Generator().manual_seed(0)
     codes = torch.randint(config.codebook, (batch, config.image_tokens), generator=g)
     gamma, masked = draw_masks((batch, config.image_tokens), g)
-    wide, leading = RoutedExperts.wide, losses.leading_padding
+    wide, leading, attend = RoutedExperts.wide, losses.leading_padding, transformer.attend
     if way == "sorted":
         RoutedExperts.wide = RoutedExperts.sorted
     if padding:
         losses.leading_padding = lambda config, tokens: 0
+    if fused:
+        transformer.attend = lambda q, k, v, mask: F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
     try:
         with torch.autocast("cpu", torch.bfloat16):
             painted = losses.paint_loss(model, [TEXT] * batch, codes, masked, gamma)
@@ -110,7 +116,7 @@ def training_step(model: UniF2aceTransformer, batch: int, way: str = "wide", pad
             answered = losses.conversation_loss(model, codes, [talk] * batch, **features(model, batch))
         (painted.loss.total + answered.loss).backward()
     finally:
-        RoutedExperts.wide, losses.leading_padding = wide, leading
+        RoutedExperts.wide, losses.leading_padding, transformer.attend = wide, leading, attend
     model.zero_grad(set_to_none=True)
 
 
@@ -163,6 +169,7 @@ def main() -> None:
     step = partial(training_step, model, given.batch)
     figures["experts"] = compare({"wide": step, "sorted": partial(step, way="sorted")})
     figures["padding"] = compare({"left out": step, "kept": partial(step, padding=True)})
+    figures["attention"] = compare({"written out": step, "fused": partial(step, fused=True)})
     tokens = given.batch * (2 * (model.config.image_tokens + 3) + len(TEXT) + 2 + 4 * (len(QUESTION) + 8))
     figures["training_tokens_per_second"] = tokens / figures["experts"]["seconds"]["wide"]
     settings = {name: getattr(given, name) for name in ("weights", "repeats", "batch", "threads", "clock")}

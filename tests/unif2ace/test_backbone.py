@@ -19,7 +19,7 @@ from limner.models.unif2ace.count import breakdown, table
 from limner.models.unif2ace.phi import from_phi
 from limner.models.unif2ace.sequence import image_place, omni_mask, paint_sequence, understand_sequence
 from limner.models.unif2ace.showo import add_experts, from_showo
-from limner.models.unif2ace.transformer import UniF2aceTransformer
+from limner.models.unif2ace.transformer import UniF2aceTransformer, attend
 from unif2ace.tiny import NOTHING, TINY, dense, draw_codes, draw_features, random_model
 
 
@@ -232,3 +232,17 @@ def test_unknown_names_say_what_there_is() -> None:
         UniF2aceConfig.from_dict({"depth": 3})
     with pytest.raises(ValueError, match=r"showo-1\.3b"):
         preset("huge")
+
+
+def test_attention_written_out_is_the_fused_one_with_its_gradients() -> None:
+    g = torch.Generator().manual_seed(0)
+    given = [torch.randn(2, 3, 6, 8, generator=g, requires_grad=True) for _ in range(3)]
+    mask = torch.rand(2, 1, 6, 6, generator=g) < 0.6
+    mask[..., 0] = True
+    for seen in (mask, None):
+        found, expected = attend(*given, seen), torch.nn.functional.scaled_dot_product_attention(*given, attn_mask=seen)
+        weights = torch.randn(found.shape, generator=g)
+        gradients = [torch.autograd.grad((out * weights).sum(), given) for out in (found, expected)]
+        torch.testing.assert_close(found, expected)
+        for ours, theirs in zip(*gradients, strict=True):
+            torch.testing.assert_close(ours, theirs)

@@ -14,6 +14,7 @@ from limner.cli.train import make_task
 from limner.codecs.discrete import LFQCodec
 from limner.codecs.magvit2 import LFQConfig
 from limner.errors import InputError
+from limner.models.unif2ace.code_bits import folded_weights
 from limner.models.unif2ace.losses import answer_loss, balance, conversation_loss, paint_loss
 from limner.models.unif2ace.prepared import ABSENT, Prepared, pad_texts, unpad, unpad_turns
 from limner.models.unif2ace.sequence import (
@@ -141,7 +142,7 @@ def test_batches_are_a_function_of_the_step_and_an_epoch_visits_every_face_once(
     assert not torch.equal(seen, one.batch(8)["codes"])
 
 
-@pytest.mark.parametrize("config", [TINY, dense(), replace(TINY, shared_experts=2)])
+@pytest.mark.parametrize("config", [TINY, dense(), replace(TINY, shared_experts=2), replace(TINY, places=True)])
 def test_it_learns_a_few_faces_by_heart_and_every_parameter_learns(folder: Path, config) -> None:
     t = task(model=config.to_dict())
     model = t.build()
@@ -189,7 +190,40 @@ def test_validation_and_export(folder: Path) -> None:
     again = UniF2aceTransformer(t.config)
     header = load_into(again, folder / "w.safetensors")
     assert header["model"] == t.config.to_dict() and header["step"] == "1"
-    assert all(torch.allclose(a, b, atol=1e-3) for a, b in zip(again.parameters(), model.parameters()))
+    tokens = paint_sequence(TINY, [[3]], draw_codes(1))
+    with torch.no_grad():
+        states = [m(tokens, None, "paint").hidden for m in (again, model)]
+    torch.testing.assert_close(*states, atol=1e-3, rtol=0)
+
+
+def test_codes_with_a_bit_in_common_learn_together(folder: Path) -> None:
+    plain, t = task(bits=False).build(), task()
+    model = t.build()
+    assert isinstance(model, UniF2aceTransformer) and isinstance(plain, UniF2aceTransformer)
+    first = model.embed.weight.detach().clone()
+    assert not torch.equal(first, plain.embed.weight) and torch.equal(model.head.weight, plain.head.weight)
+    (shared,) = model.embed.parametrizations["weight"]  # type: ignore[index]
+    with torch.no_grad():
+        shared.directions[0] += 1  # the highest bit's: up where it is set
+    moved = (model.embed.weight - first)[:, 0]
+    codes = moved[TINY.first_code : TINY.mask_id]
+    assert torch.allclose(codes, torch.where(torch.arange(16) >= 8, 1.0, -1.0))
+    assert moved[: TINY.first_code].count_nonzero() == 0 and moved[TINY.mask_id] == 0
+    state = folded_weights(model)
+    assert state.keys() == plain.state_dict().keys() and torch.equal(state["embed.weight"], model.embed.weight)
+    t.export(model, folder / "start.safetensors", {})
+    again = task(start="start.safetensors").build()
+    torch.testing.assert_close(again.embed.weight, model.embed.weight, atol=1e-3, rtol=0)
+
+
+def test_only_a_share_of_the_faces_is_asked_about(folder: Path) -> None:
+    few, all_of_them = task(understand=0.4), task()
+    for t in (few, all_of_them):
+        model, batch = t.build(), t.batch(0)
+        loss = [t.loss(model, {**batch, "answers": batch["answers"].clone()}, torch.Generator(), 0)[1]["answer"]]
+        batch["answers"][2:] = 1  # of five faces, the last three
+        loss.append(t.loss(model, batch, torch.Generator(), 0)[1]["answer"])
+        assert torch.equal(*loss) == (t is few)
 
 
 def test_sample_sheets_go_through_the_codec(folder: Path) -> None:

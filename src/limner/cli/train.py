@@ -40,8 +40,10 @@ def train(
     """
     from limner.training.loop import Interrupted
     from limner.training.loop import train as run_training
+    from limner.training.memory import keep_freed_memory
     from limner.training.recipe import read_recipe
 
+    keep_freed_memory()
     parsed = read_recipe(recipe, set_)
     folder = run or Path("runs") / parsed.name
     task = make_task(parsed.task, parsed.train.batch_size, parsed.train.seed)

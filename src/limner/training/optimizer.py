@@ -11,7 +11,19 @@ from torch import nn
 from limner.training.recipe import TrainSettings
 
 # Muon orthogonalises the update of a linear map between hidden spaces; these names are maps from or to something else
-NOT_HIDDEN = ("embed", "_in.", "head", "modulation", "table", "padding", "adapter", "router", ".mix.")
+NOT_HIDDEN = (
+    "embed",
+    "_in.",
+    "head",
+    "modulation",
+    "table",
+    "padding",
+    "adapter",
+    "router",
+    ".mix.",
+    "places",
+    "directions",
+)
 
 
 class Optimizers:

@@ -18,7 +18,7 @@ SPECIAL = ("pad", "soi", "eoi", "sov", "eov", "t2i", "mmu", "t2v", "v2v", "lvg")
 
 @dataclass(frozen=True, kw_only=True)
 class UniF2aceConfig:
-    """The shape of one UniF²ace. The defaults are the nano sizes.
+    """The shape of one UniF²ace. The defaults are the nano sizes, but for ``places``.
 
     [P] stated by the paper (arXiv 2503.08120), [S] true of Show-o, its base (arXiv 2408.12528), [O] our choice.
     """
@@ -36,13 +36,13 @@ class UniF2aceConfig:
     """Id of start-of-text, the tokenizer's beginning-of-sequence token."""
     eot: int = 1
     """Id of end-of-text, the tokenizer's end-of-sequence token (in Phi's tokenizer the same as ``sot``)."""
-    width: int = 320
+    width: int = 256
     """Model width D."""
     layers: int = 8
     """Transformer blocks."""
-    heads: int = 5
+    heads: int = 4
     """Attention heads; ``width`` must be a multiple of it."""
-    hidden: int = 1280
+    hidden: int = 768
     """Hidden units of the feed-forward network, which is the shared expert."""
     rotary: float = 0.5
     """Share of a head that rotary positions turn [S]."""
@@ -53,13 +53,16 @@ class UniF2aceConfig:
     gelu: str = "none"
     """``tanh``: GELU's approximation, Phi's [S]. ``none``: the exact one (our choice at nano: because it is four times
     as fast in bfloat16 on a CPU)."""
+    places: bool = False
+    """Whether every image token has a learned vector of its place (nano [O]: because faces come aligned, so an eye is
+    always near the same place, and rows and columns are slow to learn from positions in one line)."""
     norm_eps: float = 1e-5
     """Epsilon of every LayerNorm [S]."""
     token_experts: int = 8
     """Routed experts per layer and group, token level [P]; 0: a dense network, no token level."""
     token_top_k: int = 4
     """Routed experts a token goes to [P]."""
-    expert_hidden: int = 96
+    expert_hidden: int = 64
     """Hidden units of a routed expert."""
     shared_experts: int = 1
     """1: both groups share one shared expert (our choice: because two make 2.6 B parameters, not the paper's 1.8 B);
@@ -159,7 +162,7 @@ class UniF2aceConfig:
         return from_header(cls, values)
 
 
-NANO = UniF2aceConfig()
+NANO = UniF2aceConfig(places=True)
 
 UNIF2ACE = UniF2aceConfig(
     text_vocabulary=50_295, codebook=8192, text_length=256, sot=50_256, eot=50_256, width=2048, layers=24, heads=32,

@@ -13,7 +13,7 @@ from .config import PRESETS, UniF2aceConfig, preset
 from .transformer import UniF2aceTransformer
 
 PARTS = {
-    "token embedding and head": ("embed.", "head."),
+    "token embedding and head": ("embed.", "head.", "places"),
     "attention and norms": (".attention.", ".norm.", "norm."),
     "shared experts": (".shared.",),
     "routed experts, understanding": (".routed.understand.",),

@@ -15,6 +15,7 @@ from limner.faces.batches import to_pictures
 from limner.faces.folders import data_root
 from limner.weights.tensors import load_into, save_tensors
 
+from .code_bits import folded_weights, share_bits
 from .config import PRESETS, UniF2aceConfig, preset
 from .d3diff import ALPHA, draw_masks
 from .loading import COMPANIONS
@@ -39,6 +40,8 @@ class UniF2aceSettings(BaseModel):
     alpha: float = Field(default=ALPHA, ge=0, description="Weight of the score term.")
     mask_weight: float = Field(default=1.0, ge=0, description="Weight of the mask term; 0: score only.")
     balance: float = Field(default=0.01, ge=0, description="Weight of the balance loss, per group.")
+    bits: bool = Field(default=True, description="Whether codes with a bit in common learn together (code_bits.py).")
+    understand: float = Field(default=1.0, gt=0, le=1, description="Share of a batch's faces also asked about.")
     turns: int = Field(default=4, ge=1, description="Questions asked about a face in one sequence.")
     long: float = Field(
         default=0.5, ge=0, le=1, description="Share of batches with long captions; others have prompts."
@@ -65,8 +68,13 @@ class UniF2aceTask:
         model = UniF2aceTransformer(self.config)
         if self.settings.start is not None:
             load_into(model, data_root() / self.settings.start)
-            return model
-        return model.initialise(torch.Generator().manual_seed(self.seed))
+        generator = None
+        if self.settings.start is None:
+            generator = torch.Generator().manual_seed(self.seed)
+            model.initialise(generator)
+        if self.settings.bits:
+            share_bits(model, generator)
+        return model
 
     def batch(self, step: int) -> dict[str, Tensor]:
         """Faces in an order that is new in each epoch, each with a text and a conversation; a function of the step."""
@@ -87,8 +95,9 @@ class UniF2aceTask:
         dropped = (torch.rand(len(codes), generator=generator) < s.drop_text).tolist()
         texts = [[] if drop else text for drop, text in zip(dropped, unpad(batch["texts"]))]
         painted = paint_loss(model, texts, codes, masked, gamma, s.alpha, s.mask_weight)
-        talks = unpad_turns(batch["questions"], batch["answers"])
-        answered = conversation_loss(model, codes, talks, batch["clip"], batch["face"])
+        asked = slice(max(1, round(s.understand * len(codes))))
+        talks = unpad_turns(batch["questions"][asked], batch["answers"][asked])
+        answered = conversation_loss(model, codes[asked], talks, batch["clip"][asked], batch["face"][asked])
         even = balance(painted.routing, answered.routing)
         parts = {"answer": answered.loss, "mask": painted.loss.mask, "score": painted.loss.score, "balance": even}
         for group, routing in (("paint", painted.routing), ("understand", answered.routing)):
@@ -130,7 +139,8 @@ class UniF2aceTask:
         """Weights in float16; the header holds the configuration, what the set was made with, and the facts."""
         header = {"model": self.config.to_dict(), "guidance": self.settings.guidance}
         header |= {name: self.data.header[name] for name in COMPANIONS if name in self.data.header}
-        save_tensors(path, model.state_dict(), {**header, **facts}, dtype=torch.float16)
+        assert isinstance(model, UniF2aceTransformer)
+        save_tensors(path, folded_weights(model), {**header, **facts}, dtype=torch.float16)
 
 
 def _busiest(routing: tuple[Routing, ...]) -> Tensor:

@@ -44,8 +44,22 @@ class Attention(nn.Module):
         q, k = rotate(q, turns).to(v.dtype), rotate(k, turns).to(v.dtype)
         if cache is not None:
             k, v = cache.write(layer, k, v)
-        o = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+        o = attend(q, k, v, mask)
         return self.out(o.transpose(1, 2).flatten(2))
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
+    """Softmax attention, (B, H, N, E). mask: (B or 1, 1, N, S) bool.
+
+    While learning on a CPU it is written out (our choice: because the way back of the fused kernel is slower there;
+    benchmarks/unif2ace_speed.py).
+    """
+    if not (q.requires_grad and torch.is_grad_enabled()) or q.device.type != "cpu":
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+    scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)
+    if mask is not None:
+        scores = scores + torch.zeros(mask.shape, dtype=scores.dtype).masked_fill(~mask, -torch.inf)
+    return scores.softmax(-1).to(v.dtype) @ v
 
 
 class Block(nn.Module):
@@ -79,6 +93,7 @@ class UniF2aceTransformer(nn.Module):
         super().__init__()
         self.config = config
         self.embed = nn.Embedding(config.vocabulary, config.width)
+        self.places = nn.Parameter(torch.empty(config.image_tokens, config.width)) if config.places else None
         self.blocks = nn.ModuleList(Block(config, last=i == config.layers - 1) for i in range(config.layers))
         self.norm = nn.LayerNorm(config.width, eps=config.norm_eps)
         self.head = nn.Linear(config.width, config.vocabulary)
@@ -143,6 +158,8 @@ class UniF2aceTransformer(nn.Module):
         cache = None if past is None else past.extended(count)
         see = None if mask is None else mask[:, None]
         x = self.embed(tokens)  # (B, N, D)
+        if self.places is not None and image is not None:
+            x = x + F.pad(self.places, (0, 0, image.start, count - image.stop))
         token_routing, sequence_routing = [], []
         for index, block in enumerate(self.blocks):
             assert isinstance(block, Block)
