@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 
 from limner.chat.pace import Pace
 from limner.errors import InputError
+from limner.json_lines import parse_object
 
 RETRIED = frozenset({408, 409, 425, 429, *range(500, 600)})
 UNSUITABLE = frozenset({400, 413, 422})  # of one request: too long, filtered; the next may pass
@@ -126,7 +127,7 @@ class Endpoint:
         if value("PRICE"):
             found["price"] = Price.parse(value("PRICE"))
         if value("EXTRA"):
-            found["extra"] = _object(value("EXTRA"), f"LIMNER_{role.upper()}_EXTRA")
+            found["extra"] = parse_object(value("EXTRA"), f"LIMNER_{role.upper()}_EXTRA")
         return cls(role=role, **{**found, **{name: v for name, v in more.items() if v is not None}})
 
     def body(self, messages: list[dict[str, Any]], limit: int, temperature: float) -> dict[str, Any]:
@@ -273,16 +274,6 @@ def _advice(endpoint: Endpoint, status: int) -> str:
     if status == 404:
         return f"; check {_variable(endpoint, 'URL')} (it usually ends in /v1) and the model's name"
     return f"; {_variable(endpoint, 'EXTRA')} can change fields of requests" if status in UNSUITABLE else ""
-
-
-def _object(text: str, name: str) -> dict[str, Any]:
-    try:
-        found = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise InputError(f"{name} is not JSON: {error.msg}") from error
-    if not isinstance(found, dict):
-        raise InputError(f"{name} is not a JSON object")
-    return found
 
 
 def _start(content: bytes) -> str:

@@ -16,7 +16,6 @@ Legend: N faces, C latent channels, h x w latent grid, T text tokens, K captions
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,11 +24,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from limner.errors import InputError
+from limner.data.arrays import read_array, read_header, take
 
 ARRAYS = ("latents", "regions", "captions", "tokens", "lengths", "pooled", "validation", "weights")
 ON_DISK = ("latents", "regions", "tokens", "palette")
-HEADER = "prepared.json"
 
 
 @dataclass(frozen=True)
@@ -43,14 +41,9 @@ class Prepared:
     def open(cls, folder: str | Path) -> Prepared:
         """``InputError`` if the folder was not prepared, or not to the end."""
         folder = Path(folder)
-        if not (folder / HEADER).is_file():
-            raise InputError(f"{folder} is not a prepared set: make one with python -m limner.models.mditface.prepare")
-        header = json.loads((folder / HEADER).read_text(encoding="utf-8"))
-        arrays = {}
-        for name in (*ARRAYS, *(["palette"] if header["palette"] else [])):
-            mode = "r" if name in ON_DISK else None
-            arrays[name] = np.load(folder / f"{name}.npy", mmap_mode=mode, allow_pickle=False)
-        return cls(header, arrays)
+        header = read_header(folder, "a prepared set: make one with python -m limner.models.mditface.prepare")
+        names = (*ARRAYS, *(["palette"] if header["palette"] else []))
+        return cls(header, {name: read_array(folder, name, name in ON_DISK) for name in names})
 
     def rows(self, validation: bool) -> np.ndarray:
         """Row numbers of one split, in order."""
@@ -75,7 +68,4 @@ class Prepared:
         }
 
     def _take(self, name: str, rows: np.ndarray) -> Tensor:
-        order = np.argsort(rows, kind="stable")  # ascending reads are kinder to a disk
-        out = np.empty((len(rows), *self.arrays[name].shape[1:]), self.arrays[name].dtype)
-        out[order] = self.arrays[name][rows[order]]
-        return torch.from_numpy(out)
+        return take(self.arrays[name], rows)

@@ -7,7 +7,6 @@ loads its bytes only when asked, so items travel cheaply to worker processes.
 from __future__ import annotations
 
 import csv
-import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -22,6 +21,7 @@ from limner.data.shards import is_built, read_rows
 from limner.data.synthetic import read_info, read_vectors
 from limner.errors import InputError
 from limner.faces.picture import SUFFIXES
+from limner.json_lines import read_objects
 
 UNKNOWN_LICENCE = "unknown"
 PEOPLE = ("auto", "file", "folder")
@@ -185,20 +185,13 @@ def _from_list(place: Path, label: str, licence: str, aligned: bool) -> Iterator
 
 def _entries(place: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
     suffix = place.suffix.lower()
+    if suffix == ".jsonl":
+        yield from read_objects(place)
+        return
     with open(place, encoding="utf-8", newline="") as lines:
         if suffix == ".csv":
             yield from enumerate(csv.DictReader(lines), start=2)
             return
         for number, line in enumerate(lines, start=1):
-            if not line.strip():
-                continue
-            if suffix == ".txt":
+            if line.strip():
                 yield number, {"path": line.strip()}
-                continue
-            try:
-                entry = json.loads(line)
-            except json.JSONDecodeError as error:
-                raise InputError(f"{place}, line {number} is not JSON: {error.msg}") from error
-            if not isinstance(entry, dict):
-                raise InputError(f"{place}, line {number} is not a JSON object")
-            yield number, entry

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -19,11 +19,11 @@ from limner.data.shards import iterate, unpack_attributes
 from limner.faces.picture import read_picture
 from limner.models.unif2ace.engine import BATCH, UniF2ace
 from limner.models.unif2ace.requests import request
+from limner.progress import Progress
 from limner.words.claims import read_claims
 from limner.words.facts import LEAST_CONFIDENCE, choose_facts
 from limner.words.topics import TOPICS
 
-Progress = Callable[[int, int], None]
 Asked = Mapping[str, str]
 """A question of a built set: question, answer, kind, about, value."""
 

@@ -5,7 +5,7 @@ Distances are taken in EfficientNet-lite0's feature space (see `frechet`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -18,8 +18,8 @@ from limner.evaluation.frechet import PROTOCOL, features, frechet_distance, kern
 from limner.faces.efficientnet import EfficientNetLite0
 from limner.faces.picture import read_picture, read_region_map
 from limner.models.mditface.engine import MDiTFace
+from limner.progress import Progress
 
-Progress = Callable[[int, int], None]
 MODES = ("words", "mask", "both")
 UNSEEN = ("test", "validation")
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -17,9 +16,8 @@ from limner.faces.reader import FaceReader
 from limner.faces.regions import colourise
 from limner.models.mditface.engine import MDiTFace
 from limner.models.unif2ace.engine import UniF2ace
+from limner.progress import Progress
 from limner.words.captions import compose_prompts
-
-Progress = Callable[[int, int], None]
 
 
 def follow_masks(

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ import numpy as np
 from limner.data.shards import is_built, iterate
 from limner.errors import InputError
 from limner.faces.picture import read_picture
+from limner.json_lines import read_objects
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ def read_records(place: Path, columns: Sequence[str]) -> list[dict[str, Any]]:
     """Lines of a JSONL file, each an object with these columns as text (`id`: the line's number where it has none)."""
     if not place.is_file():
         raise InputError(f"{place} is no file: give a .jsonl with {', '.join(columns)} on each line")
-    records = list(_objects(place))
+    records = list(read_objects(place))
     for number, record in records:
         missing = [name for name in columns if not isinstance(record.get(name), str)]
         if missing:
@@ -64,17 +64,3 @@ def read_records(place: Path, columns: Sequence[str]) -> list[dict[str, Any]]:
     if not records:
         raise InputError(f"{place} is empty")
     return [record for _, record in records]
-
-
-def _objects(place: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    with open(place, encoding="utf-8") as lines:
-        for number, line in enumerate(lines, start=1):
-            if not line.strip():
-                continue
-            try:
-                record = json.loads(line)
-            except json.JSONDecodeError as error:
-                raise InputError(f"{place}, line {number} is not JSON: {error.msg}") from error
-            if not isinstance(record, dict):
-                raise InputError(f"{place}, line {number} is not a JSON object")
-            yield number, record

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +10,8 @@ import numpy as np
 from limner.evaluation.fidelity import UNSEEN, measure_fidelity, read_pictures, read_set
 from limner.evaluation.painting import follow_words
 from limner.models.unif2ace.engine import UniF2ace
+from limner.progress import Progress
 
-Progress = Callable[[int, int], None]
 WISHES = 200
 """Prompts with known wishes, unless told how many."""
 

@@ -12,12 +12,12 @@ from limner.errors import InputError
 from limner.faces.folders import picture_files
 from limner.faces.geometry import resize
 from limner.faces.picture import SUFFIXES, encode_jpeg, read_picture
+from limner.progress import Progress
 from limner.provenance.detect import detect
 from limner.provenance.pattern import BITS
 from limner.provenance.watermark import embed
 
 Attack = Callable[[np.ndarray, np.random.Generator], np.ndarray]
-Progress = Callable[[int, int], None]
 
 
 def jpeg(quality: int) -> Attack:

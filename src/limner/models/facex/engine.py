@@ -20,8 +20,10 @@ from limner.faces.batches import to_pictures
 from limner.faces.picture import Source, encode_png, read_picture
 from limner.faces.reader import FaceReader
 from limner.faces.record import Face
+from limner.progress import Progress, Watch
 from limner.provenance.manifest import Ingredient
 from limner.provenance.picture import Picture
+from limner.settings import check_numbers, check_sampler
 from limner.weights.device import choose
 from limner.weights.fingerprint import weights_hash
 
@@ -35,8 +37,6 @@ from .reference import Reference, assemble_reference, repaint_mask
 from .sample import SAMPLERS, draw_noise, guided, make_scheduler, sample
 from .sliders import move
 
-Progress = Callable[[int, int], None]
-"""(steps done, steps in all). To cancel, raise."""
 MOST_THREADS = 1024  # that a recipe may ask for
 MOVED = "the photo, moved"
 """Name of the photo whose motion the sliders moved, among those that tokens are picked from."""
@@ -128,13 +128,15 @@ class FaceX:
         guidance: float | None = None,
         sampler: str = "euler",
         callback: Progress | None = None,
+        watch: Watch | None = None,
     ) -> Picture:
         """Edit the full photo in one pass.
 
         plan: what to do. photos: the other photos it names; a name that is not among them is a path. face: which face
         of the photo, counted from 1, largest first; the largest for None. faces: the same for the other photos, by
         name. guidance: how strongly factors and words are followed, 1 is unguided (default: the weights' own). sampler:
-        ``euler`` or ``ddim``. Raises ``InputError`` for what cannot be edited.
+        ``euler`` or ``ddim``. watch: as callback, and shows the whole photo as it would be now. Raises ``InputError``
+        for what cannot be edited.
         """
         if plan.empty:
             raise InputError("nothing to edit: say what to change")
@@ -145,8 +147,17 @@ class FaceX:
         }  # a name that is no key is a path
         strength = self.parts.guidance if guidance is None else guidance
         prepared = self.prepare(plan, subjects)
-        painted = self.paint(prepared, plan.prompt, seed, steps, strength, sampler, callback)
-        pixels = blend_back(subjects[CANVAS].photo, painted, prepared.mask, subjects[CANVAS].portrait.crop)
+
+        def blended(painted: np.ndarray) -> np.ndarray:
+            return blend_back(subjects[CANVAS].photo, painted, prepared.mask, subjects[CANVAS].portrait.crop)
+
+        def step(done: int, total: int, look: Callable[[], np.ndarray]) -> None:
+            if callback is not None:
+                callback(done, total)
+            if watch is not None:
+                watch(done, total, lambda: blended(look()[0])[None])
+
+        pixels = blended(self.paint(prepared, plan.prompt, seed, steps, strength, sampler, step))
         recipe = self.recipe(plan, subjects, seed, steps, strength, sampler)
         return Picture(Image.fromarray(pixels), recipe, ingredients(subjects))
 
@@ -218,9 +229,9 @@ class FaceX:
         steps: int,
         guidance: float,
         sampler: str,
-        callback: Progress | None = None,
+        watch: Watch | None = None,
     ) -> np.ndarray:
-        """The aligned picture (S, S, 3) uint8 that a prepared edit leads to."""
+        """The aligned picture (S, S, 3) uint8 that a prepared edit leads to; ``watch`` sees it as (1, S, S, 3)."""
         check_settings(seed, steps, guidance, sampler)
         parts, device, dtype = self.parts, prepared.tokens.device, prepared.tokens.dtype
         words, none = parts.base.text(prompt, device, dtype), parts.base.text("", device, dtype)
@@ -230,15 +241,19 @@ class FaceX:
         def predict(text: tuple[Tensor, Tensor | None], face: Tensor):
             return lambda x, t: parts.steered(x.to(dtype), t.expand(len(x)), *text, face, prepared.reference)
 
+        codec_type = next(parts.base.codec.parameters()).dtype
+
+        def decode(latents: Tensor) -> np.ndarray:
+            return to_pictures(parts.base.codec.decode(latents.to(codec_type)))
+
         latents = sample(
             guided(predict(words, prepared.tokens), predict(none, dropped), guidance),
             noise,
             make_scheduler(parts.base.schedule, sampler),
             steps,
-            None if callback is None else lambda done, total, estimate: callback(done, total),
+            None if watch is None else lambda done, total, estimate: watch(done, total, lambda: decode(estimate)),
         )
-        codec_type = next(parts.base.codec.parameters()).dtype
-        return to_pictures(parts.base.codec.decode(latents.to(codec_type)))[0]
+        return decode(latents)[0]
 
     def weights(self) -> dict[str, str]:
         """What the loaded weights are, in their type: goes into every recipe."""
@@ -283,13 +298,9 @@ class FaceX:
 
 def check_settings(seed: int, steps: int, guidance: float, sampler: str) -> None:
     """``InputError`` naming the first setting that cannot be."""
-    for name, value, low, high in (("seed", seed, 0, 2**63 - 1), ("steps", steps, 1, 1000)):
-        if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
-            raise InputError(f"{name}={value}: choose a whole number from {low} to {high}")
-    if not isinstance(guidance, int | float) or not 0 <= guidance <= 100:
-        raise InputError(f"guidance={guidance}: choose a number from 0 to 100")
-    if sampler not in SAMPLERS:
-        raise InputError(f"sampler {sampler!r} does not exist: choose {' or '.join(SAMPLERS)}")
+    settings = {"seed": seed, "steps": steps, "guidance": guidance}
+    check_numbers(settings, {"seed": (0, 2**63 - 1), "steps": (1, 1000)}, {"guidance": (0, 100)})
+    check_sampler(sampler, SAMPLERS)
 
 
 def ingredients(subjects: Mapping[str, Subject]) -> tuple[Ingredient, ...]:

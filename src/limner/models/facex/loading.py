@@ -73,6 +73,14 @@ def controller_file(source: str | os.PathLike[str]) -> Path:
     return file
 
 
+def is_facex(source: str | os.PathLike[str]) -> bool:
+    """Whether weights at that place are a FaceX's; a name that means one counts before it is on this machine."""
+    if str(source) == NANO:
+        return True
+    place = Path(locate(source))
+    return place.name == CONTROLLER or (place / CONTROLLER).is_file()
+
+
 def default_base(file: Path, header: dict[str, Any] | None = None) -> str | Path:
     """The base of a controller: the folder beside it, else what its header names (a registry name, or a folder below
     LIMNER_DATA)."""

@@ -16,7 +16,6 @@ Legend: N faces, K tasks, C latent channels, h x w latent grid, G = 12 regions.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +24,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from limner.errors import InputError
+from limner.data.arrays import read_array, read_header, take
 
 from .assemble import NOWHERE
 from .decompose import Factors
@@ -34,7 +33,6 @@ from .plan import FACTORS, EditPlan
 
 TASKS = ("head", "face", "person", "part", "hole")
 PARTS_SWAPPED = ("lips", "brows", "eyes", "nose", "hair", "worn", "beard")
-HEADER = "prepared.json"
 FACTOR_ARRAYS = ("identity", "groups", "expression", "pose", "gaze", "light")
 ARRAYS = ("latents", "structure", "reference", "masks", "parts", "hidden", "person", "validation", *FACTOR_ARRAYS)
 SOURCE, TARGET = 0, 1
@@ -78,13 +76,9 @@ class PreparedPairs:
     def open(cls, folder: str | Path) -> PreparedPairs:
         """``InputError`` if the folder was not prepared, or not to the end."""
         folder = Path(folder)
-        if not (folder / HEADER).is_file():
-            raise InputError(
-                f"{folder} is not a prepared set of pairs: python -m limner.models.facex.prepare makes one"
-            )
-        header = json.loads((folder / HEADER).read_text(encoding="utf-8"))
+        header = read_header(folder, "a prepared set of pairs: python -m limner.models.facex.prepare makes one")
         names = (*ARRAYS, *(f"level{k}" for k in range(len(header["level_widths"]))))
-        return cls(header, {n: np.load(folder / f"{n}.npy", mmap_mode="r", allow_pickle=False) for n in names})
+        return cls(header, {name: read_array(folder, name) for name in names})
 
     def rows(self, validation: bool) -> np.ndarray:
         """Rows of one split whose person has another row in it, in order."""
@@ -136,10 +130,7 @@ class PreparedPairs:
         return batch
 
     def _take(self, name: str, rows: np.ndarray) -> Tensor:
-        order = np.argsort(rows, kind="stable")  # ascending reads are kinder to a disk
-        out = np.empty((len(rows), *self.arrays[name].shape[1:]), self.arrays[name].dtype)
-        out[order] = self.arrays[name][rows[order]]
-        tensor = torch.from_numpy(out)
+        tensor = take(self.arrays[name], rows)
         return tensor.float() if tensor.dtype == torch.float16 else tensor
 
 

@@ -18,12 +18,12 @@ import numpy as np
 import torch
 
 from limner.codecs.continuous import KLCodec
+from limner.data.arrays import ArrayFolder, groups
 from limner.errors import InputError
 from limner.faces.batches import to_model
 from limner.faces.geometry import resize
 from limner.faces.picture import read_picture, read_region_map
 from limner.faces.topology import Topology
-from limner.files import make_folder, write_json_atomic
 from limner.weights.device import choose
 
 from .config import PRESETS, REGION_ENCODERS, ControlConfig
@@ -31,7 +31,7 @@ from .decompose import Decomposer
 from .encoders import load_decomposer
 from .masks import GROUPS, dilate, groups_of, part_mask
 from .motion import motion_of
-from .pairs import FACTOR_ARRAYS, HEADER, PARTS_SWAPPED, TASKS, PreparedPairs
+from .pairs import FACTOR_ARRAYS, PARTS_SWAPPED, TASKS, PreparedPairs
 from .portrait import Portrait
 from .reference import grey_head, mask_cells, with_hole
 
@@ -108,27 +108,20 @@ def prepare(
     persons = {person: number for number, person in enumerate(dict.fromkeys(listed))}
     if len(persons) == len(listed):
         raise InputError("no person has two faces in these shards: make pairs with `limner data pairs`")
-    make_folder(out)
-    (out / HEADER).unlink(missing_ok=True)
-    arrays: dict[str, np.ndarray] = {}
-    done, levels = 0, 0
-    for group in _groups(rows(), batch):
+    folder, done, levels = ArrayFolder(out), 0, 0
+    for group in groups(rows(), batch):
         made = _encode(group, done, codec, decomposer, seed)
         made["person"] = np.array([persons[row.person] for row in group], np.int32)
         made["validation"] = np.array([row.validation for row in group])
         levels = sum(name.startswith("level") for name in made)
-        for name, value in made.items():
-            if name not in arrays:
-                shape = (len(listed), *value.shape[1:])
-                arrays[name] = np.lib.format.open_memmap(out / f"{name}.npy", "w+", value.dtype, shape)
-            arrays[name][done : done + len(group)] = value
+        folder.write(made, done, len(listed))
         done += len(group)
         report(done, len(listed))
-    widths = [int(arrays[f"level{k}"].shape[2 if decomposer.pooled else 1]) for k in range(levels)]
-    identity = arrays["identity"].shape
+    widths = [int(folder.arrays[f"level{k}"].shape[2 if decomposer.pooled else 1]) for k in range(levels)]
+    identity = folder.arrays["identity"].shape
     sizes = {"rows": done, "persons": len(persons), "level_widths": widths, "pooled": decomposer.pooled}
     sizes |= {"identity_tokens": identity[1], "identity_width": identity[2], "tasks": list(TASKS)}
-    write_json_atomic(out / HEADER, {**facts, **sizes})
+    folder.finish({**facts, **sizes})
     return PreparedPairs.open(out)
 
 
@@ -165,17 +158,6 @@ def _covered(hole: np.ndarray, region: np.ndarray) -> bool:
 def _latents(codec: KLCodec, pictures: np.ndarray) -> np.ndarray:
     device = next(codec.parameters()).device
     return codec.encode(to_model(pictures).to(device)).half().cpu().numpy()
-
-
-def _groups(rows: Iterator[Row], size: int) -> Iterator[list[Row]]:
-    group: list[Row] = []
-    for row in rows:
-        group.append(row)
-        if len(group) == size:
-            yield group
-            group = []
-    if group:
-        yield group
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

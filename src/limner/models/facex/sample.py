@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from limner.errors import InputError
+from limner.settings import check_sampler
 
 Predict = Callable[[Tensor, Tensor], Tensor]
 """(latents (B, C, h, w), time) → what the model predicts, guided or not."""
@@ -24,8 +24,7 @@ def make_scheduler(config: dict[str, Any], sampler: str) -> Any:
     """diffusers' scheduler of that name with a base model's own schedule and prediction type."""
     from diffusers import DDIMScheduler, EulerDiscreteScheduler
 
-    if sampler not in SAMPLERS:
-        raise InputError(f"sampler {sampler!r} does not exist: choose {' or '.join(SAMPLERS)}")
+    check_sampler(sampler, SAMPLERS)
     kept = {key: value for key, value in config.items() if not key.startswith("_")}
     if sampler == "euler":
         return EulerDiscreteScheduler.from_config({**kept, "use_karras_sigmas": False})

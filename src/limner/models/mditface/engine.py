@@ -19,6 +19,7 @@ from limner.faces.batches import to_model, to_pictures
 from limner.faces.geometry import warp
 from limner.faces.picture import read_region_map
 from limner.faces.regions import colourise
+from limner.progress import Progress, Watch
 from limner.provenance.picture import Picture
 from limner.weights.device import choose
 from limner.weights.fingerprint import weights_hash
@@ -39,11 +40,6 @@ if TYPE_CHECKING:
 
 BATCH = 8  # pictures painted at once
 MOST_THREADS = 1024  # that a recipe may ask for
-Progress = Callable[[int, int], None]
-"""(evaluations' steps done, steps in all). To cancel, raise."""
-Watch = Callable[[int, int, Callable[[], np.ndarray]], None]
-"""(steps done, steps in all, look): look() shows the pictures of this batch as they would be now, uint8 (B, H, W, 3).
-To cancel, raise."""
 TOGETHER = ("steps", "guidance", "mask_guidance", "sampler", "merge", "size")
 """What requests that are painted in one batch have in common; they also all have words or all none, and masks alike."""
 

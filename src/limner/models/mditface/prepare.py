@@ -20,13 +20,13 @@ import torch
 from torch import Tensor
 
 from limner.codecs.continuous import KLCodec
+from limner.data.arrays import ArrayFolder, groups
 from limner.data.balance import rarity_weights
-from limner.data.prepared import HEADER, Prepared
+from limner.data.prepared import Prepared
 from limner.errors import InputError
 from limner.faces.batches import to_model
 from limner.faces.picture import read_picture, read_region_map
 from limner.faces.regions import colourise, flip
-from limner.files import make_folder, write_json_atomic
 from limner.words.captions import compose_prompts
 from limner.words.encoder import MiniLM, TextEncoder
 from limner.words.facts import SALIENT, choose_facts
@@ -115,21 +115,16 @@ def prepare(
     rows = sum(1 for _ in _both(faces(), mirror))
     if rows == 0:
         raise InputError("no faces in these shards: build some with `limner data build`")
-    make_folder(out)
-    (out / HEADER).unlink(missing_ok=True)
+    folder = ArrayFolder(out)
     texts, validation, choices = Texts(), np.zeros(rows, bool), np.zeros((rows, captions), np.int32)
     facts_of: list[Mapping[str, Value]] = []
-    arrays: dict[str, np.ndarray] = {}
-    for start, group in _groups(_both(faces(), mirror), batch):
+    start = 0
+    for group in groups(_both(faces(), mirror), batch):
         regions = np.stack([face.regions for face in group])  # (B, H, W)
         made = {"regions": regions, "latents": _encode(codec, np.stack([face.picture for face in group]))}
         if palette:
             made["palette"] = _encode(codec, colourise(regions))
-        stop = start + len(group)
-        for name, value in made.items():
-            if name not in arrays:
-                arrays[name] = _array(out, name, value.dtype, (rows, *value.shape[1:]))
-            arrays[name][start:stop] = value
+        folder.write(made, start, rows)
         for row, face in enumerate(group, start):
             if not face.captions:
                 raise InputError("a face has no captions: build the shards again with captions")
@@ -137,13 +132,14 @@ def prepare(
             facts_of.append(face.facts)
             numbers = [texts.number(face.captions[i % len(face.captions)]) for i in range(captions)]
             choices[row] = numbers
-        report("faces", stop, rows)
-    _write_texts(out, list(texts.numbers), encoder, text_length, report)
+        start += len(group)
+        report("faces", start, rows)
+    _write_texts(folder, list(texts.numbers), encoder, text_length, report)
     np.save(out / "captions.npy", choices)
     np.save(out / "validation.npy", validation)
     np.save(out / "weights.npy", rarity_weights(facts_of))
     header = {"rows": rows, "captions": len(texts.numbers), "mirrored": mirror, "palette": palette}
-    write_json_atomic(out / HEADER, {**facts, **header})
+    folder.finish({**facts, **header})
     return Prepared.open(out)
 
 
@@ -154,19 +150,8 @@ def _both(faces: Iterator[Face], mirror: bool) -> Iterator[Face]:
             yield face.mirrored()
 
 
-def _groups(faces: Iterator[Face], size: int) -> Iterator[tuple[int, list[Face]]]:
-    start, group = 0, []
-    for face in faces:
-        group.append(face)
-        if len(group) == size:
-            yield start, group
-            start, group = start + size, []
-    if group:
-        yield start, group
-
-
-def _write_texts(out: Path, captions: list[str], encoder: TextEncoder, length: int, report) -> None:
-    tokens = _array(out, "tokens", np.float16, (len(captions), length, encoder.width))
+def _write_texts(folder: ArrayFolder, captions: list[str], encoder: TextEncoder, length: int, report) -> None:
+    tokens = folder.create("tokens", np.float16, (len(captions), length, encoder.width))
     lengths, pooled = np.zeros(len(captions), np.int32), []
     for start in range(0, len(captions), 64):
         with torch.no_grad():
@@ -176,17 +161,13 @@ def _write_texts(out: Path, captions: list[str], encoder: TextEncoder, length: i
         lengths[start:stop] = features.mask.sum(1).numpy()
         pooled.append(features.pooled.numpy())
         report("captions", stop, len(captions))
-    np.save(out / "lengths.npy", lengths)
-    np.save(out / "pooled.npy", np.concatenate(pooled).astype(np.float32))
+    np.save(folder.folder / "lengths.npy", lengths)
+    np.save(folder.folder / "pooled.npy", np.concatenate(pooled).astype(np.float32))
 
 
 @torch.no_grad()
 def _encode(codec: Encoder, pictures: np.ndarray) -> np.ndarray:
     return codec.encode(to_model(pictures)).half().numpy()  # (B, C, h, w)
-
-
-def _array(out: Path, name: str, dtype: type | np.dtype, shape: tuple[int, ...]) -> np.ndarray:
-    return np.lib.format.open_memmap(out / f"{name}.npy", mode="w+", dtype=dtype, shape=shape)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

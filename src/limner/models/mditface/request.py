@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from limner.errors import InputError
+from limner.settings import check_numbers, check_sampler
 
 from .flow import SAMPLERS
 from .loading import Parts
@@ -28,16 +29,8 @@ def check_request(settings: dict[str, Any], parts: Parts) -> dict[str, Any]:
         raise InputError("text and mask of this recipe are not what limner writes: the file was changed")
     if not text and mask is None:
         raise InputError("nothing to paint: give words, a mask, or both")
-    if sampler not in SAMPLERS:
-        raise InputError(f"sampler {sampler!r} does not exist: choose {' or '.join(SAMPLERS)}")
-    for name, (low, high) in WHOLE.items():
-        value = settings[name]
-        if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
-            raise InputError(f"{name}={value}: choose a whole number from {low} to {high}")
-    for name, (low, high) in SCALES.items():
-        value = settings[name]
-        if not isinstance(value, int | float) or not low <= value <= high:  # nan is not, either
-            raise InputError(f"{name}={value}: choose a number from {low} to {high}")
+    check_sampler(sampler, SAMPLERS)
+    check_numbers(settings, WHOLE, SCALES)
     side, token = settings["size"], parts.model.config.token_pixels
     if parts.fixed and side != parts.size:
         raise InputError(f"size={side}: these weights paint {parts.size} pixels and nothing else")

@@ -16,6 +16,7 @@ from limner.errors import InputError
 from limner.faces.batches import to_model, to_pictures
 from limner.faces.picture import Source
 from limner.faces.reader import FaceReader
+from limner.progress import Progress
 from limner.provenance.picture import Picture
 from limner.weights.device import choose
 from limner.weights.fingerprint import weights_hash
@@ -33,11 +34,9 @@ BATCH = 8  # faces asked, or pictures painted, at once
 LIMIT = 200  # tokens of an answer
 MOST_THREADS = 1024  # that a recipe may ask for
 
-Progress = Callable[[int, int], None]
-"""(steps done, steps in all). To cancel, raise."""
-
 Stream = Callable[[int, str], None]
-"""(which face, from the left, counted from 0; the text its answer grew by)."""
+"""After each token: (which face, from the left, counted from 0; the text its answer grew by, "" for a token that is
+only a part of a character). To stop, raise."""
 
 
 class UniF2ace:
@@ -109,8 +108,8 @@ class UniF2ace:
     ) -> Answer:
         """Ask about every face of a photo (see ``look``).
 
-        limit: most tokens. choice: how tokens are chosen, the likeliest by default. stream: called with every piece of
-        text as it is written. ``InputError`` for an empty question.
+        limit: most tokens. choice: how tokens are chosen, the likeliest by default. stream: called with what every
+        token adds to the text. ``InputError`` for an empty question.
         """
         look = self.look(photo)
         texts, _ = self.answer_faces(look, [question] * look.count, limit, choice, seed, stream)
@@ -164,8 +163,8 @@ class UniF2ace:
 
             def tell(count: int, tokens: torch.Tensor, start: int = start, streams=streams) -> None:
                 for row, token in enumerate(tokens.tolist()):
-                    if token != config.eot and stream is not None and (new := streams[row].add(token)):
-                        stream(start + row, new)
+                    if token != config.eot and stream is not None:
+                        stream(start + row, streams[row].add(token))
 
             cache = look.cache.rows(rows.to(self.parts.device))
             answers += answer(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from limner.errors import InputError
+from limner.settings import check_numbers, check_sampler
 
 from .unmasking import SAMPLERS
 
@@ -21,15 +22,7 @@ def check_request(settings: dict[str, Any]) -> None:
     text, sampler = settings["text"], settings["sampler"]
     if not isinstance(text, str) or not text:
         raise InputError("nothing to paint: UniF²ace paints from words, so say what")
-    if sampler not in SAMPLERS:
-        raise InputError(f"sampler {sampler!r} does not exist: choose {' or '.join(SAMPLERS)}")
-    for name, (low, high) in WHOLE.items():
-        value = settings[name]
-        if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
-            raise InputError(f"{name}={value}: choose a whole number from {low} to {high}")
-    for name, (low, high) in SCALES.items():
-        value = settings[name]
-        if not isinstance(value, int | float) or not low <= value <= high:  # nan is not, either
-            raise InputError(f"{name}={value}: choose a number from {low} to {high}")
+    check_sampler(sampler, SAMPLERS)
+    check_numbers(settings, WHOLE, SCALES)
     if sampler == "leap" and settings["temperature"] == 0:
         raise InputError("temperature=0: the sampler 'leap' divides by it; choose a number above 0")

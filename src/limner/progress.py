@@ -1,0 +1,16 @@
+"""How long work says where it is, and is stopped: what engines call, and whoever waits for them gives."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+
+Progress = Callable[[int, int], None]
+"""(steps, faces or pictures done, in all). To cancel, raise."""
+
+Watch = Callable[[int, int, Callable[[], "np.ndarray"]], None]
+"""(steps done, steps in all, look): look() shows the pictures at work as they would be now, uint8 (B, H, W, 3). It
+costs a decoding, so call it now and then. To cancel, raise."""
