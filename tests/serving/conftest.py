@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 import socket
 import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx2 as httpx
 import pytest
@@ -20,6 +21,9 @@ import uvicorn
 import limner
 from limner.serving.app import create_app
 from limner.serving.limits import Limits
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 PHOTO = Path(limner.__file__).parent / "demo" / "photographs" / "face-10018.jpg"
 
@@ -67,6 +71,20 @@ def photo(http: httpx.Client) -> str:
     answer = http.post("/v1/uploads", files={"file": ("face.jpg", PHOTO.read_bytes(), "image/jpeg")})
     assert answer.status_code == 201, answer.text
     return answer.json()["id"]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """A real one. Closed with its module: while it is open, no other event loop can run in this thread."""
+    from playwright.sync_api import sync_playwright
+
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
+    if chromium is None:
+        pytest.skip("chromium is not installed: no browser to test the page in")
+    with sync_playwright() as driver:
+        running = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
+        yield running
+        running.close()
 
 
 @pytest.fixture(scope="session")

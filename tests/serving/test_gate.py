@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 from pathlib import Path
 
 import httpx2 as httpx
 import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
 
 from limner.cli.app import main
+from limner.serving.gate import Gate
 from limner.serving.limits import Limits
 from limner.serving.logs import JsonFormatter
+from limner.serving.metrics import Metrics
 from serving.conftest import Running
 
 TOKEN = "a long secret"
@@ -71,6 +78,27 @@ def test_a_taken_port_is_one_line(guarded: Running, capsys: pytest.CaptureFixtur
     port = guarded.url.rpartition(":")[2]
     assert main(["serve", "--port", port, "--folder", str(tmp_path)]) == 2
     assert "Address already in use; choose another --port" in capsys.readouterr().err
+
+
+def test_a_fault_that_nobody_foresaw_is_an_answer_with_an_id(caplog: pytest.LogCaptureFixture) -> None:
+    async def broken(request: Request) -> Response:
+        raise ZeroDivisionError("secret detail")
+
+    metrics = Metrics()
+    app = Starlette(routes=[Route("/broken", broken)])
+    app.add_middleware(Gate, metrics=metrics, most_bytes=1000, token=None)
+
+    async def ask() -> httpx.Response:
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as http:
+            return await http.get("/broken", headers={"X-Request-ID": "abc-1"})
+
+    answer = asyncio.run(ask())
+    assert answer.status_code == 500 and answer.headers["x-request-id"] == "abc-1"
+    body = answer.json()["error"]
+    assert (body["code"], body["request_id"]) == ("internal", "abc-1") and "secret" not in answer.text
+    assert "ZeroDivisionError" in caplog.text
+    assert b'limner_requests_total{method="GET",route="/broken",status="500"} 1.0' in metrics.text()
 
 
 def test_logs_are_json_lines() -> None:

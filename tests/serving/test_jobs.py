@@ -143,6 +143,16 @@ def test_a_fault_of_one_job_is_its_own(make) -> None:
     assert "no face was found" in (server.table.get(worse.id).error or "")
 
 
+def test_a_fault_that_nobody_foresaw_ends_its_job_and_no_other(make, caplog: pytest.LogCaptureFixture) -> None:
+    server = make()
+    odd = server.table.add("paint", {"text": "a man", "unknown": 1}, None, 10)  # as another version might have left it
+    good = server.worker.submit("paint", PaintRequest(text="a man", steps=1))
+    server.worker.start()
+    assert [wait(server, job.id) for job in (odd, good)] == ["failed", "done"]
+    assert server.table.get(odd.id).error == "an internal error (ValidationError): the server's log says more"
+    assert "a job failed" in caplog.text
+
+
 def test_a_server_killed_in_a_job_leaves_it_to_be_retried(make, weights: str, tmp_path: Path) -> None:
     folder = tmp_path / "jobs"
     command = [sys.executable, "-m", "limner", "serve", "--port", "0", "--folder", str(folder), "--source", weights]

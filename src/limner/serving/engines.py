@@ -1,7 +1,7 @@
 """One set of engines for the whole server: what each can do here, whether it is loaded, and one user at a time.
 
-``VERBS`` is the one place that says which weights a verb needs. A verb whose weights are not in the registry, or not on
-this machine, is refused with a sentence; when they are, the toolkit's method of that name is called.
+``VERBS`` is the one place that says which weights a verb needs. A verb whose weights are not in the registry, not on
+this machine, or not those that the server was given, is refused with a sentence; else the toolkit's method is called.
 """
 
 from __future__ import annotations
@@ -52,22 +52,29 @@ class NoWeights(InputError):
     """The engine of this verb has no weights here."""
 
 
-def missing(verb: str) -> str | None:
-    """Why a verb cannot be done on this machine, in a sentence; None if it can."""
-    needed = VERBS[verb]
-    entry = registry().get(needed.weights)
+def _missing(needed: Verb) -> str | None:
+    """Why a verb cannot be done with nano's weights on this machine, in a sentence; None if it can."""
+    entry, wants = registry().get(needed.weights), f"{needed.name.capitalize()} needs {needed.engine}"
     if entry is None:
-        return f"{verb.capitalize()} needs {needed.engine}, which has no weights in this version of Limner yet"
+        return f"{wants}, which has no weights in this version of Limner yet"
     if installed(entry) is None:
-        return f"{verb.capitalize()} needs {needed.engine}: run `limner models pull {needed.weights}` on the server"
+        return f"{wants}: run `limner models pull {needed.weights}` on the server"
     return None
+
+
+def _engine_of(source: str) -> str:
+    """Whose weights are at a place; ``InputError`` if nothing is there. What is no other's is taken for a painter's."""
+    from limner.models.facex.loading import is_facex
+    from limner.models.unif2ace.loading import is_unif2ace
+
+    return "UniF²ace" if is_unif2ace(source) else "FaceX" if is_facex(source) else "MDiTFace"
 
 
 class Engines:
     """A toolkit shared by the threads of a server: each engine serves one of them at a time."""
 
-    def __init__(self, toolkit: Toolkit, painter: str) -> None:
-        self._toolkit, self.painter_name = toolkit, painter
+    def __init__(self, toolkit: Toolkit, source: str) -> None:
+        self._toolkit, self.source = toolkit, source
         self._locks = {name: threading.Lock() for name in ("reader", "MDiTFace", "UniF²ace", "FaceX")}
         self._states = {name: "not loaded" for name in self._locks}
 
@@ -75,9 +82,24 @@ class Engines:
         """ "not loaded", "loading" or "ready"."""
         return self._states[engine]
 
+    def missing(self, verb: str) -> str | None:
+        """Why a verb cannot be done here, in a sentence; None if it can, as far as can be told without loading."""
+        needed = VERBS[verb]
+        if self.source == "nano" or needed.engine == "reader":
+            return _missing(needed)
+        try:
+            given = _engine_of(self.source)
+        except InputError as error:
+            return str(error)
+        if given == needed.engine:
+            return None
+        if needed.engine == "UniF²ace":  # the toolkit falls back on nano's
+            return _missing(needed)
+        return f"{verb.capitalize()} needs {needed.engine}, and this server was given weights of {given}"
+
     def require(self, verb: str) -> None:
-        """``NoWeights`` if a verb cannot be done here. A painter that was named is not looked up: loading it tells."""
-        reason = None if VERBS[verb].engine == "MDiTFace" and self.painter_name != "nano" else missing(verb)
+        """``NoWeights`` if a verb cannot be done here."""
+        reason = self.missing(verb)
         if reason is not None:
             raise NoWeights(reason)
 

@@ -91,7 +91,7 @@ class Gate:
                 await self.app(scope, counting, noting)
         except _TooLarge:
             pass
-        except Exception:
+        except Exception:  # the server's last line: what a route did not foresee still gets our shape, an id, and a log
             if not started:
                 await answer(500, "internal", "an internal error: the server's log says more", request_id)(
                     scope, receive, noting

@@ -9,12 +9,12 @@ import base64
 import json
 import secrets
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Form, UploadFile
 from fastapi import Request as HttpRequest
-from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, Field
 
 from limner.errors import InputError
@@ -24,8 +24,9 @@ from limner.serving.limits import MOST_PICTURES
 from limner.serving.photos import store_upload
 from limner.serving.requests import PaintRequest, RepaintRequest, Request
 from limner.serving.routes import BUSY, Here, ended
-from limner.serving.server import Server, events, pieces
+from limner.serving.server import Server, begun, events, pieces
 from limner.serving.table import QueueFull
+from limner.serving.telling import Tell
 
 router = APIRouter(
     tags=["OpenAI"], responses={**{status: RESPONSES[status] for status in (400, 401, 403, 413, 422)}, **BUSY}
@@ -146,30 +147,36 @@ async def edit(
 async def chat(server: Here, asked: ChatRequest) -> Any:
     """Ask about a picture. Model `reader` gives a caption of what was read; `unif2ace-nano` answers questions."""
     photo, question = _photo_and_question(asked)
-    if asked.model == "reader":
-        text = await server.at_once(server.describe, photo, "reader")
-    elif asked.model.startswith("unif2ace"):
-        text = await server.at_once(server.ask, photo, question)
-    else:
+    if asked.model != "reader" and not asked.model.startswith("unif2ace"):
         raise InputError(f"no model {asked.model!r} chats here: choose reader or unif2ace-nano (see /v1/models)")
     shared = {"id": f"chatcmpl-{secrets.token_hex(8)}", "created": int(time.time()), "model": asked.model}
     if not asked.stream:
-        message = {"role": "assistant", "content": text, "refusal": None}
+        work = (server.describe, photo, "reader") if asked.model == "reader" else (server.ask, photo, question)
+        message = {"role": "assistant", "content": await server.at_once(*work), "refusal": None}
         choice = {"index": 0, "message": message, "finish_reason": "stop", "logprobs": None}
         return {**shared, "object": "chat.completion", "choices": [choice]}
 
-    async def told() -> AsyncIterator[str]:
+    def write(tell: Tell) -> None:
+        if asked.model != "reader":
+            return server.tell_answer(photo, question, tell)
+        for piece in pieces(server.describe(photo, "reader")):
+            tell(piece)
+
+    text = await begun(server.told(write))
+
+    async def told() -> AsyncGenerator[str, None]:
         def chunk(delta: dict[str, str], reason: str | None = None) -> str:
             choice = {"index": 0, "delta": delta, "finish_reason": reason}
             return json.dumps({**shared, "object": "chat.completion.chunk", "choices": [choice]})
 
         yield chunk({"role": "assistant", "content": ""})
-        for piece in pieces(text):
-            yield chunk({"content": piece})
+        async with aclosing(text):
+            async for piece in text:
+                yield chunk({"content": piece})
         yield chunk({}, "stop")
         yield "[DONE]"
 
-    return StreamingResponse(events(told()), media_type="text/event-stream")
+    return events(told())
 
 
 def _photo_and_question(asked: ChatRequest) -> tuple[str, str]:
@@ -189,7 +196,7 @@ def _photo_and_question(asked: ChatRequest) -> tuple[str, str]:
 
 
 def _painter(server: Server, model: str) -> None:
-    names = {"mditface-nano", server.engines.painter_name}
+    names = {"mditface-nano", server.engines.source}
     if model not in names:
         raise InputError(f"no model {model!r} paints here: choose {' or '.join(sorted(names))} (see /v1/models)")
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Callable
 
 import numpy as np
 
@@ -72,19 +71,23 @@ def made(picture: Picture, watermark: bool = True) -> Made:
     return Made(file, "image/png", *picture.image.size, recipe)
 
 
+def jpeg_url(file: bytes) -> str:
+    """A JPEG as a data URL."""
+    return "data:image/jpeg;base64," + base64.b64encode(file).decode("ascii")
+
+
 def data_url(image: np.ndarray, quality: int = 85) -> str:
     """A picture as a JPEG data URL, for a page."""
-    return "data:image/jpeg;base64," + base64.b64encode(encode_jpeg(image, quality)).decode("ascii")
+    return jpeg_url(encode_jpeg(image, quality))
+
+
+def small(picture: np.ndarray, side: int) -> np.ndarray:
+    """The picture (H, W, 3), shrunk if a side is longer than ``side`` pixels."""
+    height, width = picture.shape[:2]
+    scale = min(1.0, side / max(height, width))
+    return resize(picture, (max(1, round(width * scale)), max(1, round(height * scale))))
 
 
 def thumbnail(file: bytes, side: int) -> bytes:
     """WebP of at most ``side`` pixels a side."""
-    picture = read_picture(file)
-    height, width = picture.shape[:2]
-    scale = min(1.0, side / max(height, width))
-    return encode_webp(resize(picture, (max(1, round(width * scale)), max(1, round(height * scale)))), 80)
-
-
-Report = Callable[[int, int, Callable[[], np.ndarray] | None], None]
-"""(steps done, steps in all, look): look() shows the pictures as they would be now, where there is a way. To stop, it
-raises."""
+    return encode_webp(small(read_picture(file), side), 80)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from functools import partial
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Path, Query, Response, UploadFile
@@ -13,9 +15,9 @@ from pydantic import BaseModel, Field
 from starlette.concurrency import run_in_threadpool
 
 from limner import __version__
-from limner.serving.engines import VERBS, missing
+from limner.serving.engines import VERBS
 from limner.serving.errors import RESPONSES
-from limner.serving.photos import store_upload, thumbnail
+from limner.serving.photos import jpeg_url, store_upload, thumbnail
 from limner.serving.requests import (
     AskRequest,
     DescribeRequest,
@@ -27,7 +29,7 @@ from limner.serving.requests import (
     SwapRequest,
 )
 from limner.serving.requests import Request as Asked
-from limner.serving.server import Server, events, pieces, server_of
+from limner.serving.server import Server, begun, events, server_of
 from limner.serving.table import State, Stored, WrongState
 from limner.serving.worker import as_dict
 
@@ -64,6 +66,12 @@ class JobInfo(BaseModel):
     steps: int
     request: dict[str, Any]
     pictures: list[PictureInfo]
+
+
+class JobEvent(JobInfo):
+    """A job as it is followed."""
+
+    preview: str | None = Field(description="What its pictures look like now, as a data URL (JPEG), where that is new.")
 
 
 class Text(BaseModel):
@@ -116,7 +124,10 @@ async def models(server: Here) -> dict[str, Any]:
                 "created": 0,
                 "owned_by": "limner",
                 "verbs": [verb.name for verb in VERBS.values() if verb.engine == engine],
-                "available": (reason := next(missing(v.name) for v in VERBS.values() if v.engine == engine)) is None,
+                "available": (
+                    reason := next(server.engines.missing(v.name) for v in VERBS.values() if v.engine == engine)
+                )
+                is None,
                 "reason": reason,
                 "state": server.engines.state(engine),
             }
@@ -175,16 +186,17 @@ async def describe(server: Here, asked: DescribeRequest) -> Text:
 
 @router.post("/v1/ask", tags=["words"], response_model=Text, responses={404: RESPONSES[404], **BUSY})
 async def ask(server: Here, asked: AskRequest) -> Any:
-    """Ask a question about a photo."""
-    text = await server.at_once(server.ask, asked.photo, asked.question)
+    """Ask a question about a photo. With `stream`, an event for what every token adds; going away stops the answer."""
     if not asked.stream:
-        return Text(text=text)
+        return Text(text=await server.at_once(server.ask, asked.photo, asked.question))
+    text = await begun(server.told(partial(server.tell_answer, asked.photo, asked.question)))
 
-    async def told() -> AsyncIterator[str]:
-        for piece in pieces(text):
-            yield json.dumps({"text": piece})
+    async def told() -> AsyncGenerator[str, None]:
+        async with aclosing(text):
+            async for piece in text:
+                yield json.dumps({"text": piece})
 
-    return StreamingResponse(events(told()), media_type="text/event-stream")
+    return events(told())
 
 
 JOB: dict[int | str, dict[str, Any]] = {404: RESPONSES[404], **BUSY}
@@ -255,22 +267,23 @@ async def job(server: Here, job: JobId, wait: Wait = 0) -> JobInfo:
     responses={200: {"content": {"text/event-stream": {}}}, 404: RESPONSES[404]},
 )
 async def follow(server: Here, job: JobId) -> StreamingResponse:
-    """Follow a job: an event at every change, the last when it has ended."""
+    """Follow a job: a `JobEvent` at every change, the last when it has ended; previews come while it is followed."""
     server.table.get(job)
 
-    async def told() -> AsyncIterator[str]:
-        before = None
+    async def told() -> AsyncGenerator[str, None]:
+        before, shown = None, None
         while True:
-            now = _job(server, job)
-            server.worker.progress(job)
-            if now != before:
-                yield now.model_dump_json()
+            now, at = _job(server, job), server.worker.progress(job)
+            fresh = at.preview is not None and at.previewed != shown
+            if now != before or fresh:
+                image = jpeg_url(at.preview) if fresh and at.preview is not None else None
+                yield JobEvent(**now.model_dump(), preview=image).model_dump_json()
             if now.state not in ("queued", "running"):
                 return
-            before = now
+            before, shown = now, at.previewed
             await asyncio.sleep(POLL)
 
-    return StreamingResponse(events(told()), media_type="text/event-stream")
+    return events(told())
 
 
 @router.get(

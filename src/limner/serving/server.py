@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from contextlib import aclosing
 from typing import Any, TypeVar
 
 import numpy as np
 from fastapi import Request
+from fastapi.responses import StreamingResponse
 from starlette.concurrency import run_in_threadpool
 
 from limner.faces.picture import encode_png
@@ -18,6 +18,7 @@ from limner.serving.metrics import Metrics
 from limner.serving.photos import load
 from limner.serving.requests import FacesRequest
 from limner.serving.table import JobTable, Made, QueueFull
+from limner.serving.telling import Tell, Trimmed, told
 from limner.serving.work import largest_face
 from limner.serving.worker import Worker
 from limner.toolkit import Toolkit
@@ -30,27 +31,36 @@ SEED = 0  # of composed captions: one photo, one caption
 class Server:
     """Table, engines and worker of one process."""
 
-    def __init__(self, toolkit: Toolkit, painter: str, limits: Limits) -> None:
+    def __init__(self, toolkit: Toolkit, source: str, limits: Limits) -> None:
         self.limits, self.metrics = limits, Metrics()
-        self.engines = Engines(toolkit, painter)
+        self.engines = Engines(toolkit, source)
         self.table = JobTable(limits.folder)
         self.worker = Worker(self.table, self.engines, limits, self.metrics)
         self._under_way = 0
 
     async def at_once(self, work: Callable[..., T], *given: Any) -> T:
         """Do something that needs no job, in a thread; ``QueueFull`` if too much is under way."""
-        with self._place():
+        self._begin()
+        try:
             return await run_in_threadpool(work, *given)
+        finally:
+            self._end()
 
-    @contextmanager
-    def _place(self) -> Iterator[None]:
+    async def told(self, write: Callable[[Tell], object]) -> AsyncGenerator[str, None]:
+        """Text piece by piece as ``write`` tells it in a thread, which ends at its next token when nobody reads on;
+        ``QueueFull`` if too much is under way."""
+        self._begin()
+        async with aclosing(told(write, self._end)) as text:
+            async for piece in text:
+                yield piece
+
+    def _begin(self) -> None:
         if self._under_way >= self.limits.waiting:
             raise QueueFull(f"{self.limits.waiting} requests are under way already: try again in a while")
         self._under_way += 1
-        try:
-            yield
-        finally:
-            self._under_way -= 1
+
+    def _end(self) -> None:
+        self._under_way -= 1
 
     def faces(self, asked: FacesRequest) -> dict[str, Any]:
         """What `limner read --json` says, and ids of region maps if they are asked for."""
@@ -64,7 +74,7 @@ class Server:
         return {"width": photo.shape[1], "height": photo.shape[0], "faces": records}
 
     def describe(self, reference: str, by: str) -> str:
-        """A caption of the largest face."""
+        """A caption: by the reader of the largest face, by UniF²ace of every face."""
         if by == "reader":
             face = largest_face(self.engines, load(self.table, reference))
             return compose_captions(face.attributes, np.random.default_rng(SEED), 1)[0].text
@@ -80,6 +90,20 @@ class Server:
         with self.engines.talking("ask") as model:
             return model.ask(photo, question).text
 
+    def tell_answer(self, reference: str, question: str, tell: Tell) -> None:
+        """The same text told token by token; several faces one after the other, so that their lines do not mix."""
+        self.engines.require("ask")
+        photo = load(self.table, reference)
+        with self.engines.talking("ask") as model:
+            tell("")  # it may have waited long for its turn
+            look = model.answerer.look(photo)
+            for place, face in enumerate(look.apart()):
+                if look.count > 1:
+                    tell(f"{chr(10) if place else ''}{face.positions[0]}: ")
+                trimmed = Trimmed(tell)
+                said = model.ask(face, question, stream=lambda _, piece: trimmed(piece)).text  # noqa: B023
+                tell(said[len(trimmed.text) :])  # a last character that never became whole
+
 
 def server_of(request: Request) -> Server:
     """The server that a request came to."""
@@ -92,8 +116,26 @@ def pieces(text: str) -> Iterator[str]:
         yield word if number == 0 else f" {word}"
 
 
-async def events(of: AsyncIterator[str]) -> AsyncIterator[bytes]:
-    """Server-sent events, a JSON text each."""
-    async for each in of:
-        yield f"data: {each}\n\n".encode()
-        await asyncio.sleep(0)
+async def begun(text: AsyncGenerator[str, None]) -> AsyncGenerator[str, None]:
+    """The same text when its first piece is there: what is wrong with the request is raised before an answer begins."""
+    first = await anext(text, None)
+
+    async def rest() -> AsyncGenerator[str, None]:
+        async with aclosing(text):
+            if first is not None:
+                yield first
+            async for piece in text:
+                yield piece
+
+    return rest()
+
+
+def events(of: AsyncGenerator[str, None]) -> StreamingResponse:
+    """Server-sent events, a JSON text each. When the reader goes away the iterator is closed."""
+
+    async def sent() -> AsyncIterator[bytes]:
+        async with aclosing(of):
+            async for each in of:
+                yield f"data: {each}\n\n".encode()
+
+    return StreamingResponse(sent(), media_type="text/event-stream")

@@ -14,10 +14,11 @@ from limner.faces.geometry import paste_back
 from limner.faces.picture import encode_png, read_alpha, read_region_map
 from limner.faces.record import Face
 from limner.models.facex.plan import ABSENT, CANVAS
+from limner.progress import Watch
 from limner.provenance.manifest import Ingredient
 from limner.provenance.picture import Picture
 from limner.serving.engines import Engines
-from limner.serving.photos import Made, Report, load, made
+from limner.serving.photos import Made, load, made
 from limner.serving.requests import (
     EditRequest,
     PaintRequest,
@@ -32,12 +33,12 @@ FEATHER = 1 / 80  # of the shorter side: how softly what is repainted runs into 
 
 
 def run(
-    kind: str, requests: Sequence[Request], table: JobTable, engines: Engines, report: Report
+    kind: str, requests: Sequence[Request], table: JobTable, engines: Engines, watch: Watch
 ) -> list[list[Made] | InputError]:
     """Do jobs of one likeness together. One entry a job: its pictures, or what is wrong with that job alone."""
     if kind == "paint" or kind == "repaint":
-        return _paint(requests, table, engines, report)
-    return [_one(request, table, engines, report) for request in requests]
+        return _paint(requests, table, engines, watch)
+    return [_one(request, table, engines, watch) for request in requests]
 
 
 def largest_face(engines: Engines, photo: np.ndarray) -> Face:
@@ -49,7 +50,7 @@ def largest_face(engines: Engines, photo: np.ndarray) -> Face:
 
 
 def _paint(
-    requests: Sequence[Request], table: JobTable, engines: Engines, report: Report
+    requests: Sequence[Request], table: JobTable, engines: Engines, watch: Watch
 ) -> list[list[Made] | InputError]:
     from limner.models.mditface.engine import MDiTFace, region_map
     from limner.models.mditface.mask_edits import edit_mask
@@ -83,7 +84,7 @@ def _paint(
         if not ready:
             return out
         try:
-            pictures = painter.paint_together([arguments for _, arguments, _ in ready], report)
+            pictures = painter.paint_together([arguments for _, arguments, _ in ready], watch)
         except InputError as error:  # their likeness is checked, so it is true of all of them
             for number, _, _ in ready:
                 out[number] = error
@@ -125,25 +126,22 @@ def _into(photo: np.ndarray, matrix: np.ndarray, opening: np.ndarray) -> Finish:
     return finish
 
 
-def _one(request: Request, table: JobTable, engines: Engines, report: Report) -> list[Made] | InputError:
-    def progress(done: int, total: int) -> None:
-        report(done, total, None)
-
+def _one(request: Request, table: JobTable, engines: Engines, watch: Watch) -> list[Made] | InputError:
     try:
         if isinstance(request, EditRequest):
             photo = load(table, request.photo)
             photos = {name: load(table, name) for name in request.others(CANVAS, ABSENT)}
             with engines.editing("edit") as model:
                 return [made(model.edit(photo, request.plan, photos=photos, seed=request.seed, steps=request.steps,
-                                        callback=progress))]  # fmt: skip
+                                        watch=watch))]  # fmt: skip
         if isinstance(request, SwapRequest):
             source, target = load(table, request.source), load(table, request.target)
             with engines.editing("swap") as model:
                 return [made(model.swap(source, target, head=request.head, seed=request.seed, steps=request.steps,
-                                        callback=progress))]  # fmt: skip
+                                        watch=watch))]  # fmt: skip
         assert isinstance(request, ReenactRequest)
         source, driver = load(table, request.source), load(table, request.driver)
         with engines.editing("reenact") as model:
-            return [made(model.reenact(source, driver, seed=request.seed, steps=request.steps, callback=progress))]
+            return [made(model.reenact(source, driver, seed=request.seed, steps=request.steps, watch=watch))]
     except InputError as error:
         return error

@@ -13,10 +13,11 @@ import numpy as np
 
 from limner.errors import InputError
 from limner.faces.picture import encode_jpeg
+from limner.progress import Watch
 from limner.serving.engines import Engines
 from limner.serving.limits import Limits
 from limner.serving.metrics import Metrics
-from limner.serving.photos import Report, settled
+from limner.serving.photos import settled, small
 from limner.serving.requests import KINDS, Request
 from limner.serving.table import Job, JobTable
 from limner.serving.work import run
@@ -24,6 +25,7 @@ from limner.serving.work import run
 log = logging.getLogger("limner.serving")
 TOGETHER = 8  # jobs in one batch
 PREVIEW_EVERY = 0.25  # seconds between previews of one job, while somebody watches it
+PREVIEW_SIDE = 512  # pixels of a picture in a preview, at most
 PREVIEW_SHARE = 6  # a preview is followed by at least so many times its own time without one
 WATCHED_FOR = 3.0  # seconds after a look at a job in which previews are made
 CLEAN_EVERY = 60.0
@@ -115,14 +117,14 @@ class Worker:
         self._progress |= {job.id: Progress() for job in jobs}
         try:
             requests = [KINDS[kind].model_validate(job.request) for job in jobs]
-            for job, outcome in zip(jobs, run(kind, requests, self.table, self.engines, self._report(jobs, began))):
+            for job, outcome in zip(jobs, run(kind, requests, self.table, self.engines, self._watch(jobs, began))):
                 if isinstance(outcome, InputError):
                     self._ended(job, "failed", self.table.fail(job.id, str(outcome)))
                 else:
                     self._ended(job, "done", self.table.finish(job.id, outcome))
         except _Stop:
             log.info("stopped", extra={"jobs": [job.id for job in jobs]})
-        except Exception as error:
+        except Exception as error:  # the thread's last line: a fault of one batch must not end the jobs of everybody
             log.exception("a job failed", extra={"jobs": [job.id for job in jobs]})
             for job in jobs:
                 said = f"an internal error ({type(error).__name__}): the server's log says more"
@@ -137,10 +139,10 @@ class Worker:
             self.metrics.jobs.labels(job.kind, state).inc()
             log.info("job ended", extra={"job": job.id, "kind": job.kind, "state": state})
 
-    def _report(self, jobs: list[Job], began: float) -> Report:
+    def _watch(self, jobs: list[Job], began: float) -> Watch:
         owners = [job.id for job in jobs for _ in range(int(job.request.get("n", 1)))]
 
-        def report(done: int, total: int, look: Callable[[], np.ndarray] | None) -> None:
+        def watch(done: int, total: int, look: Callable[[], np.ndarray]) -> None:
             if self._stopping:
                 raise _Stop
             late = time.monotonic() - began > self.limits.job_seconds
@@ -154,10 +156,9 @@ class Worker:
             for job in running:
                 progress = self._progress[job.id]
                 progress.done, progress.total = done, total
-            if look is not None:
-                self._preview(owners, int(jobs[0].request.get("steps", 1)), done, look)
+            self._preview(owners, int(jobs[0].request["steps"]), done, look)
 
-        return report
+        return watch
 
     def _preview(self, owners: list[str], steps: int, done: int, look: Callable[[], np.ndarray]) -> None:
         """Previews for the jobs of this batch that somebody watches."""
@@ -174,7 +175,7 @@ class Worker:
             return
         pictures = look()
         for job in due:
-            mine = [picture for picture, owner in zip(pictures, batch) if owner == job]
+            mine = [small(picture, PREVIEW_SIDE) for picture, owner in zip(pictures, batch) if owner == job]
             self._progress[job].preview = encode_jpeg(np.concatenate(mine, 1), 80)
             self._progress[job].previewed = now
             took = time.monotonic() - now

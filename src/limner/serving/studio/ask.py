@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-import time
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from functools import partial
+from typing import Any
 
 import gradio as gr
 
 from limner.errors import InputError
-from limner.serving.engines import missing
 from limner.serving.requests import FacesRequest
-from limner.serving.server import Server, pieces
+from limner.serving.server import Server
 from limner.serving.studio import parts
 from limner.serving.studio.read import table_of
-
-PACE = 0.015  # seconds between words, so that a text can be followed as it comes
+from limner.serving.telling import Tell
 
 
 def place(server: Server) -> None:
     """Build it."""
-    reason = missing("ask")
+    reason = server.engines.missing("ask")
     with gr.Row():
         with gr.Column(scale=2, min_width=280):
             photo = parts.picker("Drop a photo to talk about", "ask-photo")
@@ -48,7 +49,13 @@ def place(server: Server) -> None:
             return parts.notice(str(error), "bad")
         return table_of(faces[0]) if faces else parts.notice("No face was found in this photo.", "bad")
 
-    def answer(text: str, picture: str, so_far: list[dict]):
+    def write(picture: str, text: str, tell: Tell) -> None:
+        if reason is None:
+            server.tell_answer(picture, text, tell)
+        else:
+            tell(f"I cannot answer questions yet. What I read in this photo: {server.describe(picture, 'reader')}")
+
+    async def answer(text: str, picture: str, so_far: list[dict]) -> AsyncIterator[tuple[Any, str]]:
         if not text.strip():
             yield so_far, ""
             return
@@ -57,18 +64,14 @@ def place(server: Server) -> None:
             yield [*so_far, {"role": "assistant", "content": "Choose a photo first, then ask about it."}], ""
             return
         yield [*so_far, {"role": "assistant", "content": "…"}], ""
-        try:
-            if reason is None:
-                said = server.ask(picture, text)
-            else:
-                said = f"I cannot answer questions yet. What I read in this photo: {server.describe(picture, 'reader')}"
-        except InputError as error:
-            said = str(error)
         shown = ""
-        for piece in pieces(said):
-            shown += piece
-            yield [*so_far, {"role": "assistant", "content": shown}], ""
-            time.sleep(PACE)
+        try:
+            async with aclosing(server.told(partial(write, picture, text))) as pieces:
+                async for piece in pieces:
+                    shown += piece
+                    yield [*so_far, {"role": "assistant", "content": shown}], ""
+        except InputError as error:
+            yield [*so_far, {"role": "assistant", "content": str(error)}], ""
 
     photo.picked(show, photo, facts, show_progress="hidden", api_visibility="private")
     asked = gr.on(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from typing import Any
 
 import gradio as gr
@@ -10,9 +11,8 @@ import gradio as gr
 from limner.errors import InputError
 from limner.models.facex.plan import EditPlan
 from limner.models.facex.sliders import SLIDERS
-from limner.serving.engines import missing
 from limner.serving.photos import data_url, load
-from limner.serving.requests import EditRequest, PaintRequest, ReenactRequest, RepaintRequest, Request, SwapRequest
+from limner.serving.requests import KINDS, EditRequest, PaintRequest, RepaintRequest, Request
 from limner.serving.server import Server
 from limner.serving.studio import parts
 from limner.serving.studio.run import Step, cancel, follow
@@ -33,7 +33,7 @@ LABELS = {"yaw": "Turn head", "pitch": "Nod", "gaze_x": "Gaze aside", "gaze_y": 
 
 def place(server: Server) -> None:
     """Build it."""
-    reason = missing("edit")
+    reason = server.engines.missing("edit")
     with gr.Row():
         with gr.Column(scale=2, min_width=280):
             photo = parts.picker("Drop the photo to edit", "edit-photo")
@@ -62,16 +62,17 @@ def place(server: Server) -> None:
                             step=(slider.high - slider.low) / 60,
                             label=LABELS.get(name, name.capitalize()),
                             interactive=reason is None,
+                            elem_id=f"edit-{name.replace('_', '-')}",
                         )
                         for name, slider in SLIDERS.items()
                     ]
-                    move = gr.Button("Move", variant="primary", interactive=reason is None)
+                    move = gr.Button("Move", variant="primary", interactive=reason is None, elem_id="edit-move")
                 with gr.Tab("Swap"):
                     _absent(reason)
                     source = parts.picker("The face to put in", "edit-source")
                     head = gr.Checkbox(False, label="The whole head", interactive=reason is None)
                     with gr.Row():
-                        swap = gr.Button("Swap", variant="primary", interactive=reason is None)
+                        swap = gr.Button("Swap", variant="primary", interactive=reason is None, elem_id="edit-swap")
                         reenact = gr.Button("Do what this face does", interactive=reason is None)
             stop = gr.Button("Stop", size="sm")
         with gr.Column(scale=3, min_width=300):
@@ -116,22 +117,41 @@ def place(server: Server) -> None:
 
         yield from run("repaint", make, {"before": value["photo"]})
 
-    def run_move(picture, *values):
+    def run_move(picture, words, steps, seed, *values):
+        if not picture:
+            yield parts.notice("Choose the photo to edit first.", "bad"), "", ""
+            return
         sliders = {name: float(value) for value, name in zip(values, SLIDERS) if value}
-        yield from run("edit", lambda: EditRequest(photo=picture, plan=EditPlan(sliders=sliders)), {"before": picture})
+        if not sliders:
+            yield parts.notice("Nothing to move yet: choose how far with the sliders.", "bad"), "", ""
+            return
 
-    def run_swap(picture, source, head):
-        yield from run("swap", lambda: SwapRequest(source=source, target=picture, head=head), {"before": picture})
+        def make() -> Request:
+            plan = EditPlan.motion(**sliders).model_copy(update={"prompt": words or ""})
+            return EditRequest(photo=picture, plan=plan, steps=int(steps), seed=int(seed or 0))
 
-    def run_reenact(picture, source):
-        yield from run("reenact", lambda: ReenactRequest(source=picture, driver=source), {"before": picture})
+        yield from run("edit", make, {"before": picture})
+
+    def run_swap(kind, picture, source, head, steps, seed):
+        if not picture or not source:
+            yield parts.notice("Choose the photo to edit, and the one that gives the face.", "bad"), "", ""
+            return
+
+        def make() -> Request:
+            shared = {"source": source, "target": picture, "head": head}
+            if kind == "reenact":
+                shared = {"source": picture, "driver": source}
+            return KINDS[kind].model_validate({**shared, "steps": int(steps), "seed": int(seed or 0)})
+
+        yield from run(kind, make, {"before": picture})
 
     photo.picked(lambda picture: json.dumps({"photo": picture}) if picture else "", photo, hole, **hidden)
     reshape.click(run_shape, [photo, other, words, steps, seed, bare, *shapes], out, **hidden)
     repaint.click(run_brush, [hole, words, steps, seed], out, **hidden)
-    move.click(run_move, [photo, *moves], out, **hidden)
-    swap.click(run_swap, [photo, source, head], out, **hidden)
-    reenact.click(run_reenact, [photo, source], out, **hidden)
+    move.click(run_move, [photo, words, steps, seed, *moves], out, **hidden)
+    given = [photo, source, head, steps, seed]
+    swap.click(partial(run_swap, "swap"), given, out, **hidden)
+    reenact.click(partial(run_swap, "reenact"), given, out, **hidden)
     stop.click(lambda found: cancel(server, found), job, None, **hidden)
 
 
@@ -143,6 +163,10 @@ def _absent(reason: str | None) -> None:
 def _compared(step: Step, before: dict[str, str]) -> Any:
     if step.pictures:
         return json.dumps({**before, "after": step.pictures[0]})
+    if step.preview is not None:
+        return json.dumps({"preview": step.preview})
+    if step.ended:
+        return ""
     return gr.skip()
 
 

@@ -111,8 +111,7 @@ def shown(step: Any, seed: int, words: str) -> Any:
     if step.pictures:
         return json.dumps([{"id": each, "caption": f"seed {seed + k}"} for k, each in enumerate(step.pictures)])
     if step.preview is not None:
-        url = "data:image/jpeg;base64," + base64.b64encode(step.preview).decode("ascii")
-        return json.dumps([{"url": url, "caption": f"preview of {words}"}])
+        return json.dumps([{"url": step.preview, "caption": f"preview of {words}"}])
     return "" if step.ended else gr.skip()
 
 

@@ -70,7 +70,7 @@ def pictures(elem_id: str, empty: str, small: bool = False) -> gr.HTML:
 
 
 def compare(elem_id: str, empty: str) -> gr.HTML:
-    """Before and after. Its value is JSON {before, after}: ids."""
+    """Before and after. Its value is JSON {before, after}: ids; or {preview}: a data URL, while it is made."""
     return _part("compare", f'<div class="lm-compare" data-empty="{escape(empty)}"></div>', elem_id=elem_id)
 
 

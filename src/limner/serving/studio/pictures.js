@@ -16,7 +16,8 @@ limner.pictures = (element, trigger, props, watch, event) => {
   show();
 };
 
-// Before and after, a slider between them. The value is JSON {before, after}: picture ids.
+// Before and after, a slider between them. The value is JSON {before, after}: picture ids; or {preview}: an
+// address, while it is made.
 limner.compare = (element, trigger, props, watch) => {
   const { make, parsed } = limner;
   const root = element.querySelector(".lm-compare");
@@ -24,6 +25,10 @@ limner.compare = (element, trigger, props, watch) => {
     const value = parsed(props.value, null);
     root.replaceChildren();
     if (!value) { root.append(make("p", { class: "lm-hint" }, root.dataset.empty)); return; }
+    if (value.preview) {
+      root.append(make("figure", { class: "lm-preview" }, make("img", { src: value.preview, alt: "a preview" })));
+      return;
+    }
     const after = make("img", { src: `/v1/pictures/${value.after}`, alt: "after" });
     const before = make("img", { src: value.before_url || `/v1/pictures/${value.before}`, alt: "before", class: "lm-before" });
     const slide = (share) => root.style.setProperty("--share", `${share}%`);

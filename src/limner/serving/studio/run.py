@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pydantic import ValidationError
 
 from limner.errors import InputError
+from limner.serving.engines import VERBS
+from limner.serving.photos import jpeg_url
 from limner.serving.requests import Request
 from limner.serving.server import Server
 from limner.serving.studio import parts
@@ -18,11 +20,11 @@ LOOK = 0.15  # seconds between looks at a job
 
 @dataclass(frozen=True)
 class Step:
-    """Where a job is. note: HTML to show. preview: JPEG. pictures: ids, when it is done."""
+    """Where a job is. note: HTML to show. preview: data URL. pictures: ids, when it is done."""
 
     note: str
     job: str = ""
-    preview: bytes | None = None
+    preview: str | None = None
     pictures: tuple[str, ...] = ()
     ended: bool = False
 
@@ -41,15 +43,17 @@ def follow(server: Server, kind: str, make: Callable[[], Request]) -> Iterator[S
     before = None
     while (found := server.table.get(job)).state in ("queued", "running"):
         at = server.worker.progress(job)
-        loading = server.engines.state("MDiTFace") != "ready" and not at.done
+        engine = VERBS[kind].engine
+        loading = server.engines.state(engine) != "ready" and not at.done
         words = (
-            "Waiting for its turn…" if found.state == "queued" else "Loading the painter…" if loading else "Painting…"
+            "Waiting for its turn…" if found.state == "queued" else f"Loading {engine}…" if loading else "Beginning…"
         )
         if at.done:
             words = f"Step {at.done} of {at.total}"
         if (words, at.previewed) != before:
             before = (words, at.previewed)
-            yield Step(parts.progress(at.done, at.total, words), job, at.preview)
+            preview = None if at.preview is None else jpeg_url(at.preview)
+            yield Step(parts.progress(at.done, at.total, words), job, preview)
         time.sleep(LOOK)
     if found.state == "done":
         seconds = (found.ended or 0) - (found.started or 0)

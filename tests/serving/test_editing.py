@@ -1,0 +1,80 @@
+"""Edits as jobs, with a tiny real editor: pictures while it samples, within a photo's own frame."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterator
+
+import httpx2 as httpx
+import pytest
+
+from facex.tiny import write_editor
+from limner.faces.picture import read_picture
+from limner.provenance.recipe import read_recipe
+from limner.serving.limits import Limits
+from limner.serving.worker import PREVIEW_SIDE
+from serving.conftest import PHOTO, Running
+
+
+@pytest.fixture(scope="module")
+def http(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
+    folder = tmp_path_factory.mktemp("editing")
+    limits = Limits(folder=folder / "jobs")
+    with (
+        Running(limits, source=str(write_editor(folder / "weights"))) as running,
+        httpx.Client(base_url=running.url, timeout=300) as client,
+    ):
+        yield client
+
+
+@pytest.fixture(scope="module")
+def photo(http: httpx.Client) -> str:
+    return http.post("/v1/uploads", files={"file": PHOTO.read_bytes()}).json()["id"]
+
+
+def followed(http: httpx.Client, job: str) -> list[dict]:
+    with http.stream("GET", f"/v1/jobs/{job}/events") as stream:
+        return [json.loads(line.removeprefix("data: ")) for line in stream.iter_lines() if line]
+
+
+@pytest.mark.parametrize("kind", ["edit", "swap", "reenact"])
+def test_events_bring_previews_of_the_whole_photo(http: httpx.Client, photo: str, kind: str) -> None:
+    asked = {
+        "edit": {"photo": photo, "plan": {"sliders": {"smile": 0.5}, "repaint": ["person"]}},
+        "swap": {"source": photo, "target": photo},
+        "reenact": {"source": photo, "driver": photo},
+    }[kind]
+    answer = http.post(f"/v1/{kind}", json={**asked, "steps": 60, "seed": 4})
+    assert answer.status_code == 202, answer.text
+    seen = followed(http, answer.json()["id"])
+    assert seen[-1]["state"] == "done", seen[-1]["error"]
+    steps = [each["steps_done"] for each in seen if each["state"] == "running"]
+    assert steps == sorted(steps) and set(steps) <= set(range(61))
+    previews = [each["preview"] for each in seen if each["preview"] is not None]
+    assert previews and len(set(previews)) == len(previews)  # an event tells each once
+    before = read_picture(PHOTO)
+    height, width = before.shape[:2]
+    scale = min(1, PREVIEW_SIDE / max(height, width))
+    for preview in previews:
+        shown = read_picture(base64.b64decode(preview.removeprefix("data:image/jpeg;base64,")))
+        assert shown.shape == (round(height * scale), round(width * scale), 3)
+    made = http.get(seen[-1]["pictures"][0]["url"]).content
+    assert read_recipe(made)["seed"] == 4 and read_picture(made).shape == before.shape
+
+
+def test_an_edit_stops_within_a_step(http: httpx.Client, photo: str) -> None:
+    plan = {"sliders": {"yaw": 10}, "repaint": ["person"]}
+    job = http.post("/v1/edit", json={"photo": photo, "plan": plan, "steps": 100}).json()["id"]
+    while (at := http.get(f"/v1/jobs/{job}").json())["steps_done"] < 2:
+        assert at["state"] in ("queued", "running"), at
+    assert http.post(f"/v1/jobs/{job}/cancel").json()["state"] == "cancelled"
+    after = http.post("/v1/edit", params={"wait": 60}, json={"photo": photo, "plan": plan, "steps": 1}).json()
+    assert after["state"] == "done" and not http.get(f"/v1/jobs/{job}").json()["pictures"]
+
+
+def test_a_server_of_edits_says_that_it_cannot_paint(http: httpx.Client) -> None:
+    answer = http.post("/v1/paint", json={"text": "a man"})
+    assert answer.status_code == 503 and "given weights of FaceX" in answer.json()["error"]["message"]
+    listed = {model["id"]: model for model in http.get("/v1/models").json()["data"]}
+    assert listed["facex-nano"]["available"] and not listed["mditface-nano"]["available"]

@@ -1,0 +1,91 @@
+"""The page over engines that nano has no weights for yet, tiny and real: words as they come, previews of an edit."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from facex.tiny import write_editor
+from limner.serving.limits import Limits
+from serving.conftest import Running
+from serving.test_page import PATIENCE, choose, go, slide
+from unif2ace.parts import write_tiny
+
+
+@contextmanager
+def opened(browser: Browser, running: Running) -> Iterator[Page]:
+    page = browser.new_page(viewport={"width": 1280, "height": 900})
+    page.set_default_timeout(PATIENCE)
+    expect.set_options(timeout=PATIENCE)
+    faults: list[str] = []
+    page.on("pageerror", lambda error: faults.append(str(error)))
+    page.goto(running.url)
+    yield page
+    assert not faults
+    page.close()
+
+
+def test_ask_shows_words_as_they_come_and_stops(
+    browser: Browser,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    folder = tmp_path_factory.mktemp("talking")
+    tokens: list[float] = []
+
+    def count(*_: Any) -> None:
+        tokens.append(time.monotonic())
+        time.sleep(0.05)
+
+    with (
+        Running(Limits(folder=folder / "jobs"), source=str(write_tiny(folder)), page=True) as running,
+        opened(browser, running) as page,
+    ):
+        server = running.app.state.server
+        with server.engines.talking("ask") as model:
+            model.answerer.parts.model.register_forward_hook(count)
+        go(page, "Ask")
+        choose(page, "ask-photo")
+        expect(page.locator("#ask-facts")).to_contain_text("hair colour")
+        page.locator("#ask-question textarea, #ask-question input").first.fill("Is he smiling?")
+        page.locator("#ask-send").click()
+        said = page.locator("#ask-talk .bot, #ask-talk [data-testid=bot]").last
+        expect(said).to_have_text(re.compile(r"[^\s…].{3}"))
+        assert server._under_way == 1  # it is shown while it is written
+        page.locator("#ask-stop").click()
+        while server._under_way:
+            time.sleep(0.01)
+        assert len(tokens) < 150  # of 200
+        kept = said.inner_text()
+        time.sleep(0.5)
+        assert said.inner_text() == kept and len(kept.strip()) > 3
+
+
+def test_edit_shows_previews(
+    browser: Browser,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    folder = tmp_path_factory.mktemp("editing")
+    with (
+        Running(Limits(folder=folder / "jobs"), source=str(write_editor(folder / "weights")), page=True) as running,
+        opened(browser, running) as page,
+    ):
+        go(page, "Edit")
+        choose(page, "edit-photo")
+        page.get_by_role("tab", name="Move").click()
+        page.locator("#edit-move").click()
+        expect(page.locator("#edit-note")).to_contain_text("Nothing to move yet")
+        page.get_by_text("Steps and seed").click()
+        slide(page, "edit-steps", "100")
+        slide(page, "edit-smile", "0.5")
+        page.locator("#edit-move").click()
+        shown = page.locator("#edit-result .lm-preview img")
+        expect(shown).to_have_attribute("src", re.compile("^data:image/jpeg;base64,"))
+        assert shown.evaluate("each => each.naturalWidth / each.naturalHeight") == pytest.approx(1.0, abs=0.5)
+        expect(page.locator("#edit-result .lm-pair img")).to_have_count(2)
+        expect(page.locator("#edit-note")).to_contain_text("Done in")
