@@ -3,9 +3,9 @@
     python benchmarks/serving_load.py [--clients 32] [--seconds 60]
 
 Starts `limner serve` on loopback with a queue of 16, then each client asks again as soon as it is answered: two thirds
-paint (8 steps, waiting for the end), the others read a photograph, look at a job, or ask for health. What was answered
-with which status, how long answers took, and the server's resident memory each second are kept. Memory is called flat
-if the last third of the run stays within 5 % of the middle third.
+paint (8 steps, waiting for the end), the others read a photograph, list jobs, or ask for health. What was answered with
+which status, how many answers a second, how long they took, and the server's resident memory each second are kept.
+Memory is called flat if the last third of the run stays within 5 % of the middle third.
 """
 
 from __future__ import annotations
@@ -18,11 +18,13 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections import Counter
+from collections import Counter, defaultdict
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import httpx2 as httpx
+import numpy as np
 
 import limner
 from limner.evaluation.results import store_result
@@ -30,35 +32,57 @@ from limner.evaluation.results import store_result
 PHOTO = Path(limner.__file__).parent / "demo" / "photographs" / "face-10018.jpg"
 
 
-Seen = list[tuple[str, int, float]]  # what was asked, status, seconds
+NO_ANSWER = 0  # in place of a status: the connection failed
+PERCENTILES = (50, 90, 99, 100)
 
 
-async def client(
-    number: int, http: httpx.AsyncClient, photo: str, until: float, seen: list[tuple[str, int, float]]
-) -> None:
-    """Ask, and ask again; after a 429 wait as long as it says, at most a second."""
+@dataclass(frozen=True)
+class Answer:
+    """kind: what was asked. status: of HTTP, or NO_ANSWER. seconds: until the answer's end."""
+
+    kind: str
+    status: int
+    seconds: float
+
+
+async def ask(turn: int, http: httpx.AsyncClient, photo: str) -> tuple[str, httpx.Response]:
+    """What is asked in a turn, and the answer."""
+    if turn % 3 < 2:
+        asked = {"text": f"a person, number {turn}", "steps": 8, "seed": turn}
+        return "paint", await http.post("/v1/paint", params={"wait": 60}, json=asked)
+    if turn % 6 == 2:
+        return "faces", await http.post("/v1/faces", json={"photo": photo})
+    if turn % 12 == 5:
+        return "jobs", await http.get("/v1/jobs", params={"limit": 20})
+    return "health", await http.get("/health")
+
+
+async def client(number: int, http: httpx.AsyncClient, photo: str, until: float, seen: list[Answer]) -> None:
+    """Ask, and ask again; after a 429 wait a second."""
     turn = number
     while time.monotonic() < until:
         turn += 1
         began = time.monotonic()
-        if turn % 3 < 2:
-            kind, asked = "paint", {"text": f"a person, number {turn}", "steps": 8, "seed": turn}
-            answer = await http.post("/v1/paint", params={"wait": 60}, json=asked)
-        elif turn % 6 == 2:
-            kind, answer = "faces", await http.post("/v1/faces", json={"photo": photo})
-        else:
-            kind, answer = "health", await http.get("/health")
-        seen.append((kind, answer.status_code, time.monotonic() - began))
-        if answer.status_code == 429:
+        try:
+            kind, answer = await ask(turn, http, photo)
+            status = answer.status_code
+        except httpx.TransportError as error:
+            kind, status = type(error).__name__, NO_ANSWER
+        seen.append(Answer(kind, status, time.monotonic() - began))
+        if status in (429, NO_ANSWER):
             await asyncio.sleep(1)
 
 
-async def resident(pid: int, until: float, sizes: list[float]) -> None:
+def resident(pid: int) -> float:
+    """Megabytes of a process."""
+    found = re.search(r"VmRSS:\s+(\d+)", Path(f"/proc/{pid}/status").read_text())
+    return int(found[1]) / 1000 if found else 0.0
+
+
+async def watch_memory(pid: int, until: float, sizes: list[float]) -> None:
     """Megabytes each second."""
     while time.monotonic() < until:
-        text = Path(f"/proc/{pid}/status").read_text()
-        found = re.search(r"VmRSS:\s+(\d+)", text)
-        sizes.append(int(found[1]) / 1000 if found else 0.0)
+        sizes.append(resident(pid))
         await asyncio.sleep(1)
 
 
@@ -68,32 +92,59 @@ async def load(url: str, pid: int, clients: int, seconds: float) -> dict[str, An
     async with httpx.AsyncClient(base_url=url, timeout=180, limits=limits) as http:
         upload = await http.post("/v1/uploads", files={"file": PHOTO.read_bytes()})
         photo = upload.json()["id"]
-        await http.post("/v1/faces", json={"photo": photo})
-        await http.post("/v1/paint", params={"wait": 60}, json={"text": "a person", "steps": 8})
-        seen: Seen = []
+        for turn in (0, 2):  # the first painting and reading load what they need
+            (await ask(turn, http, photo))[1].raise_for_status()
+        seen: list[Answer] = []
         sizes: list[float] = []
-        until = time.monotonic() + seconds
+        began = time.monotonic()
+        until = began + seconds
         await asyncio.gather(
-            resident(pid, until, sizes), *(client(k, http, photo, until, seen) for k in range(clients))
+            watch_memory(pid, until, sizes), *(client(k, http, photo, until, seen) for k in range(clients))
         )
+        took = time.monotonic() - began
         metrics = (await http.get("/metrics")).text
-    third = max(1, len(sizes) // 3)
-    middle, last = statistics.mean(sizes[third : 2 * third]), statistics.mean(sizes[-third:])
     batch = {name: float(re.search(rf"limner_batch_jobs_{name} (\S+)", metrics)[1]) for name in ("count", "sum")}  # type: ignore[index]
-    kinds = sorted({kind for kind, _, _ in seen})
     return {
-        "answers": {
-            kind: {str(s): n for s, n in sorted(Counter(s for k, s, _ in seen if k == kind).items())} for kind in kinds
-        },
-        "errors other than 429": sum(1 for _, status, _ in seen if status >= 400 and status != 429),
-        "seconds, median": {
-            kind: statistics.median([t for k, status, t in seen if k == kind and status < 400] or [0]) for kind in kinds
-        },
-        "seconds, longest": {kind: max([t for k, s, t in seen if k == kind and s < 400] or [0]) for kind in kinds},
+        **summarise(seen, took),
         "jobs in a batch, mean": batch["sum"] / max(1.0, batch["count"]),
+        **memory([*sizes, resident(pid)]),
+    }
+
+
+def summarise(seen: list[Answer], seconds: float) -> dict[str, Any]:
+    """Answers by status, their rate, and how long the good ones took."""
+    good: dict[str, list[float]] = defaultdict(list)
+    for answer in seen:
+        if 200 <= answer.status < 400:
+            good[answer.kind].append(answer.seconds)
+    statuses = Counter(answer.status for answer in seen)
+    by_kind: dict[str, dict[str, int]] = defaultdict(dict)
+    for (kind, status), count in sorted(Counter((answer.kind, answer.status) for answer in seen).items()):
+        by_kind[kind][str(status or "no answer")] = count
+    return {
+        "seconds": seconds,
+        "answers": len(seen),
+        "answers a second": len(seen) / seconds,
+        "good answers a second": {kind: len(times) / seconds for kind, times in sorted(good.items())},
+        "answers by status": {str(status or "no answer"): statuses[status] for status in sorted(statuses)},
+        "answers by kind and status": dict(by_kind),
+        "errors other than 429": sum(n for status, n in statuses.items() if status != 429 and not 200 <= status < 400),
+        "seconds of good answers": {
+            kind: {f"p{p}": float(np.percentile(times, p)) for p in PERCENTILES} for kind, times in sorted(good.items())
+        },
+    }
+
+
+def memory(sizes: list[float]) -> dict[str, Any]:
+    """Resident megabytes each second, at the start and the end, and whether they stay level."""
+    third = max(1, len(sizes) // 3)
+    ratio = statistics.mean(sizes[-third:]) / statistics.mean(sizes[third : 2 * third] or sizes)
+    return {
         "resident megabytes": [round(size) for size in sizes],
-        "memory, last third over middle third": last / middle,
-        "memory flat": last / middle < 1.05,
+        "resident megabytes at the start": round(sizes[0]),
+        "resident megabytes at the end": round(sizes[-1]),
+        "memory, last third over middle third": ratio,
+        "memory flat": ratio < 1.05,
     }
 
 
