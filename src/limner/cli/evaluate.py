@@ -191,19 +191,47 @@ def watermark(
     store(out / "watermark.json", figures, seed, settings)
 
 
+@app.command()
+def groups(
+    pairs: Annotated[str, typer.Option(help="Folder of labelled faces.")] = "celebamask",
+    count: Annotated[int, typer.Option(min=1, help="How many of its unseen photographs to read.")] = 350,
+    words: Annotated[Path, typer.Option(help="What `limner evaluate words` stored.")] = RESULTS / "mditface-words.json",
+    out: Out = RESULTS,
+    document: Annotated[Path | None, typer.Option(help="Also write the tables into this document.")] = None,
+) -> None:
+    """How well reading and painting do by perceived gender, age and skin tone. The groups are the reader's guesses."""
+    from limner.errors import InputError
+    from limner.evaluation.groups import fill, measure_painting, measure_reading
+    from limner.files import write_bytes_atomic
+    from limner.json_lines import parse_object
+
+    if not words.is_file():
+        raise InputError(f"{words} is not there: make it with `limner evaluate words`, or name another with --words")
+    stored = parse_object(words.read_text(encoding="utf-8"), str(words))
+    painting = measure_painting(stored.get("settings", {}).get("prompts", []))
+    with bar("reading") as progress:
+        reading = measure_reading(pairs, count, progress)
+    settings = {"pairs": pairs, "count": count, "words": words.name, "words_commit": stored.get("commit")}
+    result = store(out / "groups.json", {"reading": reading, "painting": painting}, None, settings)
+    if document is not None:
+        filled = fill(document.read_text(encoding="utf-8"), result["figures"])
+        write_bytes_atomic(document, filled.encode("utf-8"))
+
+
 app.command()(unif2ace)
 app.command()(unif2ace_experts)
 app.command()(unif2ace_ablation)
 
 
-def store(path: Path, figures: dict[str, Any], seed: int | None, settings: dict[str, Any]) -> None:
-    """Store a result with the command line that made it, and print its figures."""
+def store(path: Path, figures: dict[str, Any], seed: int | None, settings: dict[str, Any]) -> dict[str, Any]:
+    """Store a result with the command line that made it, print its figures, and return it."""
     from limner.evaluation.results import store_result
 
     command = shlex.join(["limner", *_without_sheet(sys.argv[1:])])
     result = store_result(path, command, figures, seed, settings)
     print(json.dumps(result["figures"], indent=2))
     print(f"stored in {path}")
+    return result
 
 
 def _without_sheet(words: list[str]) -> list[str]:
