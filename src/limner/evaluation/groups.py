@@ -112,7 +112,7 @@ def tables(found: Mapping[str, Any]) -> str:
     reading, painting = found["reading"], found["painting"]
     lines = [
         f"Reading {reading['photographs']:,} photographs with hand-drawn regions; no face was found in "
-        f"{reading['without a face']}.",
+        f"{reading['without a face']} of them.",
         "",
         "| perceived as | photographs | pixels labelled alike | F1 of face regions | glasses right |",
         "|---|---|---|---|---|",
@@ -147,7 +147,11 @@ def _read_row(name: str, each: Mapping[str, Any]) -> str:
 
 
 def _share(of: Mapping[str, Any]) -> str:
-    return "–" if "mean" not in of else f"{of['mean']:.1%} ({of['low']:.1%} to {of['high']:.1%})"
+    if "mean" not in of:
+        return "–"
+    if of["low"] == of["high"]:  # all alike, of which no resampling can say how sure it is
+        return f"{of['mean']:.1%} of {of['judged']}"
+    return f"{of['mean']:.1%} ({of['low']:.1%} to {of['high']:.1%})"
 
 
 def _words(name: str) -> str:
