@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -93,7 +94,8 @@ def test_a_chain_is_one_pass(editor: FaceX, photo: np.ndarray, other: np.ndarray
 
 def test_watching_shows_the_photo_on_its_way_to_the_result(editor: FaceX, photo: np.ndarray) -> None:
     looks: list[np.ndarray] = []
-    plan, settings = EditPlan.motion(smile=0.5), {"seed": 3, "steps": 4}
+    plan = EditPlan.motion(smile=0.5)
+    settings: dict[str, Any] = {"seed": 3, "steps": 4}
     watched = editor.edit(photo, plan, watch=lambda done, total, look: looks.append(look()), **settings)
     result = np.asarray(watched.image)
     assert np.array_equal(result, np.asarray(editor.edit(photo, plan, **settings).image))  # looking changes nothing

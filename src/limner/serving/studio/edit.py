@@ -127,7 +127,7 @@ def place(server: Server) -> None:
             return
 
         def make() -> Request:
-            plan = EditPlan.motion(**sliders).model_copy(update={"prompt": words or ""})
+            plan = EditPlan.motion(None, **sliders).model_copy(update={"prompt": words or ""})
             return EditRequest(photo=picture, plan=plan, steps=int(steps), seed=int(seed or 0))
 
         yield from run("edit", make, {"before": picture})
