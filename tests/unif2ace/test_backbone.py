@@ -11,6 +11,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
+from torch.nn import functional as F
 from transformers import PhiConfig, PhiForCausalLM
 
 from limner.errors import InputError
@@ -240,7 +241,8 @@ def test_attention_written_out_is_the_fused_one_with_its_gradients() -> None:
     mask = torch.rand(2, 1, 6, 6, generator=g) < 0.6
     mask[..., 0] = True
     for seen in (mask, None):
-        found, expected = attend(*given, seen), torch.nn.functional.scaled_dot_product_attention(*given, attn_mask=seen)
+        q, k, v = given
+        found, expected = attend(q, k, v, seen), F.scaled_dot_product_attention(q, k, v, attn_mask=seen)
         weights = torch.randn(found.shape, generator=g)
         gradients = [torch.autograd.grad((out * weights).sum(), given) for out in (found, expected)]
         torch.testing.assert_close(found, expected)

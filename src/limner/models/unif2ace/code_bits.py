@@ -49,11 +49,11 @@ def share_bits(model: UniF2aceTransformer, generator: torch.Generator | None = N
 
     generator: for a fresh model; draws the embedding's directions as its other weights are drawn.
     """
-    for name in SHARED:
-        parametrize.register_parametrization(model.get_submodule(name), "weight", BitDirections(model.config))
+    shared = {name: BitDirections(model.config) for name in SHARED}
+    for name, directions in shared.items():
+        parametrize.register_parametrization(model.get_submodule(name), "weight", directions)
     if generator is not None:
-        (shared,) = model.embed.parametrizations["weight"]  # type: ignore[index]
-        nn.init.normal_(shared.directions, std=0.02, generator=generator)
+        nn.init.normal_(shared["embed"].directions, std=0.02, generator=generator)
 
 
 def folded_weights(model: UniF2aceTransformer) -> dict[str, Tensor]:
