@@ -56,15 +56,16 @@ class Doorkeeper:
         """What became of a picture; status -2 for a process that died, -3 for one that hung."""
         if self.process is None or not self.process.is_alive():
             self._start()
+        process: Any = self.process
         self.pipe.send(picture)
         try:
             if self.pipe.poll(PATIENCE):
                 return self.pipe.recv()
         except EOFError:
-            self.process.join()
-            return -2, f"died with {self.process.exitcode}", 0.0, 0
-        self.process.kill()
-        self.process.join()
+            process.join()
+            return -2, f"died with {process.exitcode}", 0.0, 0
+        process.kill()
+        process.join()
         return -3, "hung", PATIENCE, 0
 
     def _start(self) -> None:

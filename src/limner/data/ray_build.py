@@ -18,7 +18,7 @@ from typing import Any
 
 import ray
 import ray.data
-from ray.exceptions import RayActorError, RayTaskError
+from ray.exceptions import RayActorError
 
 from limner.data.build import cut, one_thread, write_block
 from limner.data.places import Place
@@ -37,6 +37,8 @@ class Block:
     number: int
     items: Sequence[Item]
     measured: Sequence[tuple[Sequence[Row], Sequence[Mapping[str, str]]]] = ()
+    refused: str = ""
+    """Why the user must mend something first. Carried as text, since Ray wraps errors until nobody knows them."""
 
 
 class Measure:
@@ -49,21 +51,30 @@ class Measure:
     def __call__(self, row: Mapping[str, Block]) -> dict[str, Block]:
         """A block without measurements to one with them, under "item"."""
         block = row["item"]
-        # not in the constructor, whose errors Ray takes for an actor that cannot live
-        reader = self.reader = self.reader or self.load_reader()
-        with one_thread():
-            results = [measure_items(batch, reader, self.settings) for batch in cut(block.items)]
+        try:
+            # not in the constructor, whose errors Ray takes for an actor that cannot live
+            reader = self.reader = self.reader or self.load_reader()
+            with one_thread():
+                results = [measure_items(batch, reader, self.settings) for batch in cut(block.items)]
+        except InputError as error:
+            return {"item": replace(block, refused=str(error))}
         return {"item": replace(block, measured=results)}
 
 
 def finish_block(
     row: Mapping[str, Block], folder: Place, settings: RecordSettings, made: Mapping[str, Any]
-) -> dict[str, int]:
-    """Words, encoding and writing of a measured block; gives its counts."""
+) -> dict[str, Any]:
+    """Words, encoding and writing of a measured block; gives its counts, or what the user must mend first."""
     block = row["item"]
+    if block.refused:
+        return {"refused": block.refused, "done": 0, "rows": 0, "errors": 0}
     results = [(finish_rows(found, settings), list(errors)) for found, errors in block.measured]
-    write_block(folder, block.number, block.items, results, made)
+    try:
+        write_block(folder, block.number, block.items, results, made)
+    except InputError as error:
+        return {"refused": str(error), "done": 0, "rows": 0, "errors": 0}
     return {
+        "refused": "",
         "done": len(block.items),
         "rows": sum(len(found) for found, _ in results),
         "errors": sum(len(errors) for _, errors in results),
@@ -125,11 +136,8 @@ def build_blocks(
     )  # fmt: skip
     try:
         for counts in measured.iter_rows():
+            if refused := counts.pop("refused"):
+                raise InputError(refused)
             yield {name: int(count) for name, count in counts.items()}
-    except RayTaskError as error:
-        cause: BaseException | None = error
-        while cause is not None and not isinstance(cause, InputError):  # Ray wraps it several times
-            cause = getattr(cause, "cause", None) or cause.__cause__
-        raise cause or error from None
     except RayActorError as error:
         raise InputError(f"the workers could not be kept alive ({str(error).splitlines()[0]}): run it again") from error

@@ -58,6 +58,8 @@ class Item:
     def load(self) -> bytes:
         """The encoded picture. Raises OSError or InputError when it cannot be read."""
         if self.frame is not None:
+            if isinstance(self.path, Remote):
+                raise InputError(f"{self.path} is a video in a store: copy it here first")
             return read_frame(self.path, self.frame)
         if self.stored is None:
             return self.path.read_bytes()
