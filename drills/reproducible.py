@@ -35,12 +35,14 @@ def prepare(folder: Path) -> None:
 
     draws, g = np.random.default_rng(0), torch.Generator().manual_seed(0)
     texts = {name: pad_texts([[list(range(2 + f, 20 + f))] for f in range(12)]) for name in
-             ("captions", "questions", "answers")}  # fmt: skip
+             ("captions", "prompts", "questions", "answers")}  # fmt: skip
     tensors = {
         "codes": torch.randint(0, 4096, (12, 256), generator=g),
         "clip": torch.randn(12, 49, 320, generator=g),
         "face": torch.randn(12, 1, 128, generator=g),
         "validation": torch.arange(12) >= 10,
+        "ask_long": torch.tensor([[17, 18]]),
+        "ask_short": torch.tensor([[19]]),
         **texts,
     }
     Prepared(tensors, {"tokenizer": "none"}).save(folder / "unif2ace.safetensors")
@@ -53,6 +55,7 @@ def prepare(folder: Path) -> None:
         "lengths": draws.integers(1, 33, 6).astype(np.int32),
         "pooled": draws.standard_normal((6, 384)).astype(np.float32),
         "validation": np.arange(12) >= 10,
+        "weights": np.ones(12, np.float32),
     }.items():
         np.save(folder / "mditface" / f"{name}.npy", array)
     (folder / "mditface" / "prepared.json").write_text('{"palette": false, "codec": "none", "rows": 12}')

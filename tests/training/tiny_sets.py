@@ -19,6 +19,7 @@ UNIF2ACE = {
     "hidden": 40, "token_experts": 4, "token_top_k": 2, "expert_hidden": 10, "clip_width": 6, "face_width": 5,
     "resampler_width": 8, "resampler_heads": 2,
 }  # fmt: skip
+SIZES = {name: UNIF2ACE[name] for name in ("text_vocabulary", "codebook", "image_tokens", "clip_width")}
 MDITFACE = {
     "latent_channels": 4, "width": 32, "heads": 2, "double_blocks": 1, "single_blocks": 2, "rope_axes": [4, 6, 6],
     "positions": None, "text_width": 12, "text_pooled": 12, "text_length": 5, "modulation_rank": 4, "mask_rank": 3,
@@ -31,16 +32,18 @@ def prepare(folder: Path) -> None:
 
     g = torch.Generator().manual_seed(0)
     texts = {name: pad_texts([[[2 + f % 9, 3 + f % 7]] for f in range(12)]) for name in
-             ("captions", "questions", "answers")}  # fmt: skip
+             ("captions", "prompts", "questions", "answers")}  # fmt: skip
     tensors = {
         "codes": torch.randint(0, 16, (12, 9), generator=g),
         "clip": torch.randn(12, 4, 6, generator=g),
         "face": torch.randn(12, 2, 5, generator=g),
         "validation": torch.arange(12) >= 10,
+        "ask_long": torch.tensor([[17, 18]]),
+        "ask_short": torch.tensor([[19]]),
         **texts,
     }
     folder.mkdir(parents=True, exist_ok=True)
-    Prepared(tensors, {"tokenizer": "none"}).save(folder / "unif2ace.safetensors")
+    Prepared(tensors, {"tokenizer": "none", "model": SIZES}).save(folder / "unif2ace.safetensors")
     place, random = folder / "mditface", np.random.default_rng(0)
     place.mkdir()
     for name, array in {
@@ -51,6 +54,7 @@ def prepare(folder: Path) -> None:
         "lengths": random.integers(1, 6, 6).astype(np.int32),
         "pooled": random.standard_normal((6, 12)).astype(np.float32),
         "validation": np.arange(12) >= 10,
+        "weights": np.ones(12, np.float32),
     }.items():
         np.save(place / f"{name}.npy", array)
     (place / "prepared.json").write_text('{"palette": false, "codec": "none", "rows": 12}')

@@ -214,7 +214,8 @@ class _Progress:
     def __init__(self, settings: TrainSettings, ranks: Ranks, step: int) -> None:
         self.settings = settings
         dtype = torch.bfloat16 if settings.precision == "bf16" else torch.float32
-        self.peak = matmul_peak(ranks.device, dtype) * ranks.world
+        # only the first process writes a log
+        self.peak = matmul_peak(ranks.device, dtype) * ranks.world if ranks.first else float("inf")
         self.meter = FlopMeter()
         self.seen: int | None = step
         self.since = time.monotonic()

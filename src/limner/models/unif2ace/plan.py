@@ -17,19 +17,20 @@ QUESTION = 48  # tokens of a question and its answer; our own grammar's take abo
 
 
 def shape(settings: dict[str, Any]) -> Shape:
-    """A sample is one painting and one answer."""
+    """A sample is one painting and one conversation."""
     s = UniF2aceSettings.model_validate(settings)
     config = UniF2aceConfig.from_dict({**preset(s.preset).to_dict(), **s.model})
     with torch.device("meta"):
         model = UniF2aceTransformer(config)
-    painting, answering = config.text_length + config.image_tokens + 4, config.image_tokens + 5 + QUESTION
+    painting = config.text_length + config.image_tokens + 4
+    answering = config.image_tokens + 5 + s.turns * QUESTION
     total = sum(p.numel() for p in model.parameters())
     return Shape(
         model=model,
         width=config.width,
         layers=config.layers,
         tokens=painting + answering,
-        longest=painting,
+        longest=max(painting, answering),
         kept=30,  # counted: norms of queries and keys, rotations, experts
         idle=total - active(config) + model.embed.weight.numel(),  # rows are looked up, not multiplied
     )
