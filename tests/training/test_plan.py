@@ -12,6 +12,7 @@ from limner.cli.app import main
 from limner.models.mditface.plan import shape as mditface_shape
 from limner.models.unif2ace.plan import shape as unif2ace_shape
 from limner.training.average import Average
+from limner.training.counted import count
 from limner.training.optimizer import make_optimizers
 from limner.training.plan import Shape, plan
 from limner.training.recipe import TrainSettings
@@ -67,6 +68,36 @@ def test_activations_are_near_what_autograd_keeps(tmp_path: Path, monkeypatch: p
     assert plan(shape, settings(batch_size=8, recompute=True)).activations < guess / 4
 
 
+def test_what_is_counted_on_empty_networks_is_what_real_ones_do() -> None:
+    """Attention and a projection: FLOPs by hand, and what autograd keeps of the fused kernel on this machine."""
+
+    class Block(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.project = torch.nn.Linear(16, 48)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            q, k, v = self.project(x).unflatten(2, (3, 2, 8)).permute(2, 0, 3, 1, 4)
+            return torch.nn.functional.scaled_dot_product_attention(q, k, v)
+
+    block, kept, batch, tokens = Block(), {}, 2, 32
+    own = {p.data_ptr() for p in block.parameters()}
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        if tensor.untyped_storage().data_ptr() not in own:
+            kept[tensor.untyped_storage().data_ptr()] = tensor
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        block(torch.randn(batch, tokens, 16))
+    with torch.device("meta"):
+        empty = Block()
+    found = count(lambda: empty(torch.zeros(batch, tokens, 16)), empty.parameters())
+    product = 2 * batch * tokens * tokens * 16  # one matrix of all heads
+    assert found.flops == 2 * 2 * batch * tokens * 16 * 48 + 7 * product
+    assert found.kept == pytest.approx(sum(t.untyped_storage().nbytes() / 4 for t in kept.values()), rel=0.05)
+
+
 def test_pieces_shrink_with_the_number_of_ranks() -> None:
     shape = unif2ace_shape({"data": "nowhere", "preset": "nano"})
     whole, ddp = plan(shape, settings(), 1), plan(shape, settings(), 8)
@@ -92,6 +123,9 @@ def test_the_verb_prints_a_table_and_trains_nothing(tmp_path: Path, capsys: pyte
     found = json.loads(capsys.readouterr().out)
     rows = {(row["device"], row["count"]): row for row in found["devices"]}
     assert not rows["RTX 4090", 1]["fits"] and rows["H100 80 GB", 8]["fits"]
+    assert main(["train", str(RECIPES / "facex-sd15.toml"), "--plan", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["parameters"] == pytest.approx(994e6, rel=0.01) and found["trained"] < 52e6
     assert main(["train", str(RECIPES / "face-parser.toml"), "--plan"]) == 2
     assert "no plan for the kind 'parser'" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from facex.tiny import write_nano_base
 from limner.cli.train import make_task
 from limner.training.loop import train
 from limner.training.recipe import Recipe
@@ -24,10 +26,11 @@ MDITFACE = {
     "latent_channels": 4, "width": 32, "heads": 2, "double_blocks": 1, "single_blocks": 2, "rope_axes": [4, 6, 6],
     "positions": None, "text_width": 12, "text_pooled": 12, "text_length": 5, "modulation_rank": 4, "mask_rank": 3,
 }  # fmt: skip
+FACEX = {"model": {"width": 16}, "head_steps": 4, "drop_all": 0.2, "identity_weight": 0, "lpips_weight": 0}
 
 
 def prepare(folder: Path) -> None:
-    """Random faces for both systems below `folder`."""
+    """Random faces for the three systems below `folder`, and the base that FaceX steers."""
     from limner.models.unif2ace.prepared import Prepared, pad_texts
 
     g = torch.Generator().manual_seed(0)
@@ -58,6 +61,40 @@ def prepare(folder: Path) -> None:
     }.items():
         np.save(place / f"{name}.npy", array)
     (place / "prepared.json").write_text('{"palette": false, "codec": "none", "rows": 12}')
+    prepare_pairs(folder / "facex")
+    write_nano_base(folder / "base")
+
+
+def prepare_pairs(place: Path) -> None:
+    """Six people with two faces each, nothing but random numbers."""
+    from limner.models.facex.decompose import GROUP_SIDE
+    from limner.models.facex.masks import GROUPS
+    from limner.models.facex.motion import EXPRESSION
+    from limner.models.facex.pairs import HEADER, PARTS_SWAPPED, TASKS
+
+    place.mkdir()
+    random, grid = np.random.default_rng(1), (4, 4, 4)
+    for name, array in {
+        "latents": random.standard_normal((12, *grid)).astype(np.float16),
+        "structure": random.standard_normal((12, *grid)).astype(np.float16),
+        "reference": random.standard_normal((12, len(TASKS), *grid)).astype(np.float16),
+        "masks": random.integers(0, 2, (12, len(TASKS), 4, 4), dtype=np.uint8),
+        "parts": random.integers(0, len(PARTS_SWAPPED), 12, dtype=np.uint8),
+        "hidden": random.random((12, len(GROUPS))) < 0.2,
+        "person": (np.arange(12) // 2).astype(np.int32),
+        "validation": np.arange(12) >= 10,
+        "identity": random.standard_normal((12, 2, 6)).astype(np.float16),
+        "level0": random.standard_normal((12, len(GROUPS), 3)).astype(np.float16),
+        "groups": random.integers(0, len(GROUPS), (12, GROUP_SIDE, GROUP_SIDE), dtype=np.uint8),
+        "expression": random.random((12, EXPRESSION)).astype(np.float32),
+        "pose": random.standard_normal((12, 6)).astype(np.float32),
+        "gaze": random.standard_normal((12, 2)).astype(np.float32),
+        "light": random.standard_normal((12, 27)).astype(np.float32),
+    }.items():
+        np.save(place / f"{name}.npy", array)
+    sizes = {"identity_width": 6, "identity_tokens": 2, "level_widths": [3], "pooled": True, "rows": 12}
+    kinds = {"identity_encoder": "face-identity", "region_encoder": "codec"}
+    (place / HEADER).write_text(json.dumps(sizes | kinds))
 
 
 def recipe(kind: str, **settings: Any) -> Recipe:
@@ -65,10 +102,11 @@ def recipe(kind: str, **settings: Any) -> Recipe:
     task: dict[str, Any] = {
         "unif2ace": {"kind": "unif2ace", "data": "unif2ace.safetensors", "model": UNIF2ACE},
         "mditface": {"kind": "mditface", "data": "mditface", "model": MDITFACE},
+        "facex": {"kind": "facex", "data": "facex", "base": "base", **FACEX},
     }[kind]
     fields = {
-        "steps": 50, "batch_size": 2, "accumulate": 4, "learning_rate": 3e-3, "warmup": 5, "precision": "fp32",
-        "ema": 0.9, "log_every": 1, "validate_every": 25, "sample_every": 10_000, "threads": 1, "device": "cpu",
+        "steps": 12, "batch_size": 2, "accumulate": 4, "learning_rate": 3e-3, "warmup": 3, "precision": "fp32",
+        "ema": 0.9, "log_every": 1, "validate_every": 6, "sample_every": 10_000, "threads": 1, "device": "cpu",
     }  # fmt: skip
     return Recipe.model_validate({"name": kind, "task": task, "train": fields | settings})
 

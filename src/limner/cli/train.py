@@ -29,6 +29,7 @@ TASKS = {
 }
 # The same for `--plan`: a function from the [task] table to sizes.
 PLANS = {
+    "facex": "limner.models.facex.needs",
     "mditface": "limner.models.mditface.plan",
     "unif2ace": "limner.models.unif2ace.plan",
 }

@@ -12,7 +12,8 @@ Per process, in bytes, with W processes (bf16 means autocast: weights, gradients
 
 and the speed from 6 FLOPs a trained weight and token, forward and backward (4 a frozen one that gradients pass
 through, 2 more where blocks are recomputed), and the attention's 12·L·D a pair of tokens, at the share of the peak
-that such models reach (our choice: 0.4, because published runs of this kind report 0.35 to 0.5).
+that such models reach (our choice: 0.4, because published runs of this kind report 0.35 to 0.5). Where blocks are too
+different for a formula (UNets), FLOPs and activations are counted (`counted.py`), without recomputing.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from typing import Any
 
 from torch import nn
 
+from limner.training.counted import Counted
 from limner.training.parallel import repeated_blocks
 from limner.training.recipe import TrainSettings
 
@@ -36,18 +38,24 @@ class Shape:
 
     model: nn.Module
     """On the meta device, `requires_grad` set as in training."""
-    width: int
-    """Model width D."""
-    layers: int
-    """Repeated blocks L a token passes."""
     tokens: int
     """Tokens a sample, all passes of a step together."""
-    longest: int
+    width: int = 0
+    """Model width D."""
+    layers: int = 0
+    """Repeated blocks L a token passes."""
+    longest: int = 0
     """Tokens of the longest sequence, for attention."""
     kept: float = 17.0
     """Numbers a block keeps for its backward pass, a token and unit of width."""
     idle: int = 0
     """Parameters a token does not pass: embeddings looked up, experts not chosen."""
+    sample: Counted | None = None
+    """What a sample costs, where it was counted; then only `tokens` is read of the sizes above."""
+    batch: Counted | None = None
+    """What a micro-batch costs besides, whatever its size."""
+    beside: int = 0
+    """Frozen parameters that are no part of the model: whole on every process, in float32."""
 
 
 @dataclass(frozen=True)
@@ -107,9 +115,16 @@ def plan(shape: Shape, settings: TrainSettings, world: int = 1) -> Plan:
     learning = min(trained, passed)
     flops = shape.tokens * (6 * learning + 4 * (passed - learning) + (2 * passed if settings.recompute else 0))
     flops += 12 * shape.layers * shape.width * shape.tokens * shape.longest
+    if shape.sample is not None:
+        activations = number * shape.sample.kept * settings.batch_size
+        flops = shape.sample.flops
+    if shape.batch is not None:
+        activations += number * shape.batch.kept
+        flops += shape.batch.flops / settings.batch_size
     moments = 8 if settings.optimizer == "adamw" else 6  # Muon keeps one for most weights
     return Plan(
-        parameters=total, trained=trained, weights=stored * share + whole, gradients=4 * trained * share + whole,
+        parameters=total + shape.beside, trained=trained, weights=stored * share + whole + 4 * shape.beside,
+        gradients=4 * trained * share + whole,
         moments=moments * trained * share, average=4 * trained * share, activations=activations, flops=flops,
         tokens=shape.tokens,
     )  # fmt: skip
