@@ -6,7 +6,9 @@ import contextlib
 import io
 import tempfile
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 from limner.cli.app import VERBS, main
 
@@ -37,7 +39,31 @@ def verify(picture: Path) -> tuple[int, str]:
     return command("verify", str(picture))
 
 
-DOORS: dict[str, Callable[[Path], tuple[int, str]]] = {"read": read, "paint --mask": paint_mask, "verify": verify}
+@cache
+def server() -> Any:
+    """The application `limner serve` runs, in this process, behind a client that speaks to it without a socket."""
+    from starlette.testclient import TestClient
+
+    from limner.serving.app import create_app
+    from limner.serving.limits import Limits
+
+    client = TestClient(create_app(Limits(folder=Path(tempfile.mkdtemp()))), base_url="http://127.0.0.1")
+    return client.__enter__()
+
+
+def api(picture: Path) -> tuple[int, str]:
+    """`POST /v1/uploads`, then `POST /v1/faces` with what was taken. Statuses from 500 on are crashes."""
+    answer = server().post("/v1/uploads", files={"file": (picture.name, picture.read_bytes())})
+    if answer.status_code == 201:
+        answer = server().post("/v1/faces", json={"photo": answer.json()["id"]})
+    if answer.status_code >= 500:
+        return -1, answer.text
+    return (2, f"error: {answer.json()['error']['message']}\n") if answer.status_code >= 400 else (0, "")
+
+
+DOORS: dict[str, Callable[[Path], tuple[int, str]]] = {
+    "read": read, "paint --mask": paint_mask, "verify": verify, "api": api,
+}  # fmt: skip
 
 if any(verb.name == "edit" for verb in VERBS):
 

@@ -93,7 +93,7 @@ def test_many_processes_train_what_one_would(
 
 
 def test_resumed_on_another_number_of_ranks(data, alone, tmp_path: Path) -> None:
-    """Pieces of 4 ranks are read whole by 2, whole files in pieces by 2, pieces by 1; losses as of an undisturbed run."""
+    """Pieces of 4 ranks read whole by 2, whole files in pieces by 2, pieces by 1; losses as of an undisturbed run."""
     run, kind = tmp_path / "run", "unif2ace"
     for leg, (world, strategy) in enumerate([(4, "fsdp"), (2, "ddp"), (2, "fsdp")]):
         made = recipe(kind, strategy=strategy)

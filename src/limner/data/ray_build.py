@@ -26,7 +26,6 @@ from limner.data.sources import Item
 from limner.data.stages import Reader, RecordSettings, Row, finish_rows, measure_items
 from limner.errors import InputError
 
-ATTEMPTS = -1  # how often a task lost with its machine is started again: until it ends
 WAITING = 2  # blocks that wait before each worker
 
 
@@ -108,7 +107,8 @@ def build_blocks(
 ) -> Iterator[dict[str, int]]:
     """Make blocks on the cluster that RAY_ADDRESS names, or on this machine; yields counts as they are written.
 
-    workers: actors with the networks; None for as many as fit. `folder` must be one that all machines see.
+    workers: actors with the networks; None for as many as fit. `folder` must be one that all machines see. Work lost
+    with a process or a machine is started again until it ends, which is Ray Data's own default.
     """
     rows = [Block(k, list(items)) for k, items in blocks]
     if not rows:
@@ -126,12 +126,11 @@ def build_blocks(
             Measure,  # pyright: ignore[reportArgumentType] (rows of objects)
             fn_constructor_args=(load_reader, settings), num_cpus=min(1.0, cores / (actors + 1)),
             compute=ray.data.ActorPoolStrategy(size=actors, max_tasks_in_flight_per_actor=WAITING),
-            max_restarts=ATTEMPTS, max_task_retries=ATTEMPTS,
         )
         .map(
             finish_block,  # pyright: ignore[reportArgumentType]
             fn_kwargs={"folder": folder, "settings": settings, "made": made},
-            num_cpus=min(1.0, cores / (actors + 1)), max_retries=ATTEMPTS,
+            num_cpus=min(1.0, cores / (actors + 1)),
         )
     )  # fmt: skip
     try:
