@@ -105,8 +105,8 @@ def recipe(kind: str, **settings: Any) -> Recipe:
         "facex": {"kind": "facex", "data": "facex", "base": "base", **FACEX},
     }[kind]
     fields = {
-        "steps": 12, "batch_size": 2, "accumulate": 4, "learning_rate": 3e-3, "warmup": 3, "precision": "fp32",
-        "ema": 0.9, "log_every": 1, "validate_every": 6, "sample_every": 10_000, "threads": 1, "device": "cpu",
+        "steps": 8, "batch_size": 2, "accumulate": 4, "learning_rate": 3e-3, "warmup": 3, "precision": "fp32",
+        "ema": 0.9, "log_every": 1, "validate_every": 4, "sample_every": 10_000, "threads": 1, "device": "cpu",
     }  # fmt: skip
     return Recipe.model_validate({"name": kind, "task": task, "train": fields | settings})
 
