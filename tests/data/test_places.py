@@ -118,6 +118,19 @@ def test_lists_and_built_sets_in_a_store_are_sources(store: Store, tmp_path: Pat
     assert [item.id for item in one] == ["001/001.png"]
 
 
+def test_what_fsspec_knows_is_a_store_too(tmp_path: Path) -> None:
+    """Its own file system in memory, in the place of those that need a network, such as hf://."""
+    folder = make_pictures(tmp_path / "photos", 3)
+    for file in folder.iterdir():
+        write(open_place(f"memory://shelf/photos/{file.name}"), file.read_bytes())
+    build(open_sources([folder]), tmp_path / "set", SETTINGS, 1, load_reader=plain_reader.load)
+    build(open_sources(["memory://shelf/photos"]), "memory://shelf/set", SETTINGS, 1, load_reader=plain_reader.load)
+    found, on_disk = read_shards("memory://shelf/set", ["id", "image"]), read_shards(tmp_path / "set", ["id", "image"])
+    assert found.equals(on_disk) and found.num_rows == 3
+    rows = [row["id"] for _, row in Stream("memory://shelf/set", columns=["id"]).rows()]
+    assert sorted(rows) == sorted(found["id"].to_pylist())
+
+
 def test_what_cannot_be_opened_is_one_line(store: Store) -> None:
     for place, message in (("s3://shelf/nothing", "no file or folder"), ("what://ever/x", "cannot open what://ever")):
         with pytest.raises(InputError, match=message) as caught:
