@@ -76,10 +76,10 @@ def assert_same_run(one: Path, other: Path, steps: int = STEPS) -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "strategy", "world", "steps"),  # all of them, at 50 steps: drills/ranks.py
+    ("kind", "strategy", "world", "steps"),  # all of them, at 50 steps: drills/ranks.py; UniF²ace in pieces: below
     [
-        ("unif2ace", "ddp", 2, STEPS), ("unif2ace", "fsdp", 4, 4), ("mditface", "ddp", 2, STEPS),
-        ("mditface", "fsdp", 2, 4), ("facex", "ddp", 2, STEPS), ("facex", "fsdp", 2, 4),
+        ("unif2ace", "ddp", 2, STEPS), ("mditface", "ddp", 2, STEPS), ("mditface", "fsdp", 2, 4),
+        ("facex", "ddp", 2, STEPS), ("facex", "fsdp", 2, 4),
     ],
 )  # fmt: skip
 def test_many_processes_train_what_one_would(
@@ -150,8 +150,3 @@ def test_a_step_that_cannot_be_shared_is_refused(tmp_path: Path, monkeypatch: py
     with pytest.raises(InputError, match=r"3 processes cannot share 4 micro-batches.*train\.accumulate"):
         train(TinyTask(), tiny_recipe(accumulate=4), tmp_path)
     assert not list(tmp_path.iterdir())
-
-
-def test_recomputing_and_compiling_are_settings(data: Path, alone, tmp_path: Path) -> None:
-    train_on(data, tmp_path, recipe("mditface", recompute=True))
-    assert_same_run(alone("mditface"), tmp_path)

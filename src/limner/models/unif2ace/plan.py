@@ -29,7 +29,7 @@ def shape(settings: dict[str, Any]) -> Shape:
         model=model,
         width=config.width,
         layers=config.layers,
-        tokens=painting + answering,
+        tokens=painting + round(s.understand * answering),
         longest=max(painting, answering),
         kept=30,  # counted: norms of queries and keys, rotations, experts
         idle=total - active(config) + model.embed.weight.numel(),  # rows are looked up, not multiplied
