@@ -67,10 +67,11 @@ def prepare(folder: Path) -> None:
 
 def prepare_pairs(place: Path) -> None:
     """Six people with two faces each, nothing but random numbers."""
+    from limner.data.arrays import HEADER
     from limner.models.facex.decompose import GROUP_SIDE
     from limner.models.facex.masks import GROUPS
     from limner.models.facex.motion import EXPRESSION
-    from limner.models.facex.pairs import HEADER, PARTS_SWAPPED, TASKS
+    from limner.models.facex.pairs import PARTS_SWAPPED, TASKS
 
     place.mkdir()
     random, grid = np.random.default_rng(1), (4, 4, 4)
