@@ -1,9 +1,9 @@
-# make demo | test | lint | bench — each prepares .venv first, and is quick when that is done.
+# make demo | test | lint | bench | drills | audit | sbom | wheel — each prepares .venv first, and is quick when that is done.
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 
-.PHONY: demo test lint bench constraints
+.PHONY: demo test lint bench drills audit sbom wheel constraints
 
 demo: $(VENV)/.ready
 	$(BIN)/limner demo
@@ -16,9 +16,27 @@ lint: $(VENV)/.ready-dev
 	$(BIN)/ruff format --check
 	$(BIN)/lint-imports
 	$(BIN)/pyright
+	$(BIN)/python tools/metadata.py licences
 
 bench: $(VENV)/.ready-dev
 	set -e; for script in $(sort $(wildcard benchmarks/*.py)); do echo "== $$script"; $(BIN)/python $$script; done
+
+# Outside the suite, because they take long: kills, full disks, hostile files (docs/reliability.md).
+DRILLS ?= ranks runs disk pictures weights build reproducible compile
+drills: $(VENV)/.ready-dev
+	set -e; for drill in $(DRILLS); do echo "== drills/$$drill.py"; $(BIN)/python drills/$$drill.py; done
+
+# Known vulnerabilities of the pinned packages; needs a network, and says so when there is none.
+audit: $(VENV)/.ready
+	$(PYTHON) -m venv .venv-audit
+	.venv-audit/bin/python -m pip install --quiet pip-audit
+	$(BIN)/python tools/audit.py .venv-audit/bin/pip-audit
+
+sbom: $(VENV)/.ready
+	$(BIN)/python tools/metadata.py sbom --out sbom.json
+
+wheel: $(VENV)/.ready-dev
+	$(BIN)/python -m build --outdir dist
 
 # What is installed now becomes what is pinned.
 constraints: $(VENV)/.ready-dev

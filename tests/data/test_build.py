@@ -236,7 +236,7 @@ from limner.data import build as b
 from limner.data.sources import open_sources
 from limner.data.stages import RecordSettings
 b.BLOCK, b.BATCH = 8, 3
-def slow(progress): time.sleep(0.15)
+def slow(progress): time.sleep(600 if progress.done > 8 else 0)  # in the second block, until it is killed
 if __name__ == "__main__":
     settings = RecordSettings(captions=1, prompts=1, questions=2, min_size=30)
     b.build(open_sources([{str(photos)!r}]), {str(out)!r}, settings, 2, progress=slow, load_reader=plain_reader.load)
@@ -245,11 +245,10 @@ if __name__ == "__main__":
     path.write_text(script)
     process = subprocess.Popen([sys.executable, str(path)], start_new_session=True)
     marker = out / "blocks" / "00000.json"
-    for _ in range(600):
-        if marker.exists() or process.poll() is not None:
-            break
+    end = time.monotonic() + 600
+    while not marker.exists():
+        assert process.poll() is None and time.monotonic() < end, "it never finished a block"
         time.sleep(0.05)
-    assert process.poll() is None, "it ended before it could be killed"
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     assert not (out / "blocks" / "00002.json").exists()

@@ -48,7 +48,6 @@ VERBS = (
 
 # What an absent module means to a user: the extra of pyproject.toml that brings it.
 EXTRAS = {
-    "lightning_fabric": "train",
     "tensorboard": "train",
     "ray": "scale",
     "torchmetrics": "eval",

@@ -46,9 +46,10 @@ def synth(
 @app.command()
 def build(
     sources: Annotated[
-        list[Path], typer.Argument(metavar="SOURCE…", help="Folders of photos, lists (.txt, .csv, .jsonl), sets.")
+        list[str],
+        typer.Argument(metavar="SOURCE…", help="Folders of photos, lists (.txt, .csv, .jsonl), sets; here or s3://…"),
     ],
-    out: Out,
+    out: Annotated[str, typer.Option("--out", help="Folder, or s3://…, to write to; an earlier run is continued.")],
     limit: Annotated[int | None, typer.Option(min=1, help="Take only the first so many pictures.")] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Processes; one a core by default.")] = None,
     aligned: Annotated[bool, typer.Option("--aligned", help="The photos are FFHQ-aligned faces already.")] = False,
@@ -66,6 +67,10 @@ def build(
     ] = 64,
     seed: Annotated[int, typer.Option(help="Changes the wording.")] = 0,
     rebuild: Annotated[bool, typer.Option("--rebuild", help="Make anew what other settings or code made.")] = False,
+    engine: Annotated[
+        str, typer.Option(help="local, or ray: the machines of a Ray cluster (extra `scale`).")
+    ] = "local",
+    block_size: Annotated[int, typer.Option(min=1, help="Pictures a file and unit of work; 1024 for millions.")] = 64,
 ) -> None:
     """Read faces, measure them, write captions and questions; a set that `datasets` opens."""
     from limner.data.build import Progress
@@ -88,12 +93,12 @@ def build(
         def told(now: Progress) -> None:
             show(now.done, now.total, note=f"{now.rows} faces" + (f", {now.errors} skipped" if now.errors else ""))
 
-        manifest = build_set(items, out, settings, workers, rebuild, told)
+        manifest = build_set(items, out, settings, workers, rebuild, told, engine=engine, block_size=block_size)
     took = time.monotonic() - began
     parts = ", ".join(f"{name} {number}" for name, number in manifest["splits"].items())
     print(f"{manifest['rows']} faces in {out} ({parts}); {took:.0f} s")
     if manifest["errors"]:
-        print(f"{manifest['errors']} pictures gave no face: see {out / 'errors.jsonl'}")
+        print(f"{manifest['errors']} pictures gave no face: see {out.rstrip('/')}/errors.jsonl")
 
 
 @app.command()

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from limner.errors import InputError
+
+if TYPE_CHECKING:
+    from limner.training.recipe import Recipe
 
 # kind in a recipe's [task] table → where that task lives; a task is loaded only when a recipe asks for it
 TASKS = {
@@ -20,6 +26,12 @@ TASKS = {
     "lfq": ("limner.codecs.lfq_task", "LFQTask"),
     "mditface": ("limner.models.mditface.task", "MDiTFaceTask"),
     "unif2ace": ("limner.models.unif2ace.task", "UniF2aceTask"),
+}
+# The same for `--plan`: a function from the [task] table to sizes.
+PLANS = {
+    "facex": "limner.models.facex.needs",
+    "mditface": "limner.models.mditface.plan",
+    "unif2ace": "limner.models.unif2ace.plan",
 }
 
 
@@ -33,21 +45,36 @@ def train(
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a field: train.steps=1000.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print log lines as JSON instead of a progress bar.")] = False,
+    plan: Annotated[bool, typer.Option("--plan", help="Say what it needs and where it fits; train nothing.")] = False,
+    export: Annotated[
+        bool, typer.Option("--export", help="Write the weights of the newest checkpoint; train nothing.")
+    ] = False,
 ) -> None:
     """Train what a recipe describes. Stop with Ctrl-C; `--resume` goes on as if nothing had happened.
 
-    The recipe's data paths start from the folder in the environment variable LIMNER_DATA (default: here).
+    On several devices: `torchrun --nproc-per-node 8 -m limner train RECIPE`. The recipe's data paths start from the
+    folder in the environment variable LIMNER_DATA (default: here).
     """
-    from limner.training.loop import Interrupted
-    from limner.training.loop import train as run_training
-    from limner.training.memory import keep_freed_memory
     from limner.training.recipe import read_recipe
 
-    keep_freed_memory()
     parsed = read_recipe(recipe, set_)
+    if plan:
+        return show_plan(parsed, as_json)
+    from limner.training.loop import Interrupted
+    from limner.training.loop import export as export_weights
+    from limner.training.loop import train as run_training
+    from limner.training.memory import keep_freed_memory
+
+    keep_freed_memory()
     folder = run or Path("runs") / parsed.name
     task = make_task(parsed.task, parsed.train.batch_size, parsed.train.seed)
+    if export:
+        typer.echo(f"weights: {export_weights(task, parsed, folder)}")
+        return
     try:
+        if os.environ.get("RANK", "0") != "0":
+            run_training(task, parsed, folder, resume=resume)  # the first process reports
+            return
         if as_json:
             weights = run_training(task, parsed, folder, resume=resume, report=lambda line: print(json.dumps(line)))
         else:
@@ -64,18 +91,65 @@ def train(
 
 def make_task(settings: dict[str, Any], batch_size: int, seed: int) -> Any:
     """The task that a recipe's [task] table names by `kind`. Raises InputError naming the known kinds or the field."""
-    from pydantic import ValidationError
-
     kind = settings.get("kind")
     if kind not in TASKS:
         raise InputError(f"task.kind is {kind!r}; known kinds: {', '.join(sorted(TASKS))}")
     module, name = TASKS[kind]
-    try:
+    with _naming_fields():
         return getattr(importlib.import_module(module), name)(settings, batch_size, seed)
+
+
+@contextmanager
+def _naming_fields() -> Iterator[None]:
+    """Bad values of a [task] table become one line that names the field."""
+    from pydantic import ValidationError
+
+    try:
+        yield
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"])
         raise InputError(f"task.{field}: {first['msg']} (got {first['input']!r})") from None
+
+
+def show_plan(recipe: Recipe, as_json: bool) -> None:
+    """Print a recipe's needs and, for typical devices, whether and how fast it runs there."""
+    from limner.training.plan import GB, plan, table
+
+    kind = recipe.task.get("kind")
+    if kind not in PLANS:
+        raise InputError(f"there is no plan for the kind {kind!r}; kinds with one: {', '.join(sorted(PLANS))}")
+    with _naming_fields():
+        shape = importlib.import_module(PLANS[kind]).shape(recipe.task)
+    settings, needs = recipe.train, plan(shape, recipe.train)
+    rows = table(shape, settings)
+    parts = {name: getattr(needs, name) for name in ("weights", "gradients", "moments", "average", "activations")}
+    if as_json:
+        facts = {"parameters": needs.parameters, "trained": needs.trained, "tokens": needs.tokens, "flops": needs.flops}
+        print(json.dumps({"recipe": recipe.name, **facts, "bytes_of_one_process": parts, "devices": rows}))
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    batch = settings.batch_size * settings.accumulate
+    console.print(
+        f"{recipe.name}: {needs.parameters / 1e6:,.1f} M parameters, {needs.trained / 1e6:,.1f} M trained; "
+        f"{settings.steps:,} steps of {batch:,} samples of {needs.tokens:,} tokens, {needs.flops / 1e12:.3g} TFLOP each"
+    )
+    held = ", ".join(f"{name} {size / GB:.2f}" for name, size in parts.items())
+    console.print(f"one process alone, in GB: {held}; together {needs.total / GB:.2f}")
+    shown = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("device", "how many", f"GB each, {settings.strategy}", "fits", "tokens/s", "samples/s", "days"):
+        shown.add_column(name, justify="left" if name == "device" else "right")
+    for row in rows:
+        fits = "no" if not row["fits"] else "yes" if row["even"] else "accumulate!"
+        shown.add_row(
+            row["device"], str(row["count"]), f"{row['gigabytes']:.1f}", fits, f"{row['tokens_per_second']:,.0f}",
+            f"{row['samples_per_second']:,.1f}", f"{row['days']:,.2f}",
+        )  # fmt: skip
+    console.print(shown)
+    console.print("Estimates: 40 % of the makers' peak. accumulate!: fits, once train.accumulate is a multiple of it.")
 
 
 class _Display:

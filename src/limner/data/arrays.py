@@ -68,8 +68,11 @@ def read_header(folder: Path, otherwise: str) -> dict[str, Any]:
 
 
 def read_array(folder: Path, name: str, on_disk: bool = True) -> np.ndarray:
-    """An array of a folder. on_disk: it stays there until rows are asked for."""
-    return np.load(folder / f"{name}.npy", mmap_mode="r" if on_disk else None, allow_pickle=False)
+    """An array of a folder. on_disk: it stays there until rows are asked for. ``InputError`` for a damaged one."""
+    try:
+        return np.load(folder / f"{name}.npy", mmap_mode="r" if on_disk else None, allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{folder / name}.npy is no whole array of numbers: prepare the set again") from error
 
 
 def take(array: np.ndarray, rows: np.ndarray) -> Tensor:

@@ -8,11 +8,12 @@ marker. Batches do not depend on the number of workers, and every worker compute
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import os
 import sys
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -22,14 +23,16 @@ from pathlib import Path
 from typing import Any
 
 import limner
+from limner.data.places import Place, Remote, list_files, open_place, write
 from limner.data.shards import BLOCKS, DATA, ERRORS, FIELDS, MANIFEST, SPLITS, write_shard
 from limner.data.stages import Reader, RecordSettings, Row, make_records
 from limner.errors import InputError
-from limner.files import make_folder, write_bytes_atomic, write_json_atomic
-from limner.weights.registry import hash_file, registry
+from limner.files import make_folder
+from limner.weights.registry import registry
 
 BLOCK = 64  # items a block: what a killed build loses at most, and about 2.5 MB of Parquet
 BATCH = 16  # items a worker gets at a time
+ENGINES = ("local", "ray")
 # Rooms whose code decides what a row holds.
 _CODE = ("faces", "words", "data/stages.py", "data/writers.py", "data/shards.py")
 _WEIGHTS = (
@@ -78,7 +81,7 @@ class Progress:
 
 def build(
     items: Sequence[Any],
-    out: str | os.PathLike[str],
+    out: str | os.PathLike[str] | Remote,
     settings: Any = None,
     workers: int | None = None,
     rebuild: bool = False,
@@ -86,21 +89,30 @@ def build(
     load_reader: Callable[[], Reader] | None = None,
     recipe: Recipe | None = None,
     keep: bool = False,
+    engine: str = "local",
+    block_size: int | None = None,
 ) -> dict[str, Any]:
     """Make the records of `items` in the folder `out` and return its manifest.
 
-    workers: processes; None for one a core, 1 for none but this one. rebuild: make blocks anew that other code, weights
-    or settings made, instead of refusing. keep: keep them when only code and weights are others (each block's marker
-    says what made it). load_reader: a picklable function that gives the face reader (default: the
-    shipped one). recipe: for another kind of set than records of `Item`s (it brings its own `load`; items need an `id`,
-    settings are a dataclass). A picture that gives no row goes into errors.jsonl. Raises InputError for a folder that
-    holds something else, and when nothing could be read.
+    items: a list, or any sequence that makes slices when asked. out: a folder here or in a store (`s3://…`).
+    workers: processes; None for one a core, 1 for none but this one; on Ray None for as many as it has cores. rebuild:
+    make blocks anew that other code, weights or settings made, instead of refusing. keep: keep them when only code and
+    weights are others (each block's marker says what made it). load_reader: a picklable function that gives the face
+    reader (default: the shipped one). recipe: for another kind of set than records of `Item`s (it brings its own
+    `load`; items need an `id`, settings are a dataclass). engine: "local", or "ray" for the machines of a Ray cluster,
+    which makes records only; the rows are the same. block_size: items a block (see BLOCK); a set is built with one size
+    throughout. A picture that gives no row goes into errors.jsonl. Raises InputError for a folder that holds something
+    else, and when nothing could be read.
     """
-    folder, settings = Path(out), settings or RecordSettings()
+    folder, settings = open_place(out), settings or RecordSettings()
+    if engine not in ENGINES:
+        raise InputError(f"engine is {engine!r}: choose one of {', '.join(ENGINES)}")
+    if engine == "ray" and recipe is not None:
+        raise InputError("the engine ray makes sets of records only: leave --engine out")
     recipe = recipe or Recipe(load=load_reader or load_face_reader, block=BLOCK, batch=BATCH)
-    workers = workers if workers is not None else os.cpu_count() or 1
-    if workers < 1:
-        raise InputError(f"workers is {workers}: choose 1 or more")
+    size = block_size or recipe.block
+    if (workers is not None and workers < 1) or size < 1:
+        raise InputError(f"workers is {workers} and a block {size} items: choose 1 or more")
     made = {
         "version": limner.__version__,
         "code": code_hash(),
@@ -108,9 +120,9 @@ def build(
         "settings": asdict(settings),
         **recipe.facts,
     }
-    blocks = [list(items[start : start + recipe.block]) for start in range(0, len(items), recipe.block)]
+    blocks = Blocks(items, size)
     pending = _pending(folder, blocks, made, rebuild, keep)
-    kept = sum(len(block) for k, block in enumerate(blocks) if k not in pending)
+    kept = len(items) - sum(len(blocks[k]) for k in pending)
     state = Counter(done=kept)
 
     def report() -> None:
@@ -118,19 +130,66 @@ def build(
             progress(Progress(state["done"], kept, len(items), state["rows"], state["errors"]))
 
     report()
-    write_json_atomic(folder / MANIFEST, {**made, "complete": False})
-    make_folder(folder / DATA)
-    starts = {k: range(0, len(blocks[k]), recipe.batch) for k in pending}
-    work = [(k, blocks[k][start : start + recipe.batch]) for k in pending for start in starts[k]]
-    gathered: dict[int, list[Result]] = {}
-    with _workers(min(workers, max(1, len(work))), recipe) as run:
-        for (k, batch), result in zip(work, run([batch for _, batch in work], settings)):
-            gathered.setdefault(k, []).append(result)
-            state.update(done=len(batch), rows=len(result[0]), errors=len(result[1]))
-            if len(gathered[k]) == len(starts[k]):
-                _write_block(folder, k, blocks[k], gathered.pop(k), made, recipe.fields)
-            report()
+    write_json(folder / MANIFEST, {**made, "complete": False})
+    if isinstance(folder, Path):
+        make_folder(folder / DATA)
+    if engine == "ray":
+        from limner.data.ray_build import build_blocks
+
+        done = build_blocks(folder, ((k, blocks[k]) for k in pending), settings, made, recipe.load, workers)
+    else:
+        done = _build_here(folder, blocks, pending, settings, made, recipe, workers or os.cpu_count() or 1)
+    for counts in done:
+        state.update(counts)
+        report()
     return _summarise(folder, len(blocks), made)
+
+
+class Blocks(Sequence[Sequence[Any]]):
+    """The items in blocks of `size`; a block is cut out when it is asked for, so that long sources may stay lazy."""
+
+    def __init__(self, items: Sequence[Any], size: int) -> None:
+        self.items, self.size = items, size
+
+    def __len__(self) -> int:
+        return (len(self.items) + self.size - 1) // self.size
+
+    def __getitem__(self, k):
+        if not 0 <= k < len(self):
+            raise IndexError(k)
+        return self.items[k * self.size : (k + 1) * self.size]
+
+
+def _build_here(
+    folder: Place,
+    blocks: Blocks,
+    pending: Sequence[int],
+    settings: Any,
+    made: Mapping[str, Any],
+    recipe: Recipe,
+    workers: int,
+) -> Iterator[dict[str, int]]:
+    """Make the pending blocks on processes of this machine; yields what each batch added to the counts."""
+    batches = ((k, batch) for k in pending for batch in cut(blocks[k], recipe.batch))
+    count = sum(-(-len(blocks[k]) // recipe.batch) for k in pending)
+    gathered: dict[int, list[Result]] = {}
+    with _workers(min(workers, max(1, count)), recipe) as run:
+        ours, theirs = itertools.tee(batches)
+        for (k, batch), result in zip(ours, run((batch for _, batch in theirs), settings)):
+            gathered.setdefault(k, []).append(result)
+            if len(gathered[k]) * recipe.batch >= len(blocks[k]):
+                write_block(folder, k, blocks[k], gathered.pop(k), made, recipe.fields)
+            yield {"done": len(batch), "rows": len(result[0]), "errors": len(result[1])}
+
+
+def cut(block: Sequence[Any], size: int = BATCH) -> list[list[Any]]:
+    """A block as the batches that networks get: always the same ones, because sums depend on them."""
+    return [list(block[start : start + size]) for start in range(0, len(block), size)]
+
+
+def write_json(place: Place, obj: Any) -> None:
+    """Replace the content of `place` by `obj` as JSON, all or nothing."""
+    write(place, (json.dumps(obj, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode("utf-8"))
 
 
 def load_face_reader() -> Reader:
@@ -166,11 +225,11 @@ def weight_hashes() -> dict[str, str]:
     }
 
 
-def _marker(folder: Path, block: int) -> Path:
+def _marker(folder: Place, block: int) -> Place:
     return folder / BLOCKS / f"{block:05d}.json"
 
 
-def _shard(folder: Path, split: str, block: int) -> Path:
+def _shard(folder: Place, split: str, block: int) -> Place:
     return folder / DATA / f"{split}-{block:05d}.parquet"
 
 
@@ -178,13 +237,11 @@ def _ids_hash(block: Sequence[Any]) -> str:
     return hashlib.sha256("\n".join(item.id for item in block).encode()).hexdigest()[:16]
 
 
-def _pending(
-    folder: Path, blocks: Sequence[Sequence[Any]], made: Mapping[str, Any], rebuild: bool, keep: bool = False
-) -> list[int]:
+def _pending(folder: Place, blocks: Blocks, made: Mapping[str, Any], rebuild: bool, keep: bool = False) -> list[int]:
     """The blocks that are yet to be made. Raises InputError when the folder is not this build's."""
-    if folder.exists() and not folder.is_dir():
+    if folder.is_file():
         raise InputError(f"{folder} is a file: give --out a folder")
-    if folder.is_dir() and any(folder.iterdir()) and not (folder / MANIFEST).is_file():
+    if folder.is_dir() and not _empty(folder) and not (folder / MANIFEST).is_file():
         raise InputError(f"{folder} holds other files: give --out a new folder or one that `limner data build` made")
     made = json.loads(json.dumps(made))
     pending = []
@@ -201,7 +258,7 @@ def _pending(
                     f"{folder} was made with other {' and '.join(changed)}: give another --out, or pass --rebuild"
                 )
             pending.append(k)
-    beyond = sorted(int(path.stem) for path in (folder / BLOCKS).glob("*.json") if int(path.stem) >= len(blocks))
+    beyond = [k for path in list_files(folder / BLOCKS, ".json") if (k := int(path.stem)) >= len(blocks)]
     if beyond and not rebuild:
         raise InputError(f"{folder} holds more than these sources give: give another --out, or --rebuild to cut it")
     for k in beyond:
@@ -210,7 +267,11 @@ def _pending(
     return pending
 
 
-def _read_marker(folder: Path, block: int) -> dict[str, Any] | None:
+def _empty(folder: Place) -> bool:
+    return False if isinstance(folder, Remote) else not any(folder.iterdir())
+
+
+def _read_marker(folder: Place, block: int) -> dict[str, Any] | None:
     try:
         return json.loads(_marker(folder, block).read_text("utf-8"))
     except (FileNotFoundError, NotADirectoryError):  # below a file nothing is; writing there says so
@@ -219,14 +280,19 @@ def _read_marker(folder: Path, block: int) -> dict[str, Any] | None:
         raise InputError(f"{_marker(folder, block)} is damaged: remove it and build again") from error
 
 
-def _whole(folder: Path, marker: Mapping[str, Any]) -> bool:
+def _whole(folder: Place, marker: Mapping[str, Any]) -> bool:
     """Whether the files a marker speaks of are there, in their size."""
     paths = {folder / DATA / name: found["bytes"] for name, found in marker["files"].items()}
     return all(path.is_file() and path.stat().st_size == size for path, size in paths.items())
 
 
-def _write_block(
-    folder: Path, k: int, block: Sequence[Any], results: list[Result], made: Mapping[str, Any], fields: Sequence[Any]
+def write_block(
+    folder: Place,
+    k: int,
+    block: Sequence[Any],
+    results: list[Result],
+    made: Mapping[str, Any],
+    fields: Sequence[tuple[str, Any]] = FIELDS,
 ) -> None:
     """Rows by split into Parquet, then the marker. A block is done when its marker is there."""
     _marker(folder, k).unlink(missing_ok=True)
@@ -238,18 +304,17 @@ def _write_block(
         if not mine:
             path.unlink(missing_ok=True)
             continue
-        write_shard(path, mine, {name: made[name] for name in made if name != "settings"}, fields)
-        files[path.name] = {"rows": len(mine), "bytes": path.stat().st_size, "sha256": hash_file(path)}
+        files[path.name] = write_shard(path, mine, {name: made[name] for name in made if name != "settings"}, fields)
     errors = [dict(error) for _, errors in results for error in errors]
     marker = {"block": k, "items": len(block), "ids": _ids_hash(block), "files": files, "errors": errors, "made": made}
-    write_json_atomic(_marker(folder, k), marker)
+    write_json(_marker(folder, k), marker)
 
 
-def _summarise(folder: Path, blocks: int, made: Mapping[str, Any]) -> dict[str, Any]:
+def _summarise(folder: Place, blocks: int, made: Mapping[str, Any]) -> dict[str, Any]:
     """errors.jsonl and manifest.json from the markers."""
     markers = [marker for k in range(blocks) if (marker := _read_marker(folder, k)) is not None]
     errors = [error for marker in markers for error in marker["errors"]]
-    write_bytes_atomic(folder / ERRORS, "".join(json.dumps(e, ensure_ascii=False) + "\n" for e in errors).encode())
+    write(folder / ERRORS, "".join(json.dumps(e, ensure_ascii=False) + "\n" for e in errors).encode())
     files = {name: found for marker in markers for name, found in sorted(marker["files"].items())}
     splits = {split: sum(f["rows"] for name, f in files.items() if name.startswith(f"{split}-")) for split in SPLITS}
     manifest = {
@@ -261,11 +326,11 @@ def _summarise(folder: Path, blocks: int, made: Mapping[str, Any]) -> dict[str, 
         "errors": len(errors),
         "files": files,
     }
-    write_json_atomic(folder / MANIFEST, manifest)
+    write_json(folder / MANIFEST, manifest)
     return manifest
 
 
-Run = Callable[[list[list[Any]], Any], Iterator[Result]]
+Run = Callable[[Iterable[list[Any]], Any], Iterator[Result]]
 
 
 @contextmanager
@@ -289,17 +354,16 @@ def _workers(count: int, recipe: Recipe) -> Iterator[Run]:
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _run_here(batches: list[list[Any]], settings: Any, recipe: Recipe) -> Iterator[Result]:
-    if not batches:
-        return
-    tools = recipe.load()
-    with _one_thread():
+def _run_here(batches: Iterable[list[Any]], settings: Any, recipe: Recipe) -> Iterator[Result]:
+    tools: Any = None
+    with one_thread():
         for batch in batches:
+            tools = recipe.load() if tools is None else tools
             yield recipe.make(batch, tools, settings)
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
+def one_thread() -> Iterator[None]:
     """Let torch, if a reader brought it, compute with one thread: sums in the same order give the same last bits."""
     torch = sys.modules.get("torch")
     if torch is None:
@@ -314,7 +378,7 @@ def _one_thread() -> Iterator[None]:
 
 
 def _run_on(
-    pool: ProcessPoolExecutor, make: Callable[..., Result], batches: list[list[Any]], settings: Any, ahead: int
+    pool: ProcessPoolExecutor, make: Callable[..., Result], batches: Iterable[list[Any]], settings: Any, ahead: int
 ) -> Iterator[Result]:
     """Results in the order of the batches, with a few batches ahead so that no worker waits and memory stays small."""
     waiting: deque[Future[Result]] = deque()
@@ -348,5 +412,5 @@ def _start_worker(load: Callable[[], Any], parent: int) -> None:
 
 def _make(make: Callable[..., Result], batch: list[Any], settings: Any) -> Result:
     assert _tools is not None  # the initialiser ran
-    with _one_thread():
+    with one_thread():
         return make(batch, _tools, settings)

@@ -7,20 +7,20 @@ with).
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from limner.data.places import Place, Remote, list_files, open_place, parquet, write
 from limner.errors import InputError
 from limner.faces.record import Attribute
-from limner.files import atomic_write
 
 SPLITS = ("train", "validation", "test")
 MANIFEST = "manifest.json"
@@ -87,42 +87,48 @@ def schema(made: Mapping[str, Any] | None = None, fields: Sequence[tuple[str, pa
 
 
 def write_shard(
-    path: str | os.PathLike[str],
+    path: Place,
     rows: Sequence[Mapping[str, Any]],
     made: Mapping[str, Any],
     fields: Sequence[tuple[str, pa.DataType]] = FIELDS,
-) -> None:
+) -> dict[str, Any]:
     """Write rows (column → value; arrays flat, see FIELDS) to one Parquet file, all or nothing.
 
-    The same rows give the same bytes. Raises ValueError for a row that lacks a column.
+    The same rows give the same bytes. Returns what there is to know of the file: rows, bytes, sha256. Raises ValueError
+    for a row that lacks a column.
     """
     for row in rows:
         if missing := [name for name, _ in fields if name not in row]:
             raise ValueError(f"row {row.get('id')!r} lacks the column {missing[0]!r}")
     columns = [pa.array([row[name] for row in rows], type=kind) for name, kind in fields]
     table = pa.Table.from_arrays(columns, schema=schema(made, fields))
-    with atomic_write(path) as temporary:
-        # Pictures do not compress again; small groups let single rows be read.
-        pq.write_table(table, temporary, compression="zstd", row_group_size=64)
+    sink = pa.BufferOutputStream()
+    # Pictures do not compress again; small groups let single rows be read.
+    pq.write_table(table, sink, compression="zstd", row_group_size=64)
+    data = sink.getvalue().to_pybytes()
+    write(path, data)
+    return {"rows": len(rows), "bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
 
 
-def is_built(folder: str | os.PathLike[str]) -> bool:
+def is_built(folder: str | os.PathLike[str] | Remote) -> bool:
     """Whether the folder was made by `limner data build`."""
-    return (Path(folder) / MANIFEST).is_file() and (Path(folder) / DATA).is_dir()
+    place = open_place(folder)
+    return (place / MANIFEST).is_file() and (place / DATA).is_dir()
 
 
-def shard_files(folder: str | os.PathLike[str], split: str | None = None) -> list[Path]:
+def shard_files(folder: str | os.PathLike[str] | Remote, split: str | None = None) -> list[Any]:
     """The Parquet files of a built set, or of one split of it, in order. InputError when it is none."""
     if split is not None and split not in SPLITS:
         raise InputError(f"there is no split {split!r}: choose one of {', '.join(SPLITS)}")
     if not is_built(folder):
         raise InputError(f"{folder} is no built set: make one with `limner data build SOURCE --out {folder}`")
     splits = SPLITS if split is None else (split,)
-    return [path for name in splits for path in sorted((Path(folder) / DATA).glob(f"{name}-*.parquet"))]
+    files = list_files(open_place(folder) / DATA, ".parquet")
+    return [path for name in splits for path in files if path.name.startswith(f"{name}-")]
 
 
 def read_shards(
-    folder: str | os.PathLike[str], columns: Sequence[str] | None = None, split: str | None = None
+    folder: str | os.PathLike[str] | Remote, columns: Sequence[str] | None = None, split: str | None = None
 ) -> pa.Table:
     """All rows of a built set (or one split) as an Arrow table, only `columns` if given. Raises InputError."""
     files = shard_files(folder, split)
@@ -133,12 +139,12 @@ def read_shards(
 
 
 def iterate(
-    folder: str | os.PathLike[str], split: str | None = None, columns: Sequence[str] | None = None
+    folder: str | os.PathLike[str] | Remote, split: str | None = None, columns: Sequence[str] | None = None
 ) -> Iterator[dict[str, Any]]:
     """The rows of a built set one by one, with numeric columns as arrays in their shape (see `as_arrays`)."""
     wanted = list(columns) if columns is not None else [name for name, _ in FIELDS]
     for path in shard_files(folder, split):
-        with pq.ParquetFile(path) as file:
+        with parquet(path) as file:
             for batch in file.iter_batches(64, columns=wanted):
                 yield from map(as_arrays, batch.to_pylist())
 
@@ -163,29 +169,31 @@ def stack(column: pa.ChunkedArray) -> np.ndarray:
     return values.astype(np.float32).reshape(len(column), -1) if len(column) else np.empty((0, 1), np.float32)
 
 
-def read_rows(path: Path, row: int | None, columns: Sequence[str]) -> Any:
+def read_rows(path: Place, row: int | None, columns: Sequence[str]) -> Any:
     """Columns of one row of a Parquet file as a dict, or of all rows (row None) as a list of dicts."""
     table = _cached(path, tuple(columns), path.stat().st_mtime_ns)
     return table.to_pylist() if row is None else table.slice(row, 1).to_pylist()[0]
 
 
 @lru_cache(maxsize=4)
-def _cached(path: Path, columns: tuple[str, ...], changed: int) -> pa.Table:
+def _cached(path: Place, columns: tuple[str, ...], changed: int) -> pa.Table:
     return _read(path, columns)
 
 
-def _read(path: Path, columns: Iterable[str]) -> pa.Table:
+def _read(path: Place, columns: Iterable[str]) -> pa.Table:
     try:
-        return pq.read_table(path, columns=list(columns))
+        with parquet(path) as file:
+            return file.read(columns=list(columns))
     except (pa.ArrowInvalid, OSError) as error:
         raise InputError(
             f"{path} is no whole Parquet file ({str(error).splitlines()[0]}): build the set again"
         ) from error
 
 
-def made_with(path: Path) -> dict[str, Any]:
+def made_with(path: Place) -> dict[str, Any]:
     """Code version and weights a shard was made with."""
-    metadata = pq.read_schema(path).metadata or {}
+    with parquet(path) as file:
+        metadata = file.schema_arrow.metadata or {}
     return json.loads(metadata.get(b"limner", b"{}"))
 
 

@@ -7,6 +7,7 @@ loads its bytes only when asked, so items travel cheaply to worker processes.
 from __future__ import annotations
 
 import csv
+import io
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -16,12 +17,13 @@ from typing import Any
 import numpy as np
 
 from limner.data.clips import read_frame
+from limner.data.places import Place, Remote, open_place, walk
 from limner.data.releases import LAYOUTS, open_release, recognise
 from limner.data.shards import is_built, read_rows
 from limner.data.synthetic import read_info, read_vectors
 from limner.errors import InputError
 from limner.faces.picture import SUFFIXES
-from limner.json_lines import read_objects
+from limner.json_lines import parse_object
 
 UNKNOWN_LICENCE = "unknown"
 PEOPLE = ("auto", "file", "folder")
@@ -43,7 +45,7 @@ class Item:
     source: str
     licence: str
     person: str
-    path: Path
+    path: Place
     aligned: bool = False
     w: np.ndarray | None = field(default=None, compare=False)
     stored: int | None = None
@@ -56,6 +58,8 @@ class Item:
     def load(self) -> bytes:
         """The encoded picture. Raises OSError or InputError when it cannot be read."""
         if self.frame is not None:
+            if isinstance(self.path, Remote):
+                raise InputError(f"{self.path} is a video in a store: copy it here first")
             return read_frame(self.path, self.frame)
         if self.stored is None:
             return self.path.read_bytes()
@@ -63,7 +67,7 @@ class Item:
 
 
 def open_sources(
-    places: Iterable[str | os.PathLike[str]],
+    places: Iterable[str | os.PathLike[str] | Remote],
     licence: str | None = None,
     people: str = "auto",
     aligned: bool = False,
@@ -71,12 +75,12 @@ def open_sources(
 ) -> list[Item]:
     """All items of some sources, in the order given; an id that comes twice is kept once.
 
-    places: folders (searched through, in name order), single pictures, lists, synthetic sets (folder with synth.json or
-    w.npz) and sets built by `limner data build`. licence: of pictures that do not say theirs. people: "folder" if each
-    sub-folder is a person, "file" if each file is, "auto" for file at the top of a source and folder below it.
-    aligned: plain pictures are FFHQ-aligned already. layout: what the folders are, of `releases.LAYOUTS`; "auto"
-    to look, "photos" for plain folders even if they look like a public data set. Raises InputError for a place that is
-    none of these, or is empty.
+    places: here or in a store (`s3://…`): folders (searched through, in name order), single pictures, lists, sets
+    built by `limner data build`; here also synthetic sets (folder with synth.json or w.npz). licence: of pictures
+    that do not say theirs. people: "folder" if each sub-folder is a person, "file" if each file is, "auto" for file
+    at the top of a source and folder below it. aligned: plain pictures are FFHQ-aligned already. layout: what the
+    folders are, of `releases.LAYOUTS` (here, not in a store); "auto" to look, "photos" for plain folders even if they
+    look like a public data set. Raises InputError for a place that is none of these, or is empty.
     """
     if people not in PEOPLE:
         raise InputError(f"people is {people!r}: choose one of {', '.join(PEOPLE)}")
@@ -84,7 +88,7 @@ def open_sources(
         raise InputError(f"layout is {layout!r}: choose one of {', '.join(LAYOUTS)}")
     items: dict[str, Item] = {}
     names: dict[str, int] = {}
-    for place in map(Path, places):
+    for place in map(open_place, places):
         name = place.resolve().stem if place.is_file() else place.resolve().name
         names[name] = names.get(name, 0) + 1
         label = name if names[name] == 1 else f"{name}-{names[name]}"
@@ -101,17 +105,21 @@ def open_sources(
     return list(items.values())
 
 
-def _open(place: Path, label: str, licence: str, people: str, aligned: bool, layout: str = "auto") -> Iterator[Item]:
+def _open(place: Place, label: str, licence: str, people: str, aligned: bool, layout: str = "auto") -> Iterator[Item]:
     if not place.exists():
         raise InputError(f"there is no file or folder {place}")
     if place.is_file() and place.suffix.lower() in _LISTS:
         return _from_list(place, label, licence, aligned)
     if place.is_file():
         return iter([Item(f"{label}/{place.name}", label, licence, f"{label}/{place.name}", place, aligned)])
-    if layout not in ("auto", "photos"):
+    if isinstance(place, Remote) and layout not in ("auto", "photos"):
+        raise InputError(f"the layout {layout} is read from folders here, not from {place}: copy it first")
+    if not isinstance(place, Remote) and layout not in ("auto", "photos"):
         return open_release(layout, place, label)
     if is_built(place):
         return _from_built(place)
+    if isinstance(place, Remote):
+        return _from_folder(place, label, licence, people, aligned)
     info, vectors = read_info(place), _vectors_of(place)
     if info is not None or vectors:
         return _from_synthetic(place, label, (info or {}).get("licence", licence), vectors)
@@ -120,18 +128,14 @@ def _open(place: Path, label: str, licence: str, people: str, aligned: bool, lay
     return _from_folder(place, label, licence, people, aligned)
 
 
-def _pictures(folder: Path) -> Iterator[Path]:
+def _pictures(folder: Place) -> Iterator[Place]:
     """Every picture in a folder and below it, by name; hidden files and folders are left out, links not followed."""
-    for here, below, names in os.walk(folder):
-        below[:] = sorted(name for name in below if not name.startswith("."))
-        for name in sorted(names):
-            if not name.startswith(".") and name.lower().endswith(SUFFIXES):
-                yield Path(here) / name
+    return (file for file in walk(folder) if file.name.lower().endswith(SUFFIXES))
 
 
-def _from_folder(place: Path, label: str, licence: str, people: str, aligned: bool) -> Iterator[Item]:
+def _from_folder(place: Place, label: str, licence: str, people: str, aligned: bool) -> Iterator[Item]:
     for path in _pictures(place):
-        relative = path.relative_to(place)
+        relative = path.relative_to(place)  # pyright: ignore[reportArgumentType]
         by_folder = people == "folder" or (people == "auto" and len(relative.parts) > 1)
         person = relative.parent.as_posix() if by_folder else relative.as_posix()
         yield Item(f"{label}/{relative.as_posix()}", label, licence, f"{label}/{person}", path, aligned)
@@ -149,7 +153,7 @@ def _from_synthetic(place: Path, label: str, licence: str, vectors: Mapping[str,
         yield Item(name, label, licence, name, path, aligned=True, w=vectors.get(path.stem))
 
 
-def _from_built(place: Path) -> Iterator[Item]:
+def _from_built(place: Place) -> Iterator[Item]:
     """Rows of a built set again: same picture, person, w and carried captions; what is measured is measured anew."""
     from limner.data.shards import shard_files
 
@@ -172,26 +176,28 @@ def _from_built(place: Path) -> Iterator[Item]:
             )
 
 
-def _from_list(place: Path, label: str, licence: str, aligned: bool) -> Iterator[Item]:
+def _from_list(place: Place, label: str, licence: str, aligned: bool) -> Iterator[Item]:
     """A list of pictures: .txt has a path a line, .csv and .jsonl have path and, if known, licence and person."""
     for number, entry in _entries(place):
         if not entry.get("path"):
             raise InputError(f"{place}, line {number}: no path; each line needs one")
-        path = place.parent / str(entry["path"])
+        path = _beside(place, str(entry["path"]))
         name = f"{label}/{entry['path']}"
         person = f"{label}/{entry['person']}" if entry.get("person") else name
         yield Item(name, label, str(entry.get("licence") or licence), person, path, aligned)
 
 
-def _entries(place: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
+def _beside(place: Place, path: str) -> Place:
+    return open_place(path) if "://" in path else place.parent / path
+
+
+def _entries(place: Place) -> Iterator[tuple[int, Mapping[str, Any]]]:
     suffix = place.suffix.lower()
-    if suffix == ".jsonl":
-        yield from read_objects(place)
-        return
-    with open(place, encoding="utf-8", newline="") as lines:
+    with io.StringIO(place.read_text("utf-8"), newline="") as lines:
         if suffix == ".csv":
             yield from enumerate(csv.DictReader(lines), start=2)
             return
         for number, line in enumerate(lines, start=1):
             if line.strip():
-                yield number, {"path": line.strip()}
+                whole = suffix == ".jsonl"
+                yield number, parse_object(line, f"{place}, line {number}") if whole else {"path": line.strip()}

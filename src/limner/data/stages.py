@@ -221,10 +221,10 @@ def _flat(values: Any) -> np.ndarray:
     return np.asarray(values, np.float32).reshape(-1)
 
 
-def make_records(
+def measure_items(
     items: Sequence[Item], reader: Reader, settings: RecordSettings
 ) -> tuple[list[Row], list[Mapping[str, str]]]:
-    """The whole chain on a batch of items: (finished rows, errors as {id, reason}). Both in the order of the items."""
+    """The part of the chain that runs networks: (measured rows, errors as {id, reason}), in the order of the items."""
     found: list[Row] = []
     errors: list[Mapping[str, str]] = []
     for item in items:
@@ -239,5 +239,18 @@ def make_records(
         if measured is None:
             errors.append({"id": row["id"], "reason": "no face found on the aligned picture"})
         else:
-            rows.append(finish(write_words(measured, settings), settings))
+            rows.append(measured)
     return rows, errors
+
+
+def finish_rows(rows: Sequence[Row], settings: RecordSettings) -> list[Row]:
+    """The part of the chain that needs none: words, split, encoding."""
+    return [finish(write_words(row, settings), settings) for row in rows]
+
+
+def make_records(
+    items: Sequence[Item], reader: Reader, settings: RecordSettings
+) -> tuple[list[Row], list[Mapping[str, str]]]:
+    """The whole chain on a batch of items: (finished rows, errors as {id, reason}). Both in the order of the items."""
+    rows, errors = measure_items(items, reader, settings)
+    return finish_rows(rows, settings), errors

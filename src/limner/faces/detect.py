@@ -20,6 +20,7 @@ SMALLEST_SEEN = 13  # pixels of the full-range network's input: measured, even t
 WINDOW_OVERLAP = 0.25  # share of a window's side: a face cut by one window is whole in its neighbour or the next level
 WINDOW_STEP = 4  # ratio of window sides from one level to the next; the network's own range is 1 : 13
 LEAST_SCORE = 0.1  # below it everything looks like a face
+LEAST_CONTRAST = 12  # grey values between a window's darkest and brightest number: less is sky or a wall
 SAME_FACE = 0.3  # overlap from which two boxes are one face, as in MediaPipe's graph
 ZOOM_OUT = 1.6  # for a photo that is nothing but face, a second look with a margin around it
 
@@ -70,10 +71,13 @@ class FaceDetector:
         if not LEAST_SCORE <= min_score <= 1:
             raise ValueError(f"min_score is {min_score}: choose a number from {LEAST_SCORE} to 1")
         height, width = photo.shape[:2]
-        found = self._look(photo, min_score, windows=True)
+        # no network sees more than this, and turning a big photo whole would cost most of the time
+        small = _shrunk(photo, SMALLEST_SEEN / SMALLEST_FACE) if max(height, width) > self._first_window else photo
+        found = self._look(small, (height, width), min_score, windows=True)
         upright = bool(found)
         for quarter in (1, 2, 3):
-            turned = self._look(np.ascontiguousarray(np.rot90(photo, quarter)), min_score, windows=not upright)
+            size = (width, height) if quarter % 2 else (height, width)
+            turned = self._look(np.ascontiguousarray(np.rot90(small, quarter)), size, min_score, windows=not upright)
             found += [_turn_back(detection, quarter, height, width) for detection in turned]
         if not found:
             found = merge(self._scan(self._short, photo, ZOOM_OUT * max(width, height), min_score))
@@ -83,32 +87,36 @@ class FaceDetector:
                 kept.append(detection)
         return kept
 
-    def _look(self, photo: np.ndarray, min_score: float, windows: bool) -> list[Detection]:
-        """Detections in the whole photo, and in windows of it when asked, merged."""
-        window = self._full.width * SMALLEST_FACE / SMALLEST_SEEN
-        side = float(max(photo.shape[:2]))
+    @property
+    def _first_window(self) -> float:
+        """Side, in pixels of the photo, of the smallest windows."""
+        return self._full.width * SMALLEST_FACE / SMALLEST_SEEN
+
+    def _look(self, shrunk: np.ndarray, size: tuple[int, int], min_score: float, windows: bool) -> list[Detection]:
+        """Detections in a shrunk photo of (height, width) `size`, and in windows of it when asked, merged."""
+        side, window = float(max(size)), self._first_window
         sides = [side]
         while windows and window < side:
             sides.append(window)
             window *= WINDOW_STEP
-        shrunk = _shrunk(photo, SMALLEST_SEEN / SMALLEST_FACE) if window < side or len(sides) > 1 else photo
-        ratio = np.array(shrunk.shape[1::-1]) / photo.shape[1::-1]
+        ratio = np.array(shrunk.shape[1::-1]) / size[::-1]
         found = self._scan(self._short, shrunk, side * ratio[0], min_score)
         for window in sides:
             found += self._scan(self._full, shrunk, window * ratio[0], min_score)
         return merge([_moved(detection, np.zeros(2), 1 / ratio) for detection in found])
 
-    def _scan(self, network: TfliteNetwork, photo: np.ndarray, window: float, min_score: float) -> list[Detection]:
+    def _scan(self, network: TfliteNetwork, photo: np.ndarray, side: float, min_score: float) -> list[Detection]:
         """Detections in overlapping square windows of this side, not yet merged, in pixels of the photo."""
         size = network.width
-        level = _shrunk(photo, size / window)
+        level = _shrunk(photo, size / side)
         height, width = level.shape[:2]
         ratio = np.array([width, height]) / photo.shape[1::-1]
         found: list[Detection] = []
         for top in _window_starts(height, size):
             for left in _window_starts(width, size):
                 start = np.array([left, top])
-                seen = self._see(network, _cut(level, left, top, size), min_score)
+                window = _cut(level, left, top, size)
+                seen = self._see(network, window, min_score) if np.ptp(window) >= LEAST_CONTRAST else []
                 whole = [each for each in seen if _is_whole(each.box + np.tile(start, 2), start, size, width, height)]
                 found += [_moved(each, start, 1 / ratio) for each in whole]
         return found

@@ -41,7 +41,11 @@ SUFFIXES = (
     ".ppm",
     ".jp2",
 )  # of pictures in folders
-_BROKEN = (OSError, SyntaxError, ValueError, EOFError, IndexError, TypeError, struct.error, zlib.error)
+# RuntimeError: the AVIF decoder's; OverflowError: sizes in headers that no C integer holds
+_BROKEN = (
+    OSError, SyntaxError, ValueError, EOFError, IndexError, TypeError, RuntimeError, OverflowError, struct.error,
+    zlib.error,
+)  # fmt: skip
 _ASCII = b"ASCII\0\0\0"  # how EXIF marks the letters of a UserComment
 _SIXTEEN_BIT = ("I;16", "I;16L", "I;16B", "I;16N")
 

@@ -13,12 +13,20 @@ class Average:
     """Averaged copy of a module's floating-point state: a ← d·a + (1 − d)·w.
 
     The decay warms up as min(d, (1 + n) / (10 + n)) after n updates, so that early samples are not dominated by the
-    initial weights.
+    initial weights. Parameters that are not trained are their own average, and are not copied.
     """
 
     def __init__(self, model: nn.Module, decay: float) -> None:
         self.decay = decay
-        self.tensors: dict[str, Tensor] = {k: v.detach().clone() for k, v in model.state_dict().items()}
+        self.frozen = {name for name, parameter in model.named_parameters() if not parameter.requires_grad}
+        self.tensors: dict[str, Tensor] = {
+            key: value.detach() if key in self.frozen else value.detach().clone()
+            for key, value in model.state_dict().items()
+        }
+
+    def load(self, tensors: dict[str, Tensor]) -> None:
+        """Go on from the averages of a checkpoint."""
+        self.tensors |= {key: value for key, value in tensors.items() if key not in self.frozen}
 
     @torch.no_grad()
     def update(self, model: nn.Module, step: int) -> None:
@@ -26,6 +34,8 @@ class Average:
         decay = min(self.decay, (1 + step) / (10 + step))
         averaged, current = [], []
         for key, value in model.state_dict().items():
+            if key in self.frozen:
+                continue
             if value.is_floating_point():
                 averaged.append(self.tensors[key])
                 current.append(value.detach())
@@ -36,12 +46,12 @@ class Average:
     @contextmanager
     def applied(self, model: nn.Module) -> Iterator[nn.Module]:
         """The model in eval mode with averaged weights; the training weights come back afterwards."""
-        kept = {key: value.detach().clone() for key, value in model.state_dict().items()}
+        kept = {key: value.detach().clone() for key, value in model.state_dict().items() if key not in self.frozen}
         was_training = model.training
-        model.load_state_dict(self.tensors)
+        model.load_state_dict({key: self.tensors[key] for key in kept}, strict=False)
         model.eval()
         try:
             yield model
         finally:
-            model.load_state_dict(kept)
+            model.load_state_dict(kept, strict=False)
             model.train(was_training)

@@ -3,10 +3,14 @@
 A checkpoint is a folder `step-00001234/` of safetensors plus `state.json`. It is written under a temporary name, every
 file is flushed to disk, the marker `complete.json` (sizes of all files) is written last, and then the folder is
 renamed. Readers trust only folders whose marker matches; older ones go only when two good ones exist.
+
+Weights, averages and moments are three files; where the model lies in pieces (FSDP), they are in the folder `pieces/`
+instead, written by all processes. Either kind can be read by any number of processes.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import random
@@ -17,12 +21,16 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 from limner.errors import InputError
 from limner.files import make_folder, writing
 from limner.training.optimizer import Optimizers
+from limner.training.pieces import PIECES, read_pieces, read_whole, spread, stored, write_pieces
+from limner.training.ranks import ALONE, Ranks
 from limner.weights.tensors import write_tensors
 
 MARKER = "complete.json"
@@ -45,38 +53,56 @@ def save_checkpoint(
     average: dict[str, Tensor],
     optimizers: Optimizers,
     extra: dict[str, Any],
+    ranks: Ranks = ALONE,
 ) -> Checkpoint:
     """Write everything a run needs to go on exactly: weights, averages, optimiser moments, all random states.
 
-    `extra` must be JSON-able. Keeps the newest two checkpoints of `root`.
+    `extra` must be JSON-able. Keeps the newest two checkpoints of `root`. All processes of a run call this; those that
+    hold nothing of their own only wait.
     """
-    make_folder(root)
     final = root / f"step-{step:08d}"
-    with writing(final):
-        temporary = root / f"{UNFINISHED}{os.getpid()}-{final.name}"
-        shutil.rmtree(temporary, ignore_errors=True)
-        temporary.mkdir()
-        moments, plain = _flatten(optimizers.state_dicts())
-        write_tensors(temporary / "model.safetensors", _contiguous(model.state_dict()))
-        write_tensors(temporary / "average.safetensors", _contiguous(average))
-        write_tensors(temporary / "optimizer.safetensors", moments)
-        write_tensors(temporary / "random.safetensors", _torch_states())
+    temporary = root / f"{UNFINISHED}{final.name}"
+    moments, plain = _flatten(optimizers.state_dicts())
+    tables = {"model": model.state_dict(), "average": average, "optimizer": moments}
+    if ranks.first:
+        make_folder(root)
+        with writing(final):
+            shutil.rmtree(temporary, ignore_errors=True)
+            temporary.mkdir()
+    in_pieces = any(isinstance(value, DTensor) for value in model.state_dict().values())
+    if in_pieces:
+        ranks.wait()  # for the folder
+        write_pieces(
+            temporary / PIECES, {f"{t}.{name}": v.detach() for t, table in tables.items() for name, v in table.items()}
+        )
+        ranks.wait()  # for everyone's pieces
+    if ranks.first:
         state = {"step": step, "groups": plain, "python": random.getstate(), "numpy": _numpy_state(), **extra}
-        (temporary / "state.json").write_text(json.dumps(state))
-        sizes = {}
-        for file in sorted(temporary.iterdir()):
-            sizes[file.name] = file.stat().st_size
-            _flush(file)
-        (temporary / MARKER).write_text(json.dumps(sizes))
-        _flush(temporary / MARKER)
-        _flush(temporary)
-        if final.exists():
-            shutil.rmtree(final)
-        os.replace(temporary, final)
-        _flush(root)
-    for old in find_checkpoints(root)[:-KEEP]:
-        shutil.rmtree(old.path)
+        with writing(final):
+            for table, tensors in {} if in_pieces else tables.items():
+                write_tensors(temporary / f"{table}.safetensors", _contiguous(tensors))
+            write_tensors(temporary / "random.safetensors", _torch_states())
+            (temporary / "state.json").write_text(json.dumps(state))
+            _seal(temporary, final)
+        for old in find_checkpoints(root)[:-KEEP]:
+            shutil.rmtree(old.path)
+    ranks.wait()
     return Checkpoint(path=final, step=step)
+
+
+def _seal(temporary: Path, final: Path) -> None:
+    """Flush every file, write the marker, take the final name."""
+    sizes = {}
+    for file in sorted(path for path in temporary.rglob("*") if path.is_file()):
+        sizes[file.relative_to(temporary).as_posix()] = file.stat().st_size
+        _flush(file)
+    (temporary / MARKER).write_text(json.dumps(sizes))
+    _flush(temporary / MARKER)
+    _flush(temporary)
+    if final.exists():
+        shutil.rmtree(final)
+    os.replace(temporary, final)
+    _flush(final.parent)
 
 
 def find_checkpoints(root: Path) -> list[Checkpoint]:
@@ -101,26 +127,80 @@ def load_checkpoint(
 ) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Restore `model`, `optimizers` and the global random states; returns (averages, state).
 
-    Raises InputError when the checkpoint belongs to another architecture.
+    Whole or in pieces, as the model lies now; how it lay when the checkpoint was made does not matter. Raises
+    InputError when the checkpoint belongs to another architecture.
     """
-    weights = load_file(checkpoint.path / "model.safetensors")
-    expected = model.state_dict()
-    for key in sorted(expected.keys() | weights.keys()):
-        if key not in weights or key not in expected or weights[key].shape != expected[key].shape:
-            raise InputError(
-                f"{checkpoint.path} was made by another architecture (first difference: {key}); "
-                "use the recipe it was made with, or start a new run folder with --run"
-            )
-    model.load_state_dict(weights)
+    weights = model.state_dict()
+    _check_architecture(checkpoint, weights)
     state = json.loads((checkpoint.path / "state.json").read_text())
-    moments = load_file(checkpoint.path / "optimizer.safetensors")
-    optimizers.load_state_dicts(_restore(moments, state["groups"]))
+    owners = [parameter for part in optimizers.parts for parameter in _parameters(part)]
+    firsts = list(itertools.accumulate((len(_parameters(part)) for part in optimizers.parts), initial=0))
+
+    def owner(name: str) -> Tensor:
+        """The weight whose layout a stored tensor has."""
+        table, key = name.split(".", 1)
+        if table != "optimizer":
+            return weights[key]
+        part, index, _ = key.split(".")
+        return owners[firsts[int(part)] + int(index)]
+
+    if (checkpoint.path / PIECES).is_dir():
+        found: dict[str, Tensor] = {}
+        for name, (size, dtype) in stored(checkpoint.path / PIECES).items():
+            like = owner(name).detach()
+            found[name] = torch.zeros_like(like) if like.shape == size else torch.zeros(size, dtype=dtype)
+        read_pieces(checkpoint.path / PIECES, found)
+    else:
+        found = {
+            f"{table}.{key}": value
+            for table in ("model", "average", "optimizer")
+            for key, value in load_file(checkpoint.path / f"{table}.safetensors").items()
+        }
+        found = {
+            name: spread(value, owner(name)) if owner(name).shape == value.shape else value
+            for name, value in found.items()
+        }
+    tables: dict[str, dict[str, Tensor]] = {"model": {}, "average": {}, "optimizer": {}}
+    for name, value in found.items():
+        table, key = name.split(".", 1)
+        tables[table][key] = value
+    model.load_state_dict(tables["model"])
+    optimizers.load_state_dicts(_restore(tables["optimizer"], state["groups"]))
     _set_torch_states(load_file(checkpoint.path / "random.safetensors"))
     version, internal, gauss = state["python"]
     random.setstate((version, tuple(internal), gauss))
     kind, keys, position, has_gauss, cached = state["numpy"]
     np.random.set_state((kind, np.array(keys, dtype=np.uint32), position, has_gauss, cached))
-    return load_file(checkpoint.path / "average.safetensors"), state
+    return tables["average"], state
+
+
+def load_average(checkpoint: Checkpoint, model: nn.Module) -> None:
+    """Fill `model`, which lies whole in this process, with a checkpoint's averaged weights."""
+    _check_architecture(checkpoint, model.state_dict())
+    pieces = checkpoint.path / PIECES
+    model.load_state_dict(
+        read_whole(pieces, "average.") if pieces.is_dir() else load_file(checkpoint.path / "average.safetensors")
+    )
+
+
+def _check_architecture(checkpoint: Checkpoint, expected: dict[str, Tensor]) -> None:
+    """Raise InputError when names or shapes of the weights are not those of `expected`."""
+    if (checkpoint.path / PIECES).is_dir():
+        shapes = {name: tuple(size) for name, (size, _) in stored(checkpoint.path / PIECES).items()}
+        found = {name.removeprefix("model."): shape for name, shape in shapes.items() if name.startswith("model.")}
+    else:
+        with safe_open(checkpoint.path / "model.safetensors", framework="pt") as file:
+            found = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+    for key in sorted(expected.keys() | found.keys()):
+        if key not in found or key not in expected or found[key] != tuple(expected[key].shape):
+            raise InputError(
+                f"{checkpoint.path} was made by another architecture (first difference: {key}); "
+                "use the recipe it was made with, or start a new run folder with --run"
+            )
+
+
+def _parameters(optimizer: torch.optim.Optimizer) -> list[Tensor]:
+    return [parameter for group in optimizer.param_groups for parameter in group["params"]]
 
 
 def clear_unfinished(root: Path) -> None:
@@ -158,7 +238,7 @@ def _flatten(states: list[dict[str, Any]]) -> tuple[dict[str, Tensor], list[Any]
     for part, state in enumerate(states):
         for index, entry in state["state"].items():
             for name, value in entry.items():
-                moments[f"{part}.{index}.{name}"] = torch.as_tensor(value).detach().contiguous().clone()
+                moments[f"{part}.{index}.{name}"] = torch.as_tensor(value).detach()
     return moments, [state["param_groups"] for state in states]
 
 

@@ -47,6 +47,19 @@ class Journal:
         self.report(line)
 
 
+class Silence:
+    """The journal of processes that keep none."""
+
+    def __enter__(self) -> Silence:
+        return self
+
+    def __exit__(self, *reason: object) -> None:
+        pass
+
+    def write(self, step: int, kind: str, figures: dict[str, float]) -> None:
+        """Nothing: the first process writes."""
+
+
 def read_journal(path: Path) -> list[dict[str, Any]]:
     """The whole lines of a log, in order; a line that a crash cut off is passed over."""
     lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []

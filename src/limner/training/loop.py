@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -10,15 +11,25 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 from limner.errors import InputError
 from limner.files import make_folder, write_bytes_atomic, write_json_atomic
 from limner.training.average import Average
-from limner.training.checkpoint import clear_unfinished, find_checkpoints, load_checkpoint, save_checkpoint
-from limner.training.journal import Journal
+from limner.training.checkpoint import (
+    clear_unfinished,
+    find_checkpoints,
+    load_average,
+    load_checkpoint,
+    save_checkpoint,
+)
+from limner.training.journal import Journal, Silence
 from limner.training.optimizer import Optimizers, make_optimizers
+from limner.training.parallel import Replica
+from limner.training.ranks import Ranks, join
 from limner.training.recipe import Recipe, TrainSettings, check_same_run
 from limner.training.schedule import learning_rate
 from limner.training.summary import write_summary
@@ -48,74 +59,114 @@ def train(
     ends the run early after that many steps, with a checkpoint, as a signal would.
 
     `resume` goes on after the newest checkpoint; where there is none it starts at step 0 and reports a line of kind
-    "note" that says so. One process at a time trains in a folder.
+    "note" that says so. One run at a time trains in a folder; its processes (see `ranks.py`) share that folder, in
+    which only the first of them writes, but for the pieces of a sharded checkpoint.
 
     Returns the path of the exported weights. Raises InputError when `run` holds checkpoints and `resume` is off, or
-    those of another task, seed or batch; and when the loss is not finite. Interrupted after SIGINT or SIGTERM.
+    those of another task, seed or batch; and when the loss is not finite. RankLost when another process of the run
+    died. Interrupted after SIGINT or SIGTERM to any of them.
     """
     settings = recipe.train
     if settings.threads:
         torch.set_num_threads(settings.threads)
-    device = _device(settings)
-    checkpoints = run / "checkpoints"
+    with join(settings) as ranks:
+        return _train(task, recipe, run, ranks, resume, report, stop_after)
+
+
+def _train(
+    task: Task, recipe: Recipe, run: Path, ranks: Ranks, resume: bool, report: Report, stop_after: int | None
+) -> Path:
+    settings, checkpoints = recipe.train, run / "checkpoints"
     found = find_checkpoints(checkpoints)
     if found and not resume:
         raise InputError(f"{run} holds a run at step {found[-1].step}; add --resume to go on, or choose another --run")
     if found:
         check_same_run(run, recipe)
-    elif resume:
+    elif resume and ranks.first:
         report({"step": 0, "kind": "note", "text": f"{run} holds no checkpoint to go on from: starting at step 0"})
-    clear_unfinished(checkpoints)
+    ranks.wait()  # all have looked before anyone writes
     torch.manual_seed(settings.seed)
-    model = task.build().to(device).train()
-    if settings.channels_last:
-        model = model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    replica = Replica(task.build().train(), settings, ranks)
+    model = replica.model
     optimizers = make_optimizers(model, settings)
     average = Average(model, settings.ema)
     step = 0
     if found:
-        average.tensors, state = load_checkpoint(found[-1], model, optimizers)
+        averages, state = load_checkpoint(found[-1], model, optimizers)
+        average.load(averages)
         step = state["step"]
-    make_folder(run)
-    write_json_atomic(run / "recipe.json", recipe.model_dump())
+    if ranks.first:
+        clear_unfinished(checkpoints)
+        make_folder(run)
+        write_json_atomic(run / "recipe.json", recipe.model_dump())
     last = min(settings.steps, stop_after or settings.steps)
-    with Journal(run, step, report) as journal, _signals() as stop, _batches(task, settings, step, last) as batches:
-        progress = _Progress(settings, device, step)
+    with (
+        Journal(run, step, report) if ranks.first else Silence() as journal,
+        _signals() as received,
+        _batches(task, settings, ranks, step, last) as batches,
+    ):
+        progress = _Progress(settings, ranks, step)
         saved = time.monotonic()
+        stop = False
         while step < last and not stop:
-            parts = _step(task, model, optimizers, batches, settings, device, step, progress)
+            parts = _step(task, replica, optimizers, batches, settings, step, progress)
             step += 1
             average.update(model, step)
             if step % settings.log_every == 0 or step == settings.steps:
-                journal.write(step, "train", progress.line(step, parts))
+                journal.write(step, "train", progress.line(step, parts, ranks))
             if step % settings.validate_every == 0 or step == settings.steps:
-                with average.applied(model) as averaged, torch.no_grad():
-                    journal.write(step, "validate", task.validate(averaged))
+                with average.applied(model), torch.no_grad():
+                    journal.write(step, "validate", replica.look(task.validate))
                 progress.pause()
             if step % settings.sample_every == 0 or step == settings.steps:
-                _write_samples(task, model, average, run / "samples" / f"step-{step:08d}.png")
+                with average.applied(model), torch.no_grad():
+                    sheet = replica.look(task.samples)
+                if ranks.first and sheet is not None:
+                    _write_sheet(sheet, run / "samples" / f"step-{step:08d}.png")
                 progress.pause()
-            if time.monotonic() - saved > settings.checkpoint_minutes * 60:
-                save_checkpoint(checkpoints, step, model, average.tensors, optimizers, {})
+            due = ranks.first and time.monotonic() - saved > settings.checkpoint_minutes * 60
+            stop, due = ranks.any(bool(received), due)
+            if due:
+                save_checkpoint(checkpoints, step, model, average.tensors, optimizers, {}, ranks)
                 saved = time.monotonic()
                 progress.pause()
-        save_checkpoint(checkpoints, step, model, average.tensors, optimizers, {})
+        save_checkpoint(checkpoints, step, model, average.tensors, optimizers, {}, ranks)
         if stop:
             raise Interrupted(f"stopped at step {step}; go on with --resume")
     path = run / "weights.safetensors"
-    with average.applied(model) as averaged:
-        task.export(averaged, path, {"recipe": recipe.model_dump_json(), "step": str(step)})
-    write_summary(run)
+    if ranks.first and replica.sharded:
+        export(task, recipe, run)
+    elif ranks.first:
+        with average.applied(model) as averaged:
+            task.export(averaged, path, {"recipe": recipe.model_dump_json(), "step": str(step)})
+    if ranks.first:
+        write_summary(run)
+    return path
+
+
+def export(task: Task, recipe: Recipe, run: Path) -> Path:
+    """Write the averaged weights of the newest checkpoint of `run` as training would at its end; returns their path.
+
+    In this process alone, whatever number of processes made the checkpoint. Raises InputError where there is none.
+    """
+    found = find_checkpoints(run / "checkpoints")
+    if not found:
+        raise InputError(f"{run} holds no checkpoint to export")
+    check_same_run(run, recipe)
+    model = task.build().eval()
+    load_average(found[-1], model)
+    path = run / "weights.safetensors"
+    with torch.no_grad():
+        task.export(model, path, {"recipe": recipe.model_dump_json(), "step": str(found[-1].step)})
     return path
 
 
 def _step(
     task: Task,
-    model: nn.Module,
+    replica: Replica,
     optimizers: Optimizers,
     batches: Iterator[dict[str, Tensor]],
     settings: TrainSettings,
-    device: torch.device,
     step: int,
     progress: _Progress,
 ) -> dict[str, Tensor]:
@@ -123,37 +174,48 @@ def _step(
     rate = learning_rate(step, peak, final, settings.warmup, settings.steps)
     optimizers.set_rate(rate / peak)
     totals: dict[str, Tensor] = {}
-    for micro in range(settings.accumulate):
+    ranks, device = replica.ranks, replica.ranks.device
+    mine = ranks.micro_batches(settings.accumulate)
+    for micro in mine:
         batch = {key: value.to(device, non_blocking=True) for key, value in next(batches).items()}
         index = step * settings.accumulate + micro
         generator = torch.Generator().manual_seed(_noise_seed(settings.seed, index))
+        if ranks.several:
+            # dropout's draws follow the micro-batch too, so that they are the same for any number of processes
+            torch.manual_seed(_noise_seed(settings.seed, index))
 
-        def forward_backward(batch=batch, generator=generator) -> tuple[Tensor, dict[str, Tensor]]:
+        def forward_backward(
+            batch=batch, generator=generator, last=micro == mine[-1]
+        ) -> tuple[Tensor, dict[str, Tensor]]:
             with torch.autocast(device.type, torch.bfloat16, enabled=settings.precision == "bf16"):
-                loss, parts = task.loss(model, batch, generator, step)
-            (loss / settings.accumulate).backward()
+                loss, parts = replica.learn(lambda model: task.loss(model, batch, generator, step), last)
+            # DDP and FSDP take the mean over ranks of what each sums up here
+            (loss / len(mine)).backward()
             return loss.detach(), parts
 
         loss, parts = progress.measured(forward_backward)
         for key, value in {"loss": loss, **parts}.items():
             totals[key] = totals.get(key, 0.0) + torch.as_tensor(value).detach().float() / settings.accumulate
-    norm = nn.utils.clip_grad_norm_(model.parameters(), settings.clip)
+    replica.finish_step()
+    norm = nn.utils.clip_grad_norm_(replica.model.parameters(), settings.clip)
+    norm = norm.full_tensor() if isinstance(norm, DTensor) else norm
     if not torch.isfinite(norm):
         raise InputError(
             f"the gradient is not finite at step {step}; resume from the last checkpoint with a lower learning rate "
             "(--set train.learning_rate=…) or train.precision=fp32"
         )
     optimizers.step()
-    return {**totals, "gradient_norm": norm.detach(), "learning_rate": torch.tensor(rate)}
+    return {**totals, "gradient_norm": norm.detach() / ranks.world, "learning_rate": torch.tensor(rate / ranks.world)}
 
 
 class _Progress:
     """Turns steps into samples a second, utilisation and time left."""
 
-    def __init__(self, settings: TrainSettings, device: torch.device, step: int) -> None:
+    def __init__(self, settings: TrainSettings, ranks: Ranks, step: int) -> None:
         self.settings = settings
         dtype = torch.bfloat16 if settings.precision == "bf16" else torch.float32
-        self.peak = matmul_peak(device, dtype)
+        # only the first process writes a log
+        self.peak = matmul_peak(ranks.device, dtype) * ranks.world if ranks.first else float("inf")
         self.meter = FlopMeter()
         self.seen: int | None = step
         self.since = time.monotonic()
@@ -166,9 +228,9 @@ class _Progress:
         """Leave validation, sampling and saving out of the throughput."""
         self.since, self.seen = time.monotonic(), None
 
-    def line(self, step: int, parts: dict[str, Tensor]) -> dict[str, float]:
-        """The figures of one log line."""
-        figures = {key: float(value) for key, value in parts.items()}
+    def line(self, step: int, parts: dict[str, Tensor], ranks: Ranks) -> dict[str, float]:
+        """The figures of one log line; `parts` are this rank's share of sums over all ranks."""
+        figures = {key: float(value) for key, value in ranks.sum(parts).items()}
         now = time.monotonic()
         if self.seen is not None and step > self.seen:
             per_step = (now - self.since) / (step - self.seen)
@@ -181,19 +243,20 @@ class _Progress:
 
 
 @contextlib.contextmanager
-def _batches(task: Task, settings: TrainSettings, step: int, last: int):
-    """Batches in order, prepared ahead by `loaders` threads."""
+def _batches(task: Task, settings: TrainSettings, ranks: Ranks, step: int, last: int):
+    """This process's batches in order, prepared ahead by `loaders` threads."""
     ahead = settings.loaders + 1
     pool = ThreadPoolExecutor(settings.loaders, thread_name_prefix="loader")
+    mine = ranks.micro_batches(settings.accumulate)
 
     def produce() -> Iterator[dict[str, Tensor]]:
         pending: list[Future[dict[str, Tensor]]] = []
-        end = last * settings.accumulate
-        upcoming = step * settings.accumulate
-        while upcoming < end or pending:
-            while upcoming < end and len(pending) < ahead:
-                pending.append(pool.submit(task.batch, upcoming))
-                upcoming += 1
+        upcoming = (at * settings.accumulate + micro for at in range(step, last) for micro in mine)
+        while True:
+            for index in itertools.islice(upcoming, ahead - len(pending)):
+                pending.append(pool.submit(task.batch, index))
+            if not pending:
+                return
             yield pending.pop(0).result()
 
     try:
@@ -218,22 +281,11 @@ def _signals() -> Iterator[list[int]]:
             signal.signal(number, handler)
 
 
-def _device(settings: TrainSettings) -> torch.device:
-    if settings.device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if settings.device == "cuda" and not torch.cuda.is_available():
-        raise InputError("train.device is cuda, but PyTorch sees no GPU; use --set train.device=cpu")
-    return torch.device(settings.device)
-
-
 def _noise_seed(seed: int, index: int) -> int:
     return (seed << 40) + index
 
 
-def _write_samples(task: Task, model: nn.Module, average: Average, path: Path) -> None:
+def _write_sheet(sheet: np.ndarray, path: Path) -> None:
     from limner.faces.picture import encode_png
 
-    with average.applied(model) as averaged, torch.no_grad():
-        sheet = task.samples(averaged)
-    if sheet is not None:
-        write_bytes_atomic(path, encode_png(sheet))
+    write_bytes_atomic(path, encode_png(sheet))

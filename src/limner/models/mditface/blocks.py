@@ -108,6 +108,8 @@ def _layer(stream: nn.Module, name: str, x: Tensor, lora: MaskAdapter | None) ->
 class Block(nn.Module):
     """What both kinds of block do with the mask: its stream's weights, and the static path through them."""
 
+    entry_points = ("static", "dynamic")  # what training compiles, recomputes or gathers pieces for
+
     def __init__(self, base: Stream | MergedStream, own: Stream | MergedStream | None, config: MDiTConfig, last: bool):
         super().__init__()
         self.own, self.adapter, self.last = own, None, last

@@ -62,6 +62,10 @@ def flux_config(values: Mapping[str, Any]) -> MDiTConfig:
     kind = values.get("_class_name", "FluxTransformer2DModel")
     if kind != "FluxTransformer2DModel":
         raise InputError(f"config.json describes {kind!r}: a FLUX transformer is a FluxTransformer2DModel")
+    needed = ("num_attention_heads", "attention_head_dim", "in_channels", "num_layers", "num_single_layers",
+              "joint_attention_dim", "pooled_projection_dim")  # fmt: skip
+    if missing := [name for name in needed if name not in values]:
+        raise InputError(f"config.json has no {missing[0]!r}: it is not a FLUX transformer's")
     heads, size = values["num_attention_heads"], values["attention_head_dim"]
     if values.get("out_channels") not in (None, values["in_channels"]) or values.get("patch_size", 1) != 1:
         raise InputError("this FLUX variant has extra input channels (fill, depth, canny): use a FLUX.1 dev or schnell")

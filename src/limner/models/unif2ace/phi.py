@@ -77,6 +77,10 @@ def phi_config(values: Mapping[str, Any], **fields: Any) -> UniF2aceConfig:
     kind = values.get("model_type")
     if kind != "phi":
         raise InputError(f"config.json describes a model of type {kind!r}: the backbone is a 'phi'")
+    needed = ("num_attention_heads", "vocab_size", "hidden_size", "num_hidden_layers", "intermediate_size",
+              "layer_norm_eps")  # fmt: skip
+    if missing := [name for name in needed if name not in values]:
+        raise InputError(f"config.json has no {missing[0]!r}: it is not a Phi's")
     heads, rope = values["num_attention_heads"], values.get("rope_parameters") or values
     if values.get("num_key_value_heads") not in (None, heads):
         raise InputError("this Phi shares keys between heads (num_key_value_heads): use Phi-1.5, which does not")

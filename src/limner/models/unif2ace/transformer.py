@@ -72,6 +72,28 @@ class Block(nn.Module):
         self.ffn = TokenExperts(config)
         self.sequence = SequenceExperts(config, last) if config.sequence_experts else None
 
+    def forward(
+        self,
+        x: Tensor,
+        mask: Tensor | None,
+        group: Group,
+        turns: Turns,
+        layer: int,
+        cache: KVCache | None,
+        counted: Tensor,
+        image: slice | None,
+        mixed: Mixed,
+    ) -> tuple[Tensor, Routing | None, Routing | None]:
+        """x: (B, N, D), and how both levels routed; counted: (B, N) bool, tokens that are not padding."""
+        h = self.norm(x)
+        attended = self.attention(h, mask, turns, layer, cache)
+        fed, tokens = self.ffn(h, group, counted)
+        x = x + attended + fed
+        if self.sequence is None or group not in self.sequence.groups or image is None:
+            return x, tokens, None
+        part, sequences = self.sequence(x[:, image], group, mixed)
+        return torch.cat([x[:, : image.start], part, x[:, image.stop :]], dim=1), tokens, sequences
+
 
 class Output(NamedTuple):
     """What a forward pass found."""
@@ -162,17 +184,11 @@ class UniF2aceTransformer(nn.Module):
             x = x + F.pad(self.places, (0, 0, image.start, count - image.stop))
         token_routing, sequence_routing = [], []
         for index, block in enumerate(self.blocks):
-            assert isinstance(block, Block)
-            h = block.norm(x)
-            attended = block.attention(h, see, turns, index, cache)
-            fed, routing = block.ffn(h, group, counted)
-            x = x + attended + fed
-            if routing is not None:
-                token_routing.append(routing)
-            if block.sequence is not None and group in block.sequence.groups and image is not None:
-                part, routing = block.sequence(x[:, image], group, mixed or Mixed())
-                x = torch.cat([x[:, : image.start], part, x[:, image.stop :]], dim=1)
-                sequence_routing.append(routing)
+            x, tokens_routed, sequences_routed = block(
+                x, see, group, turns, index, cache, counted, image, mixed or Mixed()
+            )
+            token_routing += [tokens_routed] if tokens_routed is not None else []
+            sequence_routing += [sequences_routed] if sequences_routed is not None else []
         return Output(self.norm(x), tuple(token_routing), tuple(sequence_routing), cache)
 
     def logits(self, hidden: Tensor, ids: slice | None = None) -> Tensor:

@@ -1,0 +1,51 @@
+"""`train.compile` changes speed, not numbers. Writes results/drill-compile.json.
+
+    python drills/compile.py [--steps 8]
+
+MDiTFace at a tiny size, trained eagerly, compiled, and compiled with recomputation: losses within 1e-4. Needs a C++
+compiler.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+from pathlib import Path
+
+from limner.evaluation.results import store_result
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+from training.tiny_sets import prepare, recipe, train_on
+
+
+def losses(run: Path) -> list[float]:
+    """The loss of every step."""
+    lines = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    return [line["loss"] for line in lines if line["kind"] == "train"]
+
+
+def main() -> None:
+    """The command line above."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--steps", type=int, default=8)
+    parser.add_argument("--out", type=Path, default=Path("results/drill-compile.json"))
+    given = parser.parse_args()
+    found: dict[str, list[float]] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        prepare(Path(folder) / "data")
+        for name, extra in {
+            "eager": {}, "compiled": {"compile": True}, "compiled, recomputed": {"compile": True, "recompute": True},
+        }.items():  # fmt: skip
+            made = recipe("mditface", steps=given.steps, validate_every=given.steps, accumulate=1, **extra)
+            train_on(Path(folder) / "data", Path(folder) / name, made)
+            found[name] = losses(Path(folder) / name)
+    largest = {name: max(abs(a - b) for a, b in zip(found["eager"], other)) for name, other in found.items()}
+    assert max(largest.values()) < 1e-4, largest
+    store_result(given.out, f"python drills/compile.py --steps {given.steps}", {"largest_difference": largest}, 0, {})
+    print(json.dumps(largest, indent=2))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,75 @@
+"""The doors through which a stranger's picture comes in. A new verb or API is one more function here."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import tempfile
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from limner.cli.app import VERBS, main
+
+
+def command(*words: str) -> tuple[int, str]:
+    """A command line in this process: its status, and what it said on standard error."""
+    errors = io.StringIO()
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(errors):
+        status = main(list(words))
+    return status, errors.getvalue()
+
+
+def read(picture: Path) -> tuple[int, str]:
+    """`limner read PHOTO`."""
+    return command("read", str(picture), "--json")
+
+
+def paint_mask(picture: Path) -> tuple[int, str]:
+    """`limner paint --mask MAP`, one step."""
+    with tempfile.TemporaryDirectory() as folder:
+        return command(
+            "paint", "a face", "--mask", str(picture), "--steps", "1", "--out", f"{folder}/out.png", "--json"
+        )
+
+
+def verify(picture: Path) -> tuple[int, str]:
+    """`limner verify PICTURE`."""
+    return command("verify", str(picture))
+
+
+@cache
+def server() -> Any:
+    """The application `limner serve` runs, in this process, behind a client that speaks to it without a socket."""
+    from starlette.testclient import TestClient
+
+    from limner.serving.app import create_app
+    from limner.serving.limits import Limits
+
+    client = TestClient(create_app(Limits(folder=Path(tempfile.mkdtemp()))), base_url="http://127.0.0.1")
+    return client.__enter__()
+
+
+def api(picture: Path) -> tuple[int, str]:
+    """`POST /v1/uploads`, then `POST /v1/faces` with what was taken. Statuses from 500 on are crashes."""
+    answer = server().post("/v1/uploads", files={"file": (picture.name, picture.read_bytes())})
+    if answer.status_code == 201:
+        answer = server().post("/v1/faces", json={"photo": answer.json()["id"]})
+    if answer.status_code >= 500:
+        return -1, answer.text
+    return (2, f"error: {answer.json()['error']['message']}\n") if answer.status_code >= 400 else (0, "")
+
+
+DOORS: dict[str, Callable[[Path], tuple[int, str]]] = {
+    "read": read, "paint --mask": paint_mask, "verify": verify, "api": api,
+}  # fmt: skip
+
+if any(verb.name == "edit" for verb in VERBS):
+
+    def edit(picture: Path) -> tuple[int, str]:
+        """`limner edit PHOTO`."""
+        with tempfile.TemporaryDirectory() as folder:
+            return command("edit", str(picture), "--pose", "yaw=10", "--out", f"{folder}/out.png")
+
+    DOORS["edit"] = edit

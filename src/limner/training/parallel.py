@@ -1,0 +1,140 @@
+"""One model on several processes: copies that average their gradients (DDP), or one in pieces (FSDP2).
+
+Tasks call whatever methods a model has, while DDP and FSDP act at the forward pass of a module. So the model stands in
+a module whose forward pass *is* the task's function.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forward_method
+from torch.nn.parallel import DistributedDataParallel
+from torch.utils.checkpoint import checkpoint
+
+from limner.errors import InputError
+from limner.training.ranks import Ranks
+from limner.training.recipe import TrainSettings
+from limner.training.unused import Usage
+
+Result = TypeVar("Result")
+Learnt = tuple[Tensor, dict[str, Tensor]]
+
+
+class Whole(nn.Module):
+    """A model whose forward pass runs any function of it."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, function: Callable[[nn.Module], Any]) -> Any:
+        """`function(model)`."""
+        return function(self.model)
+
+
+class Replica:
+    """What one process holds of the model: all of it, or its pieces."""
+
+    def __init__(self, model: nn.Module, settings: TrainSettings, ranks: Ranks) -> None:
+        self.ranks = ranks
+        self.sharded = settings.strategy == "fsdp" and ranks.several
+        if self.sharded and settings.optimizer == "muon":
+            raise InputError("train.optimizer=muon needs whole matrices, which fsdp cuts: use adamw, or strategy=ddp")
+        for block in repeated_blocks(model):
+            _rewrite(block, settings)
+        if not self.sharded:
+            model = model.to(ranks.device)
+        if settings.channels_last:
+            model = model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+        self.model = model
+        self.whole: nn.Module = Whole(model)
+        self.usage: Usage | None = None
+        if self.sharded:
+            self.usage = Usage(model, _blocks_with_weights(model), entry_points)
+            _shard(self.whole, ranks)
+        elif ranks.several:
+            # A step may leave parameters out: experts nobody chose, conditions that were not dropped.
+            self.whole = DistributedDataParallel(self.whole, find_unused_parameters=True)
+
+    def learn(self, function: Callable[[nn.Module], Learnt], last: bool) -> Learnt:
+        """`function(model)`, a loss and more, as a forward pass, to be followed by the loss's backward pass.
+
+        last: this is this process's last micro-batch of the step, after which gradients are averaged over the ranks.
+        (FSDP averages after each, so that no process ever holds all gradients.)
+        """
+        if isinstance(self.whole, DistributedDataParallel) and not last:
+            with self.whole.no_sync():
+                return self.whole(function)
+        if (usage := self.usage) is None:
+            return self.whole(function)
+
+        def anchored(model: nn.Module) -> Learnt:
+            loss, more = function(model)
+            return usage.anchored(model, loss), more
+
+        return self.whole(anchored)
+
+    def finish_step(self) -> None:
+        """After the last backward pass of a step, before the optimiser."""
+        if self.usage is not None:
+            self.usage.forget_unused(self.model, self.ranks)
+
+    def look(self, function: Callable[[nn.Module], Result]) -> Result:
+        """`function(model)` without learning. Where the model is in pieces, every rank must come here."""
+        return self.whole(function) if self.sharded else function(self.model)
+
+
+def repeated_blocks(model: nn.Module) -> list[nn.Module]:
+    """The items of the outermost module lists: a transformer's layers, a codec's stages. They hold most parameters."""
+    blocks: list[nn.Module] = []
+    for child in model.children():
+        blocks += list(child) if isinstance(child, nn.ModuleList) else repeated_blocks(child)
+    return blocks
+
+
+def _blocks_with_weights(model: nn.Module) -> list[nn.Module]:
+    return [block for block in repeated_blocks(model) if any(True for _ in block.parameters())]
+
+
+def entry_points(block: nn.Module) -> tuple[str, ...]:
+    """Methods by which a block is entered: `forward`, or what its class names in `entry_points`."""
+    return getattr(type(block), "entry_points", ("forward",))
+
+
+def _rewrite(block: nn.Module, settings: TrainSettings) -> None:
+    """Compile a block, or have it recompute its insides in the backward pass, as the recipe says."""
+    for name in entry_points(block):
+        method = getattr(block, name)
+        if settings.compile:
+            method = torch.compile(method)
+        if settings.recompute:
+            method = _recomputed(method)
+        if settings.compile or settings.recompute:
+            setattr(block, name, method)
+
+
+def _recomputed(method: Callable[..., Any]) -> Callable[..., Any]:
+    def run(*args: Any, **kwargs: Any) -> Any:
+        if not torch.is_grad_enabled():
+            return method(*args, **kwargs)
+        return checkpoint(method, *args, use_reentrant=False, **kwargs)
+
+    return run
+
+
+def _shard(whole: nn.Module, ranks: Ranks) -> None:
+    """Cut every block, and what is left, into one piece a rank. Numbers stay float32; autocast does the rest, as
+    everywhere else, so that the strategy changes no arithmetic."""
+    mesh = init_device_mesh(ranks.device.type, (ranks.world,))
+    for block in _blocks_with_weights(whole):
+        fully_shard(block, mesh=mesh, reshard_after_forward=True)
+        for name in entry_points(block):
+            if name != "forward":
+                register_fsdp_forward_method(block, name)
+    fully_shard(whole, mesh=mesh, reshard_after_forward=True)
+    assert isinstance(whole, FSDPModule)

@@ -1,0 +1,107 @@
+"""What is shipped: the wheel holds the code, the weights and the photographs, and nothing else; licences; the bill."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from importlib.metadata import metadata
+from pathlib import Path
+
+import pytest
+from hatchling.builders.sdist import SdistBuilder
+from hatchling.builders.wheel import WheelBuilder
+
+from limner.weights.registry import registry
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "tools"))
+import audit
+import metadata as tool
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def wheel() -> set[str]:
+    return {file.distribution_path for file in WheelBuilder(str(ROOT)).recurse_included_files()}
+
+
+def test_the_wheel_holds_code_weights_and_photographs(wheel: set[str]) -> None:
+    code = {path.relative_to(ROOT / "src").as_posix() for path in (ROOT / "src").rglob("*.py")}
+    assert code <= wheel
+    embedded = {f"limner/weights/files/{entry.name}/{file.path}" for entry in registry().values() if entry.embedded
+                for file in entry.files}  # fmt: skip
+    found = {name for name in wheel if name.startswith("limner/weights/")}
+    names = {tuple(name.split("/")[-2:]) for name in found}
+    assert embedded and {tuple(name.split("/")[-2:]) for name in embedded} <= names
+    assert any(name.endswith("astronaut.jpg") for name in wheel) and any(name.endswith(".grammar") for name in wheel)
+
+
+def test_the_wheel_holds_nothing_else(wheel: set[str]) -> None:
+    assert all(name.startswith("limner/") for name in wheel)
+    assert not [
+        name for name in wheel if "__pycache__" in name or name.endswith((".pyc", ".pt", ".pth", ".bin", ".pkl"))
+    ]
+
+
+def test_the_source_archive_can_be_tested_and_built_from() -> None:
+    names = {file.distribution_path for file in SdistBuilder(str(ROOT)).recurse_included_files()}
+    for wanted in ("constraints.txt", "Makefile", "NOTICE", "tests/conftest.py",
+                   "recipes/face-parser.toml", "examples/slurm/train.sbatch"):  # fmt: skip
+        assert wanted in names
+
+
+def test_python_versions_are_said_and_checked_for() -> None:
+    """Ruff and pyright read the code as the oldest Python would: what is newer is an error there."""
+    facts = metadata("limner")
+    oldest = re.fullmatch(r">=3\.(\d+)", facts["Requires-Python"])
+    assert oldest is not None
+    text = (ROOT / "pyproject.toml").read_text()
+    assert f'target-version = "py3{oldest[1]}"' in text and f'pythonVersion = "3.{oldest[1]}"' in text
+
+
+@pytest.mark.parametrize(
+    ("said", "fine"),
+    [
+        ("MIT", True), ("Apache-2.0 AND BSD-3-Clause", True), ("GPL-3.0-only", False), ("MIT AND GPL-3.0-only", False),
+        ("GPL-2.0-only OR MIT", True), ("BSD License; GNU General Public License (GPL)", True), ("unknown", False),
+        ("Other/Proprietary License", False),
+    ],
+)  # fmt: skip
+def test_licences_are_judged(said: str, fine: bool) -> None:
+    assert tool.allowed(said) == fine
+
+
+def test_the_bill_of_materials_names_packages_and_weights() -> None:
+    bill = tool.bill()
+    kinds = {entry["name"]: entry for entry in bill["components"]}
+    assert bill["bomFormat"] == "CycloneDX" and kinds["torch"]["purl"].startswith("pkg:pypi/torch@")
+    weights = [entry for entry in bill["components"] if entry["type"] == "machine-learning-model"]
+    assert weights and all(re.fullmatch("[0-9a-f]{64}", entry["hashes"][0]["content"]) for entry in weights)
+    assert json.loads(json.dumps(bill)) == bill
+
+
+def test_an_unreachable_database_is_said_clearly(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A program in pip-audit's place, which fails as it does without a network, and one that finds something."""
+    for name, script, status, said in (
+        (
+            "offline",
+            "echo 'requests.exceptions.ConnectionError: Max retries exceeded' >&2; exit 1",
+            3,
+            "cannot be reached",
+        ),
+        ("finds", "echo 'pillow 1.0 PYSEC-1'; exit 1", 1, "PYSEC-1"),
+        ("clean", "echo 'No known vulnerabilities found'", 0, "No known"),
+    ):
+        program = tmp_path / name
+        program.write_text(f"#!/bin/sh\n{script}\n")
+        program.chmod(0o755)
+        assert audit.main(str(program)) == status
+        shown = capsys.readouterr()
+        assert said in shown.out + shown.err
+
+
+def test_shell_examples_are_shell() -> None:
+    for script in sorted((ROOT / "examples").rglob("*.sbatch")):
+        subprocess.run(["bash", "-n", str(script)], check=True)
