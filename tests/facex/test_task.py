@@ -73,7 +73,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     codec = KLCodec.load(base / "codec")
     facts = {"codec": str(base / "codec"), "size": SIZE, "region_encoder": "codec", "identity_encoder": "face-identity"}
     config = ControlConfig(**{**CONTROL, "region_encoder": "codec", "level_widths": (4,)})
-    prepare(rows, root / "pairs", codec, load_decomposer(config, codec), facts, batch=4)
+    given = list(rows())
+    prepare(given, [row.person for row in given], root / "pairs", codec, load_decomposer(config, codec), facts, batch=4)
     return root
 
 
@@ -151,7 +152,8 @@ def test_an_unfinished_set_and_single_people_are_refused(folder: Path, tmp_path:
     codec = KLCodec.load(data.header["codec"])
     config = ControlConfig(**{**CONTROL, "region_encoder": "codec", "level_widths": (4,)})
     with pytest.raises(InputError, match="no person has two faces"):
-        prepare(lambda: rows(3, 1), tmp_path / "single", codec, load_decomposer(config, codec), {})
+        single = list(rows(3, 1))
+        prepare(single, [row.person for row in single], tmp_path / "single", codec, load_decomposer(config, codec), {})
     with pytest.raises(InputError, match=r"task\.shares"):
         task(shares={"heads": 1.0})
 
@@ -238,12 +240,10 @@ def test_a_base_learns_and_is_written_as_one(folder: Path, tmp_path: Path, monke
     monkeypatch.setenv("LIMNER_DATA", str(tmp_path))
     codec = KLCodec.load(folder / "base" / "codec")
 
-    def faces() -> Iterator[TrainingFace]:
-        for row in rows(4):
-            yield TrainingFace(row.portrait.picture, row.portrait.regions, ("a face", "a man"), row.person == "p3")
-
+    words = ("a face", "a man")
+    faces = [TrainingFace(row.portrait.picture, row.portrait.regions, words, row.person == "p3") for row in rows(4)]
     facts = {"codec": str(folder / "base" / "codec"), "encoder": "minilm"}
-    prepare_faces(faces, tmp_path / "faces", codec, MiniLM.load(), facts, 8, 2, mirror=False)
+    prepare_faces(faces, 8, tmp_path / "faces", codec, MiniLM.load(), facts, 8, 2, mirror=False)
     assert Prepared.open(tmp_path / "faces").header["rows"] == 8
     settings = {
         "kind": "facex-base",

@@ -59,7 +59,8 @@ def faces(count: int = 6) -> Iterator[Face]:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    prepare(faces, tmp_path, Blocks(), Letters(), {"codec": "none", "encoder": "letters"}, 5, 3, batch=4, palette=True)
+    facts = {"codec": "none", "encoder": "letters"}
+    prepare(faces(), 11, tmp_path, Blocks(), Letters(), facts, 5, 3, batch=4, palette=True)
     return tmp_path
 
 
@@ -97,7 +98,9 @@ def test_an_unfinished_or_empty_set_is_refused(folder: Path, tmp_path: Path) -> 
     with pytest.raises(InputError, match="not a prepared set"):
         Prepared.open(folder)
     with pytest.raises(InputError, match="no faces"):
-        prepare(lambda: iter(()), tmp_path / "x", Blocks(), Letters(), {})
+        prepare([], 0, tmp_path / "x", Blocks(), Letters(), {})
+    with pytest.raises(InputError, match="changed meanwhile"):
+        prepare(faces(3), 7, tmp_path / "y", Blocks(), Letters(), {})
 
 
 def test_batches_are_a_function_of_the_step_and_an_epoch_visits_every_face_once(folder: Path) -> None:
@@ -187,7 +190,7 @@ def test_faces_come_from_built_sets_with_their_split(tmp_path: Path) -> None:
     import pyarrow.parquet as pq
 
     from limner.faces.picture import encode_png
-    from limner.models.mditface.prepare import read_faces
+    from limner.models.mditface.prepare import count_faces, read_faces
 
     given = list(faces())
     (tmp_path / "data").mkdir()
@@ -209,6 +212,7 @@ def test_faces_come_from_built_sets_with_their_split(tmp_path: Path) -> None:
         ]
         pq.write_table(pa.Table.from_pylist(rows), tmp_path / "data" / f"{split}-000.parquet")
     found = list(read_faces([tmp_path]))
+    assert (count_faces([tmp_path], mirror=True), count_faces([tmp_path], mirror=False)) == (5, 3)
     assert [face.validation for face in found] == [False, False, True]  # test faces are never trained on
     for one, other in zip(found, given):
         assert np.array_equal(one.picture, other.picture) and np.array_equal(one.regions, other.regions)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -62,6 +62,18 @@ def read_rows(folders: Sequence[Path], size: int) -> Iterator[Row]:
                 yield Row(portrait_of_row(row, size, topology), row["person"], split == "validation")
 
 
+def read_people(folders: Sequence[Path]) -> list[str]:
+    """Whose face each row of ``read_rows`` is."""
+    from limner.data.shards import iterate
+
+    return [
+        row["person"]
+        for folder in folders
+        for split in ("train", "validation")
+        for row in iterate(folder, split, columns=["person"])
+    ]
+
+
 def portrait_of_row(row: dict[str, Any], size: int, topology: Topology) -> Portrait:
     """A row of a shard, which is aligned already, as a portrait of side ``size``."""
     picture, regions = read_picture(row["image"]["bytes"]), read_region_map(row["regions"]["bytes"])
@@ -91,7 +103,8 @@ def draw_hole(task: str, portrait: Portrait, random: np.random.Generator) -> tup
 
 
 def prepare(
-    rows: Callable[[], Iterator[Row]],
+    rows: Iterable[Row],
+    people: Sequence[str],
     out: Path,
     codec: KLCodec,
     decomposer: Decomposer,
@@ -100,23 +113,22 @@ def prepare(
     seed: int = 0,
     report: Callable[[int, int], None] = lambda done, total: None,
 ) -> PreparedPairs:
-    """Write a prepared set to ``out``. rows: called twice (to count, then to encode).
+    """Write a prepared set to ``out``. people: of every row, in order (``read_people``).
 
     facts: goes into the header (codec, encoders). Raises ``InputError`` if no person has two faces.
     """
-    listed = [row.person for row in rows()]
-    persons = {person: number for number, person in enumerate(dict.fromkeys(listed))}
-    if len(persons) == len(listed):
+    persons = {person: number for number, person in enumerate(dict.fromkeys(people))}
+    if len(persons) == len(people):
         raise InputError("no person has two faces in these shards: make pairs with `limner data pairs`")
     folder, done, levels = ArrayFolder(out), 0, 0
-    for group in groups(rows(), batch):
+    for group in groups(rows, batch):
         made = _encode(group, done, codec, decomposer, seed)
         made["person"] = np.array([persons[row.person] for row in group], np.int32)
         made["validation"] = np.array([row.validation for row in group])
         levels = sum(name.startswith("level") for name in made)
-        folder.write(made, done, len(listed))
+        folder.write(made, done, len(people))
         done += len(group)
-        report(done, len(listed))
+        report(done, len(people))
     widths = [int(folder.arrays[f"level{k}"].shape[2 if decomposer.pooled else 1]) for k in range(levels)]
     identity = folder.arrays["identity"].shape
     sizes = {"rows": done, "persons": len(persons), "level_widths": widths, "pooled": decomposer.pooled}
@@ -190,7 +202,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(f"\rfaces {done}/{total}", end="" if done < total else "\n", file=sys.stderr, flush=True)
 
     prepare(
-        lambda: read_rows(given.pairs, given.size),
+        read_rows(given.pairs, given.size),
+        read_people(given.pairs),
         given.out,
         codec,
         load_decomposer(config, codec, given.identity, given.tower, device),

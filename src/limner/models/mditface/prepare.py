@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 import sys
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -81,6 +81,14 @@ def read_faces(folders: Sequence[Path], prompts: int = 0, keep: float = 1.0) -> 
                 yield Face(picture, regions, (*new, *row["prompts"]), split == "validation", facts)
 
 
+def count_faces(folders: Sequence[Path], mirror: bool) -> int:
+    """How many faces ``read_faces`` gives; training faces count twice where they are mirrored, too."""
+    from limner.data.shards import count_rows
+
+    training, validation = (sum(count_rows(folder, split) for folder in folders) for split in ("train", "validation"))
+    return (1 + mirror) * training + validation
+
+
 class Texts:
     """Different captions, each once, in the order they are met."""
 
@@ -93,7 +101,8 @@ class Texts:
 
 
 def prepare(
-    faces: Callable[[], Iterator[Face]],
+    faces: Iterable[Face],
+    rows: int,
     out: Path,
     codec: Encoder,
     encoder: TextEncoder,
@@ -107,19 +116,18 @@ def prepare(
 ) -> Prepared:
     """Write a prepared set to ``out``.
 
-    faces: called twice (to count, then to encode). captions: kept per face (P); a face with fewer repeats them.
-    mirror: training faces also mirrored (our choice: twice the faces for the price of one codec pass). palette: also
-    the latents of the coloured region maps, for models with ``mask_embedding="palette"``. facts: goes into the
-    header. Raises ``InputError`` if there is no face, or one without captions.
+    rows: how many faces there will be, mirrored ones included (``count_faces``). captions: kept per face (P); a face
+    with fewer repeats them. mirror: training faces also mirrored (our choice: twice the faces for the price of one
+    codec pass). palette: also the latents of the coloured region maps, for models with ``mask_embedding="palette"``.
+    facts: goes into the header. Raises ``InputError`` if there is no face, or one without captions.
     """
-    rows = sum(1 for _ in _both(faces(), mirror))
     if rows == 0:
         raise InputError("no faces in these shards: build some with `limner data build`")
     folder = ArrayFolder(out)
     texts, validation, choices = Texts(), np.zeros(rows, bool), np.zeros((rows, captions), np.int32)
     facts_of: list[Mapping[str, Value]] = []
     start = 0
-    for group in groups(_both(faces(), mirror), batch):
+    for group in groups(_both(faces, mirror), batch):
         regions = np.stack([face.regions for face in group])  # (B, H, W)
         made = {"regions": regions, "latents": _encode(codec, np.stack([face.picture for face in group]))}
         if palette:
@@ -134,6 +142,8 @@ def prepare(
             choices[row] = numbers
         start += len(group)
         report("faces", start, rows)
+    if start != rows:
+        raise InputError(f"{rows} faces were to come, and {start} came: the sets changed meanwhile; prepare again")
     _write_texts(folder, list(texts.numbers), encoder, text_length, report)
     np.save(out / "captions.npy", choices)
     np.save(out / "validation.npy", validation)
@@ -143,7 +153,7 @@ def prepare(
     return Prepared.open(out)
 
 
-def _both(faces: Iterator[Face], mirror: bool) -> Iterator[Face]:
+def _both(faces: Iterable[Face], mirror: bool) -> Iterator[Face]:
     for face in faces:
         yield face
         if mirror and not face.validation:
@@ -195,7 +205,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         source = str(given.codec)
         encoder, facts = MiniLM.load(), {"codec": source, "encoder": "minilm"}
     prepare(
-        lambda: read_faces(given.shards, given.salient, given.keep),
+        read_faces(given.shards, given.salient, given.keep),
+        count_faces(given.shards, not given.no_mirror),
         given.out,
         KLCodec.load(source),
         encoder,
