@@ -40,7 +40,8 @@ def write_tiny(folder: Path, seed: int = 0) -> Path:
         TINY, text_vocabulary=tokenizer.size, image_tokens=256, text_length=24, clip_width=320, face_width=128
     )
     header = {
-        "model": config.to_dict(), "guidance": 2.0, "codec": "codec", "codec_hash": weights_hash(codec.encoder),
+        "model": config.to_dict(), "guidance": 2.0, "temperature": 3.0,
+        "codec": "codec", "codec_hash": weights_hash(codec.encoder),
         "tokenizer": "words", "tokenizer_hash": tokenizer.hash, "clip": "efficientnet-lite0", "face": "face-identity",
     }  # fmt: skip
     model = random_model(config, seed)

@@ -114,6 +114,7 @@ def test_paintings_carry_a_recipe_that_paints_them_again(engine: UniF2ace) -> No
     assert np.array_equal(np.asarray(again.image), np.asarray(pictures[1].image)) and again.recipe == pictures[1].recipe
     other = engine.paint("grey hair", steps=3, seed=6, sampler="leap")[0]
     assert not np.array_equal(np.asarray(other.image), np.asarray(alone.image))
+    assert (alone.recipe["guidance"], alone.recipe["temperature"], other.recipe["temperature"]) == (2.0, 3.0, 1.0)
     with pytest.raises(InputError, match="other weights"):
         engine.replay({**alone.recipe, "weights": {"transformer": "0"}})
     with pytest.raises(InputError, match="not one of"):

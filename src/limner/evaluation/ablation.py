@@ -108,7 +108,8 @@ def _frechet(model: UniF2aceTransformer, task: UniF2aceTask, count: int) -> floa
         words = read_words(model, unpad(batch["texts"]))
         predict = guided_logits(model, words, empty, settings.guidance)
         codes = all_masked(words.count, task.config.image_tokens, task.config.codebook)
-        made.append(to_pictures(codec.decode(confidence(predict, codes, settings.sample_steps, seed=start))))
+        codes = confidence(predict, codes, settings.sample_steps, seed=start, temperature=settings.temperature)
+        made.append(to_pictures(codec.decode(codes)))
         real.append(to_pictures(codec.decode(batch["codes"])))
     return frechet_distance(features(np.concatenate(made)), features(np.concatenate(real)))
 

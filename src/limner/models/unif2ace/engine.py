@@ -182,15 +182,18 @@ class UniF2ace:
         guidance: float | None = None,
         seed: int = 0,
         sampler: str = "confidence",
-        temperature: float = 1.0,
+        temperature: float | None = None,
         callback: Progress | None = None,
     ) -> list[Picture]:
         """Paint ``n`` pictures from words.
 
         guidance: how strongly words are followed, 0 is unguided (default: the weights' own). seed: picture k is that of
-        seed + k, whatever n. sampler: ``confidence`` or ``leap``. temperature: of the confidence's noise, or of the
-        logits for ``leap``. Raises ``InputError`` for what cannot be painted.
+        seed + k, whatever n. sampler: ``confidence`` or ``leap``. temperature: of the confidence's noise
+        (default: the weights' own), or of the logits for ``leap`` (default: 1). ``InputError`` for what cannot be
+        painted.
         """
+        if temperature is None:
+            temperature = self.parts.temperature if sampler == "confidence" else 1.0
         settings = {
             "text": text.strip(),
             "n": n,

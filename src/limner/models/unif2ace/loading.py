@@ -41,6 +41,8 @@ class Parts:
     face: FeatureEncoder | None
     guidance: float
     """Guidance that paintings use unless told otherwise."""
+    temperature: float
+    """Temperature of the sampler ``confidence``, likewise."""
     name: str
     """What was asked for."""
 
@@ -106,7 +108,8 @@ def load_parts(
     if config.sequence_experts:
         clip = load_encoder(str(_companion(file, header["clip"])), "clip")
         face = load_encoder(str(_companion(file, header["face"])), "face")
-    return Parts(model, codec, tokenizer, clip, face, float(header.get("guidance", 5.0)), str(source))
+    guidance, temperature = float(header.get("guidance", 5.0)), float(header.get("temperature", 1.0))
+    return Parts(model, codec, tokenizer, clip, face, guidance, temperature, str(source))
 
 
 def _companion(file: Path, name: str) -> str | Path:

@@ -52,6 +52,7 @@ class UniF2aceSettings(BaseModel):
     sample_faces: int = Field(default=6, gt=0, description="Columns of a sample sheet.")
     sample_steps: int = Field(default=18, gt=0, description="Steps of sample sheets.")
     guidance: float = Field(default=5.0, ge=0, description="Guidance in sample sheets, and of the shipped weights.")
+    temperature: float = Field(default=1.0, ge=0, description="Temperature of the sampler, likewise.")
 
 
 class UniF2aceTask:
@@ -131,13 +132,14 @@ class UniF2aceTask:
         batch = self.data.batch(rows, np.random.default_rng(0), long=False)
         predict = guided_logits(model, read_words(model, unpad(batch["texts"])), read_words(model, [[]]), s.guidance)
         start = all_masked(len(rows), self.config.image_tokens, self.config.codebook)
-        painted = confidence(predict, start, s.sample_steps, seed=0)
+        painted = confidence(predict, start, s.sample_steps, seed=0, temperature=s.temperature)
         sheet = [np.concatenate(list(to_pictures(codec.decode(codes))), 1) for codes in (batch["codes"], painted)]
         return np.concatenate(sheet, 0)
 
     def export(self, model: nn.Module, path: Path, facts: dict[str, str]) -> None:
         """Weights in float16; the header holds the configuration, what the set was made with, and the facts."""
         header = {"model": self.config.to_dict(), "guidance": self.settings.guidance}
+        header["temperature"] = self.settings.temperature
         header |= {name: self.data.header[name] for name in COMPANIONS if name in self.data.header}
         assert isinstance(model, UniF2aceTransformer)
         save_tensors(path, folded_weights(model), {**header, **facts}, dtype=torch.float16)
