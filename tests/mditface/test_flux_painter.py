@@ -101,6 +101,7 @@ def test_corrections_are_trained_prepared_and_painted_with(pipeline: Path, tmp_p
             yield module.Face(picture, halves(), ("a woman", "a man"), validation=i == 3)
 
     monkeypatch.setattr(module, "read_faces", faces)
+    monkeypatch.setattr(module, "count_faces", lambda folders, mirror: 7)
     data = tmp_path / "prepared"
     module.main(["shards", "--out", str(data), "--flux", str(pipeline), "--text-length", "6", "--captions", "2"])
     settings: dict[str, Any] = {"data": str(data), "flux": str(pipeline), "rank": 2, "sample_steps": 1}

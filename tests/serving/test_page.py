@@ -88,9 +88,9 @@ def test_paint_from_words_and_a_map_that_was_painted(page: Page, http: httpx.Cli
     page.mouse.down()
     page.mouse.move(box["x"] + box["width"] - 5, box["y"] + 5, steps=4)
     page.mouse.up()
-    assert painted.get_attribute("data-painted") != before
+    expect(painted).not_to_have_attribute("data-painted", before or "")
     page.locator("#paint-map").get_by_role("button", name="Undo").click()
-    assert painted.get_attribute("data-painted") == before
+    expect(painted).to_have_attribute("data-painted", before or "")
     page.locator("#paint-map").get_by_role("button", name="Redo").click()
     slide(page, "paint-steps", QUICK)
     page.locator("#paint-go").click()
@@ -171,9 +171,9 @@ def test_phone_width_and_keys(browser: Browser, server: Running, asked: list[str
     phone.keyboard.press("Tab")
     assert phone.evaluate("document.activeElement.tagName") in ("BUTTON", "A")
     dark = "document.body.classList.contains('dark') || document.documentElement.classList.contains('dark')"
-    assert phone.evaluate(dark)
+    phone.wait_for_function(dark)
     phone.get_by_role("button", name="Light / dark").click()
-    assert not phone.evaluate(dark)
+    phone.wait_for_function(f"!({dark})")
     phone.close()
 
 
