@@ -17,13 +17,7 @@ from pathlib import Path
 from limner.evaluation.results import store_result
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
-from training.tiny_sets import prepare, recipe, train_on
-
-
-def losses(run: Path) -> list[float]:
-    """The loss of every step."""
-    lines = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
-    return [line["loss"] for line in lines if line["kind"] == "train"]
+from training.tiny_sets import losses, prepare, recipe, train_on
 
 
 def main() -> None:
@@ -40,8 +34,10 @@ def main() -> None:
         }.items():  # fmt: skip
             made = recipe("mditface", steps=given.steps, validate_every=given.steps, accumulate=1, **extra)
             train_on(Path(folder) / "data", Path(folder) / name, made)
-            found[name] = losses(Path(folder) / name)
-    largest = {name: max(abs(a - b) for a, b in zip(found["eager"], other)) for name, other in found.items()}
+            found[name] = [loss for _, loss in losses(Path(folder) / name)]
+    largest = {
+        name: max(abs(a - b) for a, b in zip(found["eager"], other, strict=True)) for name, other in found.items()
+    }
     assert max(largest.values()) < 1e-4, largest
     store_result(given.out, f"python drills/compile.py --steps {given.steps}", {"largest_difference": largest}, 0, {})
     print(json.dumps(largest, indent=2))

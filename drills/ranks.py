@@ -9,7 +9,6 @@ where the loss is above 1.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import tempfile
 from pathlib import Path
@@ -18,13 +17,7 @@ from limner.evaluation.results import store_result
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from training import crew
-from training.tiny_sets import prepare, recipe, train_on
-
-
-def losses(run: Path) -> list[float]:
-    """The loss of every step."""
-    lines = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
-    return [line["loss"] for line in lines if line["kind"] == "train"]
+from training.tiny_sets import losses, prepare, recipe, train_on
 
 
 def main() -> None:
@@ -47,7 +40,7 @@ def main() -> None:
                                       folder=folder / f"{name} errors", seconds=7200)  # fmt: skip
                     assert errors == [""] * world, errors
                     pairs = zip(losses(folder / kind), losses(folder / name), strict=True)
-                    found[name] = max(abs(a - b) / max(1, abs(a)) for a, b in pairs)
+                    found[name] = max(abs(a - b) / max(1, abs(a)) for (_, a), (_, b) in pairs)
                     print(name, found[name], flush=True)
     assert max(found.values()) < 1e-5, found
     store_result(given.out, f"python drills/ranks.py --steps {given.steps}", {"largest_loss_difference": found}, 0, {})

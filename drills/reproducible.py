@@ -16,9 +16,6 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-
 from limner.evaluation.results import store_result
 from limner.training.checkpoint import find_checkpoints
 from limner.weights.registry import hash_file
@@ -31,34 +28,10 @@ KINDS = ("mditface", "unif2ace")
 
 def prepare(folder: Path) -> None:
     """Random faces in the nano models' own sizes."""
-    from limner.models.unif2ace.prepared import Prepared, pad_texts
-
-    draws, g = np.random.default_rng(0), torch.Generator().manual_seed(0)
-    texts = {name: pad_texts([[list(range(2 + f, 20 + f))] for f in range(12)]) for name in
-             ("captions", "prompts", "questions", "answers")}  # fmt: skip
-    tensors = {
-        "codes": torch.randint(0, 4096, (12, 256), generator=g),
-        "clip": torch.randn(12, 49, 320, generator=g),
-        "face": torch.randn(12, 1, 128, generator=g),
-        "validation": torch.arange(12) >= 10,
-        "ask_long": torch.tensor([[17, 18]]),
-        "ask_short": torch.tensor([[19]]),
-        **texts,
-    }
-    Prepared(tensors, {"tokenizer": "none"}).save(folder / "unif2ace.safetensors")
-    (folder / "mditface").mkdir()
-    for name, array in {
-        "latents": draws.standard_normal((12, 32, 16, 16)).astype(np.float16),
-        "regions": draws.integers(0, 19, (12, 256, 256), dtype=np.uint8),
-        "captions": draws.integers(0, 6, (12, 2)).astype(np.int32),
-        "tokens": draws.standard_normal((6, 32, 384)).astype(np.float16),
-        "lengths": draws.integers(1, 33, 6).astype(np.int32),
-        "pooled": draws.standard_normal((6, 384)).astype(np.float32),
-        "validation": np.arange(12) >= 10,
-        "weights": np.ones(12, np.float32),
-    }.items():
-        np.save(folder / "mditface" / f"{name}.npy", array)
-    (folder / "mditface" / "prepared.json").write_text('{"palette": false, "codec": "none", "rows": 12}')
+    texts = [[list(range(2 + f, 20 + f))] for f in range(12)]
+    sizes = {"codebook": 4096, "image_tokens": 256}
+    tiny_sets.write_codes(folder / "unif2ace.safetensors", sizes, clip=(49, 320), face=(1, 128), texts=texts)
+    tiny_sets.write_latents(folder / "mditface", latents=(32, 16, 16), tokens=(32, 384))
 
 
 def train_once(data: str, run: str, kind: str, steps: int, stop: int) -> None:

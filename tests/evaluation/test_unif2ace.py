@@ -24,6 +24,9 @@ from limner.evaluation.answers import (
 from limner.evaluation.experts import load_model, measure_experts
 from limner.models.unif2ace.prepared import ABSENT, Prepared, pad_texts
 from limner.models.unif2ace.sequence_experts import EXPERTS
+from limner.models.unif2ace.task import UniF2aceTask
+from limner.training.loop import train
+from limner.training.recipe import Recipe
 from limner.weights.tensors import save_tensors
 from limner.words.questions import write_questions
 from unif2ace.parts import write_tiny
@@ -141,6 +144,18 @@ def test_the_picture_of_experts(data: Path, capsys) -> None:
     save_tensors(data / "dense.safetensors", random_model(dense()).state_dict(), {"model": dense().to_dict()})
     with pytest.raises(InputError, match="no experts"):
         measure_experts(load_model(data / "dense.safetensors"), Prepared.open(data / "set.safetensors"), 4)
+
+
+def test_the_experts_of_a_run_are_those_it_exports(data: Path) -> None:
+    table = {"kind": "unif2ace", "data": "set.safetensors", "model": TINY.to_dict(), "sheets": False}
+    settings = {"steps": 2, "batch_size": 2, "warmup": 0, "precision": "fp32", "device": "cpu", "threads": 1}
+    recipe = Recipe.model_validate({"name": "tiny", "task": table, "train": settings})
+    weights = train(UniF2aceTask(recipe.task, 2, 0), recipe, data / "run")
+    found, exported = load_model(data / "run"), load_model(weights)
+    torch.testing.assert_close(found.embed.weight, exported.embed.weight, atol=1e-3, rtol=0)
+    prepared = Prepared.open(data / "set.safetensors")
+    shares = [measure_experts(model, prepared, 4)["paint"]["token"] for model in (found, exported)]
+    np.testing.assert_allclose(*shares, atol=0.05)
 
 
 def test_ablations_train_once_and_are_tabulated(data: Path, capsys) -> None:

@@ -12,6 +12,8 @@ import torch
 
 from facex.tiny import write_nano_base
 from limner.cli.train import make_task
+from limner.data.arrays import HEADER
+from limner.training.journal import read_journal
 from limner.training.loop import train
 from limner.training.recipe import Recipe
 from training import tiny
@@ -31,43 +33,53 @@ FACEX = {"model": {"width": 16}, "head_steps": 4, "drop_all": 0.2, "identity_wei
 
 def prepare(folder: Path) -> None:
     """Random faces for the three systems below `folder`, and the base that FaceX steers."""
-    from limner.models.unif2ace.prepared import Prepared, pad_texts
-
-    g = torch.Generator().manual_seed(0)
-    texts = {name: pad_texts([[[2 + f % 9, 3 + f % 7]] for f in range(12)]) for name in
-             ("captions", "prompts", "questions", "answers")}  # fmt: skip
-    tensors = {
-        "codes": torch.randint(0, 16, (12, 9), generator=g),
-        "clip": torch.randn(12, 4, 6, generator=g),
-        "face": torch.randn(12, 2, 5, generator=g),
-        "validation": torch.arange(12) >= 10,
-        "ask_long": torch.tensor([[17, 18]]),
-        "ask_short": torch.tensor([[19]]),
-        **texts,
-    }
-    folder.mkdir(parents=True, exist_ok=True)
-    Prepared(tensors, {"tokenizer": "none", "model": SIZES}).save(folder / "unif2ace.safetensors")
-    place, random = folder / "mditface", np.random.default_rng(0)
-    place.mkdir()
-    for name, array in {
-        "latents": random.standard_normal((12, 4, 4, 4)).astype(np.float16),
-        "regions": random.integers(0, 19, (12, 64, 64), dtype=np.uint8),
-        "captions": random.integers(0, 6, (12, 2)).astype(np.int32),
-        "tokens": random.standard_normal((6, 5, 12)).astype(np.float16),
-        "lengths": random.integers(1, 6, 6).astype(np.int32),
-        "pooled": random.standard_normal((6, 12)).astype(np.float32),
-        "validation": np.arange(12) >= 10,
-        "weights": np.ones(12, np.float32),
-    }.items():
-        np.save(place / f"{name}.npy", array)
-    (place / "prepared.json").write_text('{"palette": false, "codec": "none", "rows": 12}')
+    texts = [[[2 + f % 9, 3 + f % 7]] for f in range(12)]
+    write_codes(folder / "unif2ace.safetensors", SIZES, clip=(4, 6), face=(2, 5), texts=texts)
+    write_latents(folder / "mditface", latents=(4, 4, 4), tokens=(5, 12))
     prepare_pairs(folder / "facex")
     write_nano_base(folder / "base")
 
 
+def write_codes(
+    file: Path, sizes: dict[str, int], clip: tuple[int, int], face: tuple[int, int], texts: list[list[list[int]]]
+) -> None:
+    """A set for UniF²ace of twelve random faces, ten of them to train on; all kinds of text are `texts`."""
+    from limner.models.unif2ace.prepared import TEXTS, Prepared, pad_texts
+
+    g = torch.Generator().manual_seed(0)
+    tensors = {
+        "codes": torch.randint(0, sizes["codebook"], (12, sizes["image_tokens"]), generator=g),
+        "clip": torch.randn(12, *clip, generator=g),
+        "face": torch.randn(12, *face, generator=g),
+        "validation": torch.arange(12) >= 10,
+        "ask_long": torch.tensor([[17, 18]]),
+        "ask_short": torch.tensor([[19]]),
+        **{name: pad_texts(texts) for name in TEXTS},
+    }
+    file.parent.mkdir(parents=True, exist_ok=True)
+    Prepared(tensors, {"tokenizer": "none", "model": sizes}).save(file)
+
+
+def write_latents(place: Path, latents: tuple[int, int, int], tokens: tuple[int, int]) -> None:
+    """A set for MDiTFace of twelve random faces, of 16 pixels a latent, with six texts of at most `tokens`."""
+    random, (length, width), side = np.random.default_rng(0), tokens, 16 * latents[2]
+    place.mkdir(parents=True)
+    for name, array in {
+        "latents": random.standard_normal((12, *latents)).astype(np.float16),
+        "regions": random.integers(0, 19, (12, side, side), dtype=np.uint8),
+        "captions": random.integers(0, 6, (12, 2)).astype(np.int32),
+        "tokens": random.standard_normal((6, length, width)).astype(np.float16),
+        "lengths": random.integers(1, length + 1, 6).astype(np.int32),
+        "pooled": random.standard_normal((6, width)).astype(np.float32),
+        "validation": np.arange(12) >= 10,
+        "weights": np.ones(12, np.float32),
+    }.items():
+        np.save(place / f"{name}.npy", array)
+    (place / HEADER).write_text('{"palette": false, "codec": "none", "rows": 12}')
+
+
 def prepare_pairs(place: Path) -> None:
     """Six people with two faces each, nothing but random numbers."""
-    from limner.data.arrays import HEADER
     from limner.models.facex.decompose import GROUP_SIDE
     from limner.models.facex.masks import GROUPS
     from limner.models.facex.motion import EXPRESSION
@@ -118,6 +130,11 @@ def train_on(data: Path, run: Path, made: Recipe, resume: bool = False, stop_aft
     task = make_task(made.task, made.train.batch_size, made.train.seed)
     task.samples = lambda model: None  # no codec lies beside these sets
     train(task, made, run, resume=resume, stop_after=stop_after)
+
+
+def losses(run: Path) -> list[tuple[int, float]]:
+    """(step, loss) of every log line of a run, in order."""
+    return [(line["step"], line["loss"]) for line in read_journal(run / "log.jsonl") if line["kind"] == "train"]
 
 
 def train_tiny(run: Path, accumulate: int, steps: int, resume: bool) -> None:

@@ -38,7 +38,10 @@ def synth(
     print(f"licence of the faces: {LICENCE}")
     with bar("making faces") as show:
         show(0, count)
-        told = lambda index, new: show(index + 1 - start, count)  # noqa: E731
+
+        def told(index: int, new: bool) -> None:
+            show(index + 1 - start, count)
+
         made = write_set(generator, out, range(start, start + count), told)
     print(f"{made} faces made, {count - made} were there: {out}")
 

@@ -99,8 +99,7 @@ def edit_all(
     with bar(f"editing ({editor.why})", shown=not as_json) as show:
         for number, (file, name) in enumerate(names.items()):
             target = out if out.suffix else out / f"{name}.png"
-            told = partial(edit, file, callback=_of_all(show, number, len(names)))
-            picture = refused.unless(file, told)
+            picture = refused.unless(file, partial(edit, file, callback=_of_all(show, number, len(names))))
             if picture is not None:
                 done.append({"file": str(target), "recipe": picture.save(target, watermark, manifest)})
     if as_json:

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import json
-import shlex
-import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
 from limner.cli.bars import bar
 from limner.cli.evaluate_unif2ace import unif2ace, unif2ace_ablation, unif2ace_experts
 from limner.cli.judge import app as judge_app
-
-if TYPE_CHECKING:
-    import numpy as np
+from limner.cli.stored import picture, store
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -221,28 +216,3 @@ def groups(
 app.command()(unif2ace)
 app.command()(unif2ace_experts)
 app.command()(unif2ace_ablation)
-
-
-def store(path: Path, figures: dict[str, Any], seed: int | None, settings: dict[str, Any]) -> dict[str, Any]:
-    """Store a result with the command line that made it, print its figures, and return it."""
-    from limner.evaluation.results import store_result
-
-    command = shlex.join(["limner", *_without_sheet(sys.argv[1:])])
-    result = store_result(path, command, figures, seed, settings)
-    print(json.dumps(result["figures"], indent=2))
-    print(f"stored in {path}")
-    return result
-
-
-def _without_sheet(words: list[str]) -> list[str]:
-    """A command line without `--sheet FILE`: where a picture went makes no difference to the figures."""
-    kept = [word for word in words if not word.startswith("--sheet=")]
-    return [w for k, w in enumerate(kept) if w != "--sheet" and (k == 0 or kept[k - 1] != "--sheet")]
-
-
-def picture(path: Path, sheet: np.ndarray) -> None:
-    """Write a sheet."""
-    from limner.faces.picture import save_picture
-
-    save_picture(path, sheet)
-    print(f"sheet in {path}")

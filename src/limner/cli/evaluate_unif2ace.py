@@ -8,6 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
+from limner.cli.bars import bar
+from limner.cli.stored import picture, store
 from limner.errors import InputError
 
 SUITES = ("answers", "captions", "painting")
@@ -35,8 +37,6 @@ def unif2ace(
     """
     if suite not in SUITES:
         raise InputError(f"--suite {suite}: choose {', '.join(SUITES)}")
-    from limner.cli.bars import bar
-    from limner.cli.evaluate import picture, store
     from limner.faces.folders import data_root
     from limner.models.unif2ace.engine import UniF2ace
 
@@ -73,7 +73,6 @@ def unif2ace_experts(
     out: Out = RESULTS,
 ) -> None:
     """Draw which experts each layer uses for each task, on both levels."""
-    from limner.cli.evaluate import store
     from limner.evaluation.experts import draw_experts, load_model, measure_experts
     from limner.faces.folders import data_root
     from limner.models.unif2ace.prepared import Prepared
@@ -102,7 +101,6 @@ def unif2ace_ablation(
 
     Stop with Ctrl-C and start again at will: runs go on after their checkpoints.
     """
-    from limner.cli.evaluate import store
     from limner.evaluation.ablation import choose_variants, draw, markdown, run_variant, summarise
     from limner.training.loop import Interrupted
     from limner.training.recipe import read_recipe

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
-import sys
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,6 +11,7 @@ import typer
 
 from limner.cli.bars import bar
 from limner.cli.data_write import DryRun, Limit, MaxCost, Prompts, Rpm, Threads, Timeout, Tpm, Tries, Yes
+from limner.cli.stored import store
 from limner.errors import InputError
 
 if TYPE_CHECKING:
@@ -224,16 +223,15 @@ def _store(path: Path, figures: dict[str, Any], settings: dict[str, Any], *metri
     """Store what was measured, and print it with what is published beside it, never mixed."""
     from limner.evaluation.published import published as stored
     from limner.evaluation.published import reference
-    from limner.evaluation.results import store_result
 
     known = reference(*metrics)
-    result = store_result(path, shlex.join(["limner", *sys.argv[1:]]), figures, seed, {**settings, "published": known})
-    print(json.dumps(result["figures"], indent=2))
-    for metric, models in known.items():
-        print(f"published {metric}: {', '.join(f'{name} {figure:g}' for name, figure in models.items())}")
+    remarks = [
+        f"published {metric}: {', '.join(f'{name} {figure:g}' for name, figure in models.items())}"
+        for metric, models in known.items()
+    ]
     if known:
-        print(f"({stored()['source']}; other set and other judge: no number-by-number comparison)")
-    print(f"stored in {path}")
+        remarks.append(f"({stored()['source']}; other set and other judge: no number-by-number comparison)")
+    store(path, figures, seed, {**settings, "published": known}, remarks)
 
 
 def _pictures(place: Path, limit: int | None) -> np.ndarray:

@@ -31,9 +31,8 @@ class Quantizer(nn.Module):
 
     def __init__(self, bits: int) -> None:
         super().__init__()
-        powers = 2 ** torch.arange(bits - 1, -1, -1)
-        self.register_buffer("embedding", ((torch.arange(2**bits)[:, None] // powers) % 2).float() * 2 - 1)  # (K, C)
-        self.register_buffer("power_vals", powers)  # (C,)
+        self.register_buffer("embedding", signs_of_codes(bits))  # (K, C)
+        self.register_buffer("power_vals", _powers(bits))  # (C,)
 
     def forward(self, z: Tensor) -> Quantised:
         """z: (B, C, h, w). Each bit's probability is softmax of −(z ∓ 1)² over its two values, sigmoid(4 z) [S].
@@ -54,6 +53,15 @@ class Quantizer(nn.Module):
         """(B, N) to (B, C, rows, N / rows) of ±1."""
         bits = torch.bitwise_and(codes[..., None], self.power_vals) > 0
         return (bits.to(self.embedding.dtype) * 2 - 1).transpose(1, 2).unflatten(2, (rows, -1))
+
+
+def signs_of_codes(bits: int) -> Tensor:
+    """The bits of every code as ±1, highest first: (K, C)."""
+    return ((torch.arange(2**bits)[:, None] // _powers(bits)) % 2).float() * 2 - 1
+
+
+def _powers(bits: int) -> Tensor:
+    return 2 ** torch.arange(bits - 1, -1, -1)
 
 
 def code_entropy(p: Tensor) -> Tensor:

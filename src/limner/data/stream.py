@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from limner.data.places import Place, Remote, parquet
-from limner.data.shards import FIELDS, as_arrays, shard_files
+from limner.data.shards import FIELDS, as_arrays, rows_of, shard_files
 from limner.errors import InputError
 
 Row = dict[str, Any]
@@ -45,7 +45,7 @@ class Stream:
             raise InputError(f"{folder} has no rows in the split {split}")
         self.columns = list(columns) if columns is not None else [name for name, _ in FIELDS]
         self.seed, self.buffer, self.lanes = seed, buffer, lanes
-        self.counts = [_count(file) for file in self.files]
+        self.counts = [rows_of(file) for file in self.files]
 
     def __len__(self) -> int:
         """Rows an epoch."""
@@ -107,11 +107,6 @@ class _Reader:
                 self.group = opened.read_row_group(row // GROUP, columns=list(self.columns)).to_pylist()
             self.at = (file, row // GROUP)
         return as_arrays(self.group[row % GROUP])
-
-
-def _count(file: Place) -> int:
-    with parquet(file) as opened:
-        return opened.metadata.num_rows
 
 
 def _turns(sizes: np.ndarray, start: int) -> tuple[np.ndarray, Iterator[int]]:

@@ -18,7 +18,7 @@ from limner.models.unif2ace.prepared import Prepared, unpad, unpad_turns
 from limner.models.unif2ace.sequence_experts import EXPERTS
 from limner.models.unif2ace.task import UniF2aceTask
 from limner.models.unif2ace.transformer import UniF2aceTransformer
-from limner.training.checkpoint import find_checkpoints
+from limner.training.checkpoint import find_checkpoints, load_average
 from limner.weights.tensors import load_into, read_config
 
 BATCH = 8
@@ -32,14 +32,15 @@ def load_model(place: Path) -> UniF2aceTransformer:
             raise InputError(f"{place} holds no checkpoint of a run: give the folder of one, or exported weights")
         made = json.loads(recipe.read_text(encoding="utf-8"))
         task = UniF2aceTask(made["task"], made["train"]["batch_size"], made["train"]["seed"])
-        config, file = task.config, found[-1].path / "average.safetensors"
+        model = task.build()
+        load_average(found[-1], model)
     else:
         header = read_config(place)
         if "model" not in header:
             raise InputError(f"{place} is no UniF²ace: its header has no 'model'")
-        config, file = UniF2aceConfig.from_dict(header["model"]), place
-    model = UniF2aceTransformer(config)
-    load_into(model, file)
+        model = UniF2aceTransformer(UniF2aceConfig.from_dict(header["model"]))
+        load_into(model, place)
+    assert isinstance(model, UniF2aceTransformer)
     return model.eval().requires_grad_(False)
 
 

@@ -79,6 +79,10 @@ class MDiTFaceTask:
         self.batch_size, self.seed = batch_size, seed
         self.data = Prepared.open(data_root() / s.data)
         self.train, self.held_out = self.data.rows(validation=False), self.data.rows(validation=True)
+        self.chances: np.ndarray | None = None  # of each face to be drawn, where not all have the same
+        if s.balanced:
+            weights = self.data.arrays["weights"][self.train].astype(np.float64)
+            self.chances = weights / weights.sum()
         self.config = MDiTConfig.from_dict({**preset(s.preset).to_dict(), **s.model})
         if s.flux is not None:
             self.config = replace(read_flux_config(data_root() / s.flux), mask_rank=s.rank)
@@ -108,11 +112,9 @@ class MDiTFaceTask:
         With ``balanced`` they are drawn by their weights instead, with replacement.
         """
         choices = np.random.default_rng([self.seed, 1, step]).integers(0, 1 << 30, self.batch_size)
-        if self.settings.balanced:
-            weights = self.data.arrays["weights"][self.train].astype(np.float64)
-            drawn = np.random.default_rng([self.seed, 2, step]).choice(
-                self.train, self.batch_size, p=weights / weights.sum()
-            )
+        if self.chances is not None:
+            random = np.random.default_rng([self.seed, 2, step])
+            drawn = random.choice(self.train, self.batch_size, p=self.chances)
             return self.data.batch(drawn, choices)
         positions = np.arange(step * self.batch_size, (step + 1) * self.batch_size)
         epochs, places = np.divmod(positions, len(self.train))

@@ -16,6 +16,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils import parametrize
 
+from limner.codecs.quantizer import signs_of_codes
+
 from .config import UniF2aceConfig
 from .transformer import UniF2aceTransformer
 
@@ -30,11 +32,8 @@ class BitDirections(nn.Module):
 
     def __init__(self, config: UniF2aceConfig) -> None:
         super().__init__()
-        powers = 2 ** torch.arange(config.bits - 1, -1, -1)
         self.above = config.vocabulary - config.mask_id
-        self.register_buffer(
-            "signs", (torch.arange(config.codebook)[:, None] // powers % 2).float() * 2 - 1, persistent=False
-        )  # (K, C)
+        self.register_buffer("signs", signs_of_codes(config.bits), persistent=False)  # (K, C)
         self.directions = nn.Parameter(torch.zeros(config.bits, config.width))
 
     def forward(self, table: Tensor) -> Tensor:
