@@ -66,7 +66,8 @@ class FaceGenerator:
         except ModuleNotFoundError as error:
             raise InputError(f"synthetic faces need the package openvino: {_INSTALL}") from error
         core = openvino.Core()
-        options: dict[str, Any] = {} if threads is None else {"INFERENCE_NUM_THREADS": threads}
+        options: dict[str, Any] = {"ENABLE_CPU_PINNING": False}  # or every process would work on the first core
+        options |= {} if threads is None else {"INFERENCE_NUM_THREADS": threads}
         half = "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
         def network(name: str, precision: str, change: Callable[[Any], Any] = lambda model: model) -> Any:
