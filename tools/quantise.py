@@ -1,4 +1,4 @@
-"""Store the matrices of a weight file in 8 bits a row, the rest in 16 bits: python tools/quantise.py IN OUT
+"""Store the matrices and kernels of a weight file in 8 bits a row, the rest in 16 bits: python tools/quantise.py IN OUT
 
 For weights that come with the package, where every megabyte is everybody's. Prints the largest error of a matrix, as a
 share of its root mean square.
@@ -24,7 +24,7 @@ def main(source: str, target: str) -> None:
     save_tensors(target, ready, config)
     again = dequantise(ready)
     errors = {name: float((again[name].float() - x.float()).abs().max() / x.float().square().mean().sqrt())
-              for name, x in tensors.items() if x.dtype != torch.int8 and x.ndim == 2}  # fmt: skip
+              for name, x in tensors.items() if x.dtype != torch.int8 and x.ndim >= 2}  # fmt: skip
     worst = max(errors, key=lambda name: errors[name])
     print(f"{Path(target).stat().st_size:,} bytes; largest error {errors[worst]:.3f} of the mean size, in {worst}")
 

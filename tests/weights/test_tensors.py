@@ -136,17 +136,19 @@ def test_load_into_is_strict_and_names_the_tensor(tmp_path: Path) -> None:
             load_into(small_net(), file)
 
 
-@given(rows=st.integers(1, 6), columns=st.integers(1, 9), seed=st.integers(0, 99), size=st.floats(1e-3, 1e3))
+@given(shape=st.lists(st.integers(1, 6), min_size=2, max_size=4), seed=st.integers(0, 99), size=st.floats(1e-3, 1e3))
 @settings(max_examples=30, deadline=None)
-def test_quantised_rows_are_within_half_a_step(rows: int, columns: int, seed: int, size: float) -> None:
-    matrix = torch.randn(rows, columns, generator=torch.Generator().manual_seed(seed)) * size
-    matrix[0] = 0
-    small = quantise({"m": matrix}, smallest=1)
+def test_quantised_rows_are_within_half_a_step(shape: list[int], seed: int, size: float) -> None:
+    """Matrices, and kernels of convolutions in one and two dimensions."""
+    kernel = torch.randn(shape, generator=torch.Generator().manual_seed(seed)) * size
+    kernel[0] = 0
+    small = quantise({"m": kernel}, smallest=1)
     assert small["m"].dtype == torch.int8
+    assert small["m:scale"].shape == (shape[0],)
     back = dequantise(small)["m"]
-    step = small["m:scale"][:, None]
-    assert ((back - matrix).abs() <= step / 2 * 1.0001).all()
-    assert torch.equal(back[0], torch.zeros(columns))
+    step = small["m:scale"].view(-1, *[1] * (len(shape) - 1))
+    assert ((back - kernel).abs() <= step / 2 * 1.0001).all()
+    assert torch.equal(back[0], torch.zeros(shape[1:]))
     assert small["m:scale"][0] == 1
 
 

@@ -20,7 +20,6 @@ from limner.faces.regions import Region, flip
 SIZE = 256
 ENCODER_BLOCKS = 14  # through the second block of stride 32: the rest of lite0 is heavy and adds no resolution
 SKIPS = (0, 2, 4, 10)  # encoder blocks whose output the decoder takes up again, at strides 2, 4, 8, 16
-FROZEN_BLOCKS = 3  # strides 2 and 4: general edges and colours; training them costs most of the time and gains nothing
 SKIP_WIDTHS = (16, 24, 40, 112)
 WIDTHS = (32, 64, 80, 96, 128)  # decoder widths at strides 2, 4, 8, 16, 32
 

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from limner.faces.batches import to_model
 from limner.faces.efficientnet import EfficientNetLite0
 from limner.faces.folders import data_root, picture_files
-from limner.faces.geometry import warp
-from limner.faces.parse import ENCODER_BLOCKS, FROZEN_BLOCKS, SIZE, ParserNet, RegionParser, mirrored_shares
+from limner.faces.geometry import resize, warp
+from limner.faces.parse import ENCODER_BLOCKS, SIZE, ParserNet, RegionParser, mirrored_shares
 from limner.faces.parse_data import IGNORE, augment, find_pairs, mirror, read_pair
 from limner.faces.picture import read_picture
 from limner.faces.regions import REGION_NAMES, Region, colourise
@@ -33,12 +35,24 @@ class ParserSettings(BaseModel):
     dice_weight: float = Field(default=1.0, ge=0)
     rare_weight: float = Field(default=2.0, ge=1, description="Cross-entropy weight of glasses, hat, jewellery, ears.")
     start: str | None = Field(default=None, description="Parser weights to go on from, relative to LIMNER_DATA.")
-    unlabelled: str | None = Field(default=None, description="Folder of aligned 256² faces that `start` labels.")
-    unlabelled_count: int = Field(default=1500, gt=0, description="How many of its first pictures to use.")
+    frozen_blocks: int = Field(
+        default=3,
+        ge=0,
+        description="First encoder blocks that stay as they are, the stem with them; training them costs most.",
+    )
+    unlabelled: list[str] = Field(default=[], description="Folders of aligned 256² faces that `start` labels.")
+    unlabelled_count: int = Field(default=1500, gt=0, description="How many first pictures of each folder to use.")
+    label_sides: tuple[int, ...] = Field(default=(SIZE,), description="Sizes at which `start` looks; it answers once.")
     unlabelled_share: float = Field(default=0.5, ge=0, le=1, description="Share of a batch drawn from them.")
     sure: float = Field(default=0.7, ge=0, le=1, description="Confidence under which a made label does not count.")
     clean: float = Field(default=0.0, ge=0, le=1, description="Share of labelled pictures that are only mirrored.")
     encoder: str = Field(default="efficientnet-lite0", description="ImageNet weights to start the encoder from.")
+
+    @model_validator(mode="after")
+    def _labelled_by(self) -> ParserSettings:
+        if self.unlabelled and not self.start:
+            raise ValueError("unlabelled pictures need `start`: the weights that label them")
+        return self
 
 
 def split_pairs(folder: Path, validation: int, test: int) -> dict[str, list[tuple[Path, Path]]]:
@@ -67,10 +81,8 @@ class ParserTask:
         self.held_out = [reduce(*read_pair(*pair)) for pair in pairs["validation"]]
         self.labelled_later: list[tuple[np.ndarray, np.ndarray]] = []
         if s.unlabelled:
-            assert s.start, "the recipe's own rule: unlabelled pictures need weights that label them"
-            self.labelled_later = self_labelled(
-                picture_files([s.unlabelled])[: s.unlabelled_count], str(data_root() / s.start), s.sure
-            )
+            files = [file for folder in s.unlabelled for file in picture_files([folder])[: s.unlabelled_count]]
+            self.labelled_later = self_labelled(files, str(data_root() / str(s.start)), s.sure, s.label_sides)
         weights = torch.ones(len(Region))
         rare = [Region.EYE_GLASSES, Region.HAT, Region.EAR_RING, Region.NECKLACE, Region.LEFT_EAR, Region.RIGHT_EAR]
         weights[[int(region) for region in rare]] = s.rare_weight
@@ -82,7 +94,8 @@ class ParserTask:
             load_into(net, data_root() / self.settings.start)
         else:
             net.encoder.load_state_dict(EfficientNetLite0.load(self.settings.encoder, ENCODER_BLOCKS).state_dict())
-        for part in (net.encoder.conv_stem, *net.encoder.blocks[:FROZEN_BLOCKS]):
+        frozen = self.settings.frozen_blocks
+        for part in (net.encoder.conv_stem, *net.encoder.blocks[:frozen]) if frozen else ():
             part.requires_grad_(False)
         return net
 
@@ -135,20 +148,31 @@ class ParserTask:
         save_tensors(path, model.state_dict(), {"model": "face-parser", **facts}, dtype=torch.float16)
 
 
-def self_labelled(files: list[Path], teacher: str, sure: float) -> list[tuple[np.ndarray, np.ndarray]]:
+def self_labelled(
+    files: list[Path], teacher: str, sure: float, sides: Sequence[int] = (SIZE,)
+) -> list[tuple[np.ndarray, np.ndarray]]:
     """Pictures with the teacher's labels, IGNORE where it is less sure than `sure` (noisy student, arXiv 1911.04252).
 
-    The teacher's word is the mean of its answers to the picture and to its mirror image.
+    The teacher's word is the mean of its answers to the picture and to its mirror image, at each of the sides.
     """
     net = RegionParser.load(teacher).net
     labelled = []
     for start in range(0, len(files), 8):
         pictures = np.stack([read_picture(file) for file in files[start : start + 8]])
         with torch.inference_mode():
-            confidence, ids = mirrored_shares(net, pictures).max(1)
+            shares = torch.stack([_at_side(net, pictures, side) for side in sides]).mean(0)
+            confidence, ids = shares.max(1)
         maps = ids.where(confidence >= sure, IGNORE).to(torch.uint8).numpy()
         labelled += list(zip(pictures, maps, strict=True))
     return labelled
+
+
+def _at_side(net: nn.Module, pictures: np.ndarray, side: int) -> Tensor:
+    """(B, 19, 256, 256) shares of pictures (B, 256, 256, 3) looked at with that side."""
+    if side == SIZE:
+        return mirrored_shares(net, pictures)
+    resized = np.stack([resize(picture, (side, side)) for picture in pictures])
+    return F.interpolate(mirrored_shares(net, resized), size=(SIZE, SIZE), mode="bilinear", align_corners=False)
 
 
 def reduce(picture: np.ndarray, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
