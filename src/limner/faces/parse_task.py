@@ -40,7 +40,7 @@ class ParserSettings(BaseModel):
         ge=0,
         description="First encoder blocks that stay as they are, the stem with them; training them costs most.",
     )
-    unlabelled: list[str] = Field(default=[], description="Folders of aligned 256² faces that `start` labels.")
+    unlabelled: list[str] = Field(default=[], description="Folders of aligned square faces that `start` labels.")
     unlabelled_count: int = Field(default=1500, gt=0, description="How many first pictures of each folder to use.")
     label_sides: tuple[int, ...] = Field(default=(SIZE,), description="Sizes at which `start` looks; it answers once.")
     unlabelled_share: float = Field(default=0.5, ge=0, le=1, description="Share of a batch drawn from them.")
@@ -158,7 +158,7 @@ def self_labelled(
     net = RegionParser.load(teacher).net
     labelled = []
     for start in range(0, len(files), 8):
-        pictures = np.stack([read_picture(file) for file in files[start : start + 8]])
+        pictures = np.stack([resize(read_picture(file), (SIZE, SIZE)) for file in files[start : start + 8]])
         with torch.inference_mode():
             shares = torch.stack([_at_side(net, pictures, side) for side in sides]).mean(0)
             confidence, ids = shares.max(1)
