@@ -29,8 +29,8 @@ drills: $(VENV)/.ready-dev
 # Known vulnerabilities of the pinned packages; needs a network, and says so when there is none.
 audit: $(VENV)/.ready
 	$(PYTHON) -m venv .venv-audit
-	.venv-audit/bin/python -m pip install --quiet pip-audit
-	$(BIN)/python tools/audit.py .venv-audit/bin/pip-audit
+	.venv-audit/bin/python -m pip install --quiet 'pip-audit>=2.9'
+	$(BIN)/python tools/audit.py .venv-audit/bin/pip-audit $(AUDIT)
 
 sbom: $(VENV)/.ready
 	$(BIN)/python tools/metadata.py sbom --out sbom.json

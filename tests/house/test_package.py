@@ -82,24 +82,37 @@ def test_the_bill_of_materials_names_packages_and_weights() -> None:
     assert json.loads(json.dumps(bill)) == bill
 
 
-def test_an_unreachable_database_is_said_clearly(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A program in pip-audit's place, which fails as it does without a network, and one that finds something."""
-    for name, script, status, said in (
-        (
-            "offline",
-            "echo 'requests.exceptions.ConnectionError: Max retries exceeded' >&2; exit 1",
-            3,
-            "cannot be reached",
-        ),
-        ("finds", "echo 'pillow 1.0 PYSEC-1'; exit 1", 1, "PYSEC-1"),
-        ("clean", "echo 'No known vulnerabilities found'", 0, "No known"),
-    ):
-        program = tmp_path / name
-        program.write_text(f"#!/bin/sh\n{script}\n")
-        program.chmod(0o755)
-        assert audit.main(str(program)) == status
-        shown = capsys.readouterr()
-        assert said in shown.out + shown.err
+SKIPPED = {"name": "numpy", "skip_reason": "Dependency not found on PyPI and could not be audited: numpy (2.4.6)"}
+SAFE = {"name": "rich", "version": "15.0.0", "vulns": []}
+HOLED = {"name": "pillow", "version": "1.0", "vulns": [{"id": "PYSEC-1", "fix_versions": ["1.1"], "aliases": []}]}
+
+
+def report(*packages: dict) -> str:
+    """What pip-audit writes, as a shell command."""
+    return f"echo '{json.dumps({'dependencies': packages, 'fixes': []})}'"
+
+
+@pytest.mark.parametrize(
+    ("script", "status", "said"),
+    [
+        ("echo 'requests.exceptions.ConnectionError: Max retries exceeded' >&2; exit 1", 3, "cannot be reached"),
+        (report(SKIPPED), 3, "knows none of the packages"),
+        (report(SKIPPED, HOLED) + "; exit 1", 1, "pillow 1.0: PYSEC-1, mended in 1.1"),
+        (report(SKIPPED, SAFE), 0, "not checked: numpy\n"),
+        (report(SAFE), 0, "1 packages checked, 0 to look at"),
+        ("echo 'no such option' >&2; exit 2", 1, "no such option"),
+    ],
+)
+def test_an_audit_says_what_it_looked_up(
+    script: str, status: int, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A program in pip-audit's place, which answers as it does with, without and with half a database."""
+    program = tmp_path / "pip-audit"
+    program.write_text(f"#!/bin/sh\n{script}\n")
+    program.chmod(0o755)
+    assert audit.audit(str(program)) == status
+    shown = capsys.readouterr()
+    assert said in shown.out + shown.err
 
 
 def test_shell_examples_are_shell() -> None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry, shape_wrapper
 
 
 def matmul_peak(device: torch.device, dtype: torch.dtype, size: int | None = None, repeats: int = 20) -> float:
@@ -54,16 +56,51 @@ def convolution_backward_flops(
     return 2 * math.prod(weight) * x[0] * positions * (int(output_mask[0]) + int(output_mask[1]))
 
 
+aten = torch.ops.aten
+FORMULAS = {
+    **flop_registry,
+    aten.convolution_backward: shape_wrapper(convolution_backward_flops),
+    # PyTorch knows attention by the names it has on GPUs (as of 2.13)
+    aten._scaled_dot_product_flash_attention_for_cpu: flop_registry[aten._scaled_dot_product_flash_attention],
+    aten._scaled_dot_product_flash_attention_for_cpu_backward: flop_registry[
+        aten._scaled_dot_product_flash_attention_backward
+    ],
+}
+
+
+class _Counting(TorchDispatchMode):
+    """Counts operations and runs each as it is.
+
+    PyTorch's FlopCounterMode runs other operations in the place of some (of the backward pass of SiLU, say), whose
+    results are rounded differently, and has compiled code run eagerly: the step it counts is not the step that a run
+    makes without it.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.flops = 0
+
+    @classmethod
+    def ignore_compile_internals(cls) -> bool:
+        """Compiled code stays compiled; its matrix products come here one by one."""
+        return True
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        if formula := FORMULAS.get(func.overloadpacket):
+            self.flops += formula(*args, **(kwargs or {}), out_val=out)
+        return out
+
+
 class FlopMeter:
-    """Counts the FLOPs of one training step (forward and backward)."""
+    """Counts the FLOPs of one training step (forward and backward), whose results stay the same to the bit."""
 
     def __init__(self) -> None:
         self.flops = 0
 
     def measure(self, loss_and_backward) -> tuple[Tensor, dict[str, Tensor]]:
         """Run `loss_and_backward()` under the counter; returns its result and keeps `.flops`."""
-        formulas = {torch.ops.aten.convolution_backward: convolution_backward_flops}
-        with FlopCounterMode(display=False, custom_mapping=formulas) as counter:
+        with _Counting() as counter:
             result = loss_and_backward()
-        self.flops = counter.get_total_flops()
+        self.flops = counter.flops
         return result
