@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from limner.cli.bars import bar
 from limner.errors import InputError
 
 if TYPE_CHECKING:
@@ -67,7 +68,8 @@ def train(
 
     keep_freed_memory()
     folder = run or Path("runs") / parsed.name
-    task = make_task(parsed.task, parsed.train.batch_size, parsed.train.seed)
+    with bar("reading the data", shown=os.environ.get("RANK", "0") == "0"):
+        task = make_task(parsed.task, parsed.train.batch_size, parsed.train.seed)
     if export:
         typer.echo(f"weights: {export_weights(task, parsed, folder)}")
         return
