@@ -40,7 +40,7 @@ class ParserSettings(BaseModel):
         ge=0,
         description="First encoder blocks that stay as they are, the stem with them; training them costs most.",
     )
-    unlabelled: list[str] = Field(default=[], description="Folders of aligned square faces that `start` labels.")
+    unlabelled: list[str] = Field(default=[], description="Folders of square portraits that `start` labels.")
     unlabelled_count: int = Field(default=1500, gt=0, description="How many first pictures of each folder to use.")
     label_sides: tuple[int, ...] = Field(default=(SIZE,), description="Sizes at which `start` looks; it answers once.")
     unlabelled_share: float = Field(default=0.5, ge=0, le=1, description="Share of a batch drawn from them.")
