@@ -18,6 +18,7 @@ from pathlib import Path
 import torch._dynamo
 
 from limner.evaluation.results import store_result
+from limner.training.checkpoint import find_checkpoints
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from training.tiny_sets import losses, prepare, recipe, train_on
@@ -49,7 +50,10 @@ def main() -> None:
             again = folder / kind / "resumed"
             train_on(folder / "data", again, made, stop_after=given.steps // 2)
             train_on(folder / "data", again, made, resume=True)
-            weights = [(run / "weights.safetensors").read_bytes() for run in (whole, again)]
+            weights = [
+                (find_checkpoints(run / "checkpoints")[-1].path / "model.safetensors").read_bytes()
+                for run in (whole, again)
+            ]
             assert weights[0] == weights[1], f"{kind}: resumed, it has other weights"
             print(largest, flush=True)
     assert max(largest.values()) < 1e-4, largest
