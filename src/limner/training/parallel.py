@@ -111,11 +111,22 @@ def _rewrite(block: nn.Module, settings: TrainSettings) -> None:
     for name in entry_points(block):
         method = getattr(block, name)
         if settings.compile:
-            method = torch.compile(method)
+            method = _compiled(method)
         if settings.recompute:
             method = _recomputed(method)
         if settings.compile or settings.recompute:
             setattr(block, name, method)
+
+
+def _compiled(method: Callable[..., Any]) -> Callable[..., Any]:
+    """Compiled where it learns. Validation and samples come seldom and in other sizes, and PyTorch compiles eight
+    variants of a function before it leaves that function alone."""
+    learning = torch.compile(method)
+
+    def run(*args: Any, **kwargs: Any) -> Any:
+        return learning(*args, **kwargs) if torch.is_grad_enabled() else method(*args, **kwargs)
+
+    return run
 
 
 def _recomputed(method: Callable[..., Any]) -> Callable[..., Any]:

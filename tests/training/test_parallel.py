@@ -1,0 +1,33 @@
+"""What training makes of a model's blocks."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from limner.training.parallel import Replica
+from limner.training.ranks import ALONE
+from training.tiny import recipe
+
+
+class Stack(nn.Module):
+    """A model with one repeated block."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList([nn.Linear(3, 3)])
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """x: (B, 3)."""
+        return self.blocks[0](x)
+
+
+def test_blocks_are_compiled_where_they_learn_and_only_there() -> None:
+    """Under a stance that refuses to compile, so that no C++ compiler is needed."""
+    model = Replica(Stack(), recipe(compile=True).train, ALONE).model
+    with torch.compiler.set_stance("fail_on_recompile"):
+        with torch.no_grad():
+            assert torch.equal(model(torch.ones(2, 3)), nn.functional.linear(torch.ones(2, 3), *model.parameters()))
+        with pytest.raises(RuntimeError, match="fail_on_recompile"):
+            model(torch.ones(2, 3))
