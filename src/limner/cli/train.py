@@ -68,14 +68,15 @@ def train(
 
     keep_freed_memory()
     folder = run or Path("runs") / parsed.name
-    with bar("reading the data", shown=os.environ.get("RANK", "0") == "0"):
+    reports = os.environ.get("RANK", "0") == "0"  # the first process does
+    with bar("reading the data", shown=reports):
         task = make_task(parsed.task, parsed.train.batch_size, parsed.train.seed)
     if export:
         typer.echo(f"weights: {export_weights(task, parsed, folder)}")
         return
     try:
-        if os.environ.get("RANK", "0") != "0":
-            run_training(task, parsed, folder, resume=resume)  # the first process reports
+        if not reports:
+            run_training(task, parsed, folder, resume=resume)
             return
         if as_json:
             weights = run_training(task, parsed, folder, resume=resume, report=lambda line: print(json.dumps(line)))

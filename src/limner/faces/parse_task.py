@@ -169,8 +169,6 @@ def self_labelled(
 
 def _at_side(net: nn.Module, pictures: np.ndarray, side: int) -> Tensor:
     """(B, 19, 256, 256) shares of pictures (B, 256, 256, 3) looked at with that side."""
-    if side == SIZE:
-        return mirrored_shares(net, pictures)
     resized = np.stack([resize(picture, (side, side)) for picture in pictures])
     return F.interpolate(mirrored_shares(net, resized), size=(SIZE, SIZE), mode="bilinear", align_corners=False)
 

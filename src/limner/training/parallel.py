@@ -7,6 +7,7 @@ a module whose forward pass *is* the task's function.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, TypeVar
 
 import torch
@@ -108,32 +109,22 @@ def entry_points(block: nn.Module) -> tuple[str, ...]:
 
 def _rewrite(block: nn.Module, settings: TrainSettings) -> None:
     """Compile a block, or have it recompute its insides in the backward pass, as the recipe says."""
+    if not (settings.compile or settings.recompute):
+        return
     for name in entry_points(block):
-        method = getattr(block, name)
-        if settings.compile:
-            method = _compiled(method)
+        plain = getattr(block, name)
+        learning = torch.compile(plain) if settings.compile else plain
         if settings.recompute:
-            method = _recomputed(method)
-        if settings.compile or settings.recompute:
-            setattr(block, name, method)
+            learning = partial(checkpoint, learning, use_reentrant=False)
+        setattr(block, name, _where_it_learns(learning, plain))
 
 
-def _compiled(method: Callable[..., Any]) -> Callable[..., Any]:
-    """Compiled where it learns. Validation and samples come seldom and in other sizes, and PyTorch compiles eight
-    variants of a function before it leaves that function alone."""
-    learning = torch.compile(method)
+def _where_it_learns(learning: Callable[..., Any], plain: Callable[..., Any]) -> Callable[..., Any]:
+    """Without gradients there is nothing to recompute; validation and samples, which come seldom and in other sizes,
+    are not worth compiling: PyTorch compiles eight variants of a function before it leaves that function alone."""
 
     def run(*args: Any, **kwargs: Any) -> Any:
-        return learning(*args, **kwargs) if torch.is_grad_enabled() else method(*args, **kwargs)
-
-    return run
-
-
-def _recomputed(method: Callable[..., Any]) -> Callable[..., Any]:
-    def run(*args: Any, **kwargs: Any) -> Any:
-        if not torch.is_grad_enabled():
-            return method(*args, **kwargs)
-        return checkpoint(method, *args, use_reentrant=False, **kwargs)
+        return (learning if torch.is_grad_enabled() else plain)(*args, **kwargs)
 
     return run
 
