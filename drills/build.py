@@ -64,37 +64,54 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {file.relative_to(folder).as_posix(): file.read_bytes() for file in folder.rglob("*.*")}
 
 
+def end(process: subprocess.Popen[bytes]) -> None:
+    """Kill a driver with everything it started: a cluster can outlive its driver."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        for one in [*psutil.Process(process.pid).children(recursive=True), psutil.Process(process.pid)]:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                one.kill()
+    process.wait()
+
+
+def wait_for_a_block(process: subprocess.Popen[bytes], blocks: Path) -> None:
+    """Until one more block is written, or the build is over."""
+    done, deadline = len(list(blocks.glob("*.json"))), time.monotonic() + 240
+    while len(list(blocks.glob("*.json"))) <= done and process.poll() is None:
+        assert time.monotonic() < deadline, "the build stands still"
+        time.sleep(0.05)
+    assert process.poll() in (None, 0), "the build gave up"
+
+
 def disturb(photos: Path, out: Path, kills: int, draws: random.Random) -> dict[str, Any]:
-    """Start, kill something, start again if that was needed, until enough was killed; then let it finish."""
+    """Start, kill something, start again if that was needed, until enough was killed; then let it finish.
+
+    Nothing is left running when this is stopped half-way.
+    """
     killed = {"workers": 0, "drivers": 0}
     script = f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); import build; build.run(*sys.argv[1:])"
-    process: subprocess.Popen[bytes] | None = None
-    while sum(killed.values()) < kills:
-        if process is None or process.poll() is not None:
-            process = subprocess.Popen([sys.executable, "-c", script, str(photos), str(out)], start_new_session=True)
-        done = len(list((out / "blocks").glob("*.json")))
-        end = time.monotonic() + 240
-        while len(list((out / "blocks").glob("*.json"))) <= done and process.poll() is None:
-            assert time.monotonic() < end, "the build stands still"
-            time.sleep(0.05)
-        assert process.poll() in (None, 0), "the build gave up"
-        if process.poll() == 0:
-            break
-        time.sleep(draws.uniform(0, 0.5))
-        family = psutil.Process(process.pid).children(recursive=True)
-        workers = [one for one in family if "ray::" in " ".join(one.cmdline())]
-        if workers and draws.random() < 0.7:
-            draws.choice(workers).kill()
-            killed["workers"] += 1
-        else:
-            for one in [psutil.Process(process.pid), *family]:
-                with contextlib.suppress(psutil.NoSuchProcess):
-                    one.kill()
-            process.wait()
-            killed["drivers"] += 1
-    if process is None or process.poll() is not None:
-        process = subprocess.Popen([sys.executable, "-c", script, str(photos), str(out)], start_new_session=True)
-    assert process.wait(600) == 0, "the last run failed"
+    with contextlib.ExitStack() as started:
+
+        def begin() -> subprocess.Popen[bytes]:
+            driver = subprocess.Popen([sys.executable, "-c", script, str(photos), str(out)], start_new_session=True)
+            started.callback(end, driver)
+            return driver
+
+        process = begin()
+        while sum(killed.values()) < kills:
+            wait_for_a_block(process, out / "blocks")
+            if process.poll() == 0:
+                break
+            time.sleep(draws.uniform(0, 0.5))
+            family = psutil.Process(process.pid).children(recursive=True)
+            workers = [one for one in family if "ray::" in " ".join(one.cmdline())]
+            if workers and draws.random() < 0.7:
+                draws.choice(workers).kill()
+                killed["workers"] += 1
+            else:
+                end(process)
+                killed["drivers"] += 1
+                process = begin()
+        assert process.wait(600) == 0, "the last run failed"
     return killed
 
 
@@ -107,6 +124,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("results/drill-build.json"))
     given = parser.parse_args()
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         photos = plain_reader.make_pictures(folder / "photos", given.pictures)

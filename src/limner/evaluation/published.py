@@ -1,4 +1,4 @@
-"""Published figures of UniF²ace and the models it is compared with, for a column beside measured ones."""
+"""Published figures of UniF²ace and of face editors, and the models they are compared with, to stand beside ours."""
 
 from __future__ import annotations
 
@@ -21,3 +21,10 @@ def reference(*metrics: str) -> dict[str, dict[str, float]]:
         if metric not in table["metrics"]:
             raise ValueError(f"no published metric {metric!r}: there are {', '.join(table['metrics'])}")
     return {metric: {name: row[metric] for name, row in table["models"].items() if metric in row} for metric in metrics}
+
+
+def published_edits(suite: str) -> dict[str, Any]:
+    """`source`, `note`, `set`, `metrics` and `models` for a suite of edits; empty for one that nobody published."""
+    stored = json.loads(FILE.with_name("published_edits.json").read_text("utf-8"))
+    found = stored["suites"].get(suite)
+    return {"source": stored["source"], "note": stored["note"], **found} if found else {}

@@ -54,14 +54,21 @@ _SIDES = ("", "_left", "_right")
 _LOOK_RANGE = 30.0  # degrees at which the eye_look measures are 1
 
 
+def direction(name: str) -> np.ndarray:
+    """What a slider at 1 adds to the measures of an expression, (44,); nothing for one of angles."""
+    added = np.zeros(len(EXPRESSION_NAMES))
+    for measure, change in SLIDERS[name].moves.items():
+        for side in _SIDES:
+            if measure + side in EXPRESSION_NAMES:
+                added[EXPRESSION_NAMES.index(measure + side)] = change
+    return added
+
+
 def move(motion: Motion, sliders: Mapping[str, float]) -> Motion:
     """The motion after the sliders. Gaze goes along when the head turns, so that the eyes stay where they are in it."""
     expression = motion.expression.astype(np.float64).copy()
     for name, value in sliders.items():
-        for measure, change in SLIDERS[name].moves.items():
-            for side in _SIDES:
-                if measure + side in EXPRESSION_NAMES:
-                    expression[EXPRESSION_NAMES.index(measure + side)] += change * value
+        expression += value * direction(name)
     turn = np.array([sliders.get("yaw", 0.0), sliders.get("pitch", 0.0)])
     pose, gaze = motion.pose.astype(np.float64).copy(), motion.gaze.astype(np.float64)
     pose[:2] += turn

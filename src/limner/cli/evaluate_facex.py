@@ -1,0 +1,72 @@
+"""`limner evaluate facex`: every editing task on people the editor never saw."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from limner.cli.bars import bar
+from limner.cli.stored import picture, store
+from limner.errors import InputError
+
+SUITES = ("swap", "reenact", "same", "reconstruct", "sliders", "regions", "inpaint")
+
+
+def facex(
+    people: Annotated[Path, typer.Argument(metavar="PEOPLE", help="Set of pairs, folder of people, or of photos.")],
+    suite: Annotated[str, typer.Option(help=f"One of {', '.join(SUITES)}.")] = "swap",
+    count: Annotated[int, typer.Option(min=0, help="How many people; 0: all of them.")] = 100,
+    weights: Annotated[str, typer.Option(help="Weights: a registry name or a path.")] = "facex-nano",
+    base: Annotated[str | None, typer.Option(help="Base model to steer, if not the weights' own.")] = None,
+    steps: Annotated[int, typer.Option(min=1, help="Sampling steps.")] = 20,
+    guidance: Annotated[float | None, typer.Option(help="Guidance; default: the weights' own.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of noise, of slider values and of holes.")] = 0,
+    lpips: Annotated[str, typer.Option(help="LPIPS weights.")] = "lpips/alex.safetensors",
+    log: Annotated[Path | None, typer.Option(help="Also write what was measured on every edit to this file.")] = None,
+    sheet: Annotated[Path | None, typer.Option(help="Also draw the first edits: mind the pictures' licence.")] = None,
+    out: Annotated[Path, typer.Option(help="Folder the result (JSON) is written to.")] = Path("results"),
+) -> None:
+    """Measure FaceX on people it never saw, task by task.
+
+    swap: whose face it is, and whether it moves as the target did. reenact: the driver's motion on another person;
+    same: on the same person, against the second picture. reconstruct: the person painted anew as they are. sliders:
+    asked against measured. regions: nearer to the donor than to what was there? inpaint: beside biharmonic filling.
+
+    PEOPLE may be a set of `limner data pairs` (its test split), a folder with a sub-folder of videos, frames or photos
+    for each person (VoxCeleb, VFHQ, CelebV), FaceForensics++, or a folder of photos of people who are each there once.
+    """
+    if suite not in SUITES:
+        raise InputError(f"--suite {suite}: choose {', '.join(SUITES)}")
+    from limner.codecs.perceptual import LPIPS
+    from limner.evaluation import editing
+    from limner.evaluation.bench import Bench
+    from limner.evaluation.edits import Sampling
+    from limner.evaluation.galleries import read_gallery
+    from limner.evaluation.published import published_edits
+    from limner.faces.folders import data_root
+    from limner.files import write_json_atomic
+    from limner.models.facex.engine import FaceX, check_settings
+
+    sampling = Sampling(steps, guidance, seed)
+    check_settings(seed, steps, 1.0 if guidance is None else guidance, "euler")
+    gallery = read_gallery(data_root() / people, count)
+    editor = FaceX.load(weights, base)
+    with bar(suite) as progress:
+        bench = Bench(editor, gallery, sampling, lambda: LPIPS.load(data_root() / lpips), progress)
+        figures, cases = editing.SUITES[suite](bench)
+    if log is not None:
+        write_json_atomic(log, [case.record for case in cases])
+    if sheet is not None:
+        picture(sheet, editing.sheet(cases))
+    settings = {"people": str(people), "weights": weights, "base": base, "steps": steps, "guidance": guidance}
+    reference = published_edits(suite)
+    remarks = []
+    if reference:
+        settings["published"] = reference
+        for name, row in reference["models"].items():
+            told = ", ".join(f"{metric} {value:g}" for metric, value in row.items())
+            remarks.append(f"published, {reference['set']}: {name} {told}")
+        remarks.append(reference["note"])
+    store(out / f"facex-{suite}.{people.name}.json", figures, seed, settings, remarks)

@@ -1,0 +1,117 @@
+"""What all suites of edits share: the editor, people who are read once, how to sample, and how cases become figures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from limner.codecs.perceptual import LPIPS
+from limner.errors import InputError
+from limner.evaluation.edits import Edited, Look, Sampling, edit, look_at
+from limner.evaluation.galleries import Gallery
+from limner.models.facex.engine import FaceX
+from limner.models.facex.plan import EditPlan
+from limner.progress import Progress
+
+Record = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Case:
+    """What was measured on one edit, and its pictures: given ones, then the result, each (S, S, 3) uint8."""
+
+    record: Record
+    shown: tuple[np.ndarray, ...]
+
+
+class Bench:
+    """What all suites share: the editor, a gallery that is read once, and how to sample."""
+
+    def __init__(
+        self, editor: FaceX, gallery: Gallery, sampling: Sampling, lpips: Callable[[], LPIPS], progress: Progress
+    ) -> None:
+        self.editor, self.gallery, self.sampling, self.progress = editor, gallery, sampling, progress
+        self._load_lpips = lpips
+
+    @cached_property
+    def lpips(self) -> LPIPS:
+        """Loaded for suites that need it."""
+        return self._load_lpips()
+
+    @cached_property
+    def firsts(self) -> list[Look | None]:
+        """The first picture of each person."""
+        return [look_at(self.editor, person.pictures[0], person.id) for person in self.gallery.people]
+
+    @cached_property
+    def seconds(self) -> list[Look | None]:
+        """The second picture of each person, or the first of those who have one."""
+        people = self.gallery.people
+        return [
+            look_at(self.editor, person.pictures[1], person.id) if len(person.pictures) > 1 else first
+            for person, first in zip(people, self.firsts, strict=True)
+        ]
+
+    def pairs(self) -> list[tuple[int, int, Look, Look]]:
+        """(numbers and first pictures of source and target) of the pairs whose photos serve."""
+        found = []
+        for source, target in self.gallery.pairs:
+            one, other = self.firsts[source], self.firsts[target]
+            if one is not None and other is not None:
+                found.append((source, target, one, other))
+        return self._some(found, len(self.gallery.pairs))
+
+    def singles(self) -> list[tuple[int, Look]]:
+        """(number and first picture) of the people whose photos serve."""
+        return self._some([(k, look) for k, look in enumerate(self.firsts) if look is not None], len(self.firsts))
+
+    def motions(self) -> list[tuple[int, Look, Look]]:
+        """(number, first and second picture) of the people who have two that serve."""
+        people = self.gallery.people
+        found = []
+        for k, (one, other) in enumerate(zip(self.firsts, self.seconds, strict=True)):
+            if len(people[k].pictures) > 1 and one is not None and other is not None:
+                found.append((k, one, other))
+        return self._some(found, len(people))
+
+    def edit(self, plan: EditPlan, looks: Mapping[str, Look], number: int) -> Edited:
+        """Edit number ``number``."""
+        return edit(self.editor, plan, looks, self.sampling, number)
+
+    def each(self, cases: Sequence[Any]) -> Iterator[tuple[int, Any]]:
+        """The cases, counted; the bar moves."""
+        for number, case in enumerate(cases):
+            yield number, case
+            self.progress(number + 1, len(cases))
+
+    @staticmethod
+    def _some(found: list[Any], of: int) -> list[Any]:
+        if not found:
+            raise InputError(f"none of {of} can be measured: no faces that serve, or no second pictures of them")
+        return found
+
+
+def summarise(cases: Sequence[Case], bench: Bench, of: int) -> Record:
+    """Means of numbers over the cases that have them; shares of yes over all cases, so that a lost face is a no."""
+    if not cases:
+        raise InputError("none of the faces shows what this suite changes")
+    names = list(dict.fromkeys(name for case in cases for name in case.record))
+    figures: Record = {
+        "cases": len(cases),
+        "refused": sum(look is None for look in bench.firsts),
+        "of": of,
+        "lost": sum(not case.record["found"] for case in cases),
+    }
+    for name in names:
+        values = [case.record[name] for case in cases if name in case.record]
+        if name == "found" or isinstance(values[0], str):
+            continue
+        if isinstance(values[0], bool):
+            figures[name] = sum(values) / len(cases)
+        else:
+            figures[name] = float(np.mean(values))
+    return figures

@@ -1,0 +1,127 @@
+"""One edit, measured: made as `limner edit` makes it, read again, and held against what was asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from limner.codecs.perceptual import LPIPS
+from limner.errors import InputError
+from limner.faces.batches import to_model
+from limner.faces.geometry import overlap, paste_back
+from limner.faces.picture import Source, read_picture
+from limner.faces.record import Face
+from limner.models.facex.blend import blend_back
+from limner.models.facex.engine import FaceX, Subject
+from limner.models.facex.plan import CANVAS, EditPlan
+from limner.models.facex.portrait import choose_face
+
+SAME_PLACE = 0.3
+"""Overlap of boxes from which on a face of the result is the one that was edited."""
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How edits are sampled. guidance None: the weights' own. Edit k of a suite has seed + k."""
+
+    steps: int = 20
+    guidance: float | None = None
+    seed: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Look:
+    """A photo that was read: its largest face, as measured and as taken apart."""
+
+    face: Face
+    subject: Subject
+
+    @property
+    def photo(self) -> np.ndarray:
+        """(H, W, 3) uint8."""
+        return self.subject.photo
+
+    @property
+    def picture(self) -> np.ndarray:
+        """The face cut out aligned, (S, S, 3) uint8."""
+        return self.subject.portrait.picture
+
+
+@dataclass(frozen=True, eq=False)
+class Edited:
+    """photo: (H, W, 3) uint8. painted: the aligned crop (S, S, 3) before it was blended in. kept: whether every pixel
+    outside the painted region is exactly the photo's. face: the edited face, read again; None where none was found."""
+
+    photo: np.ndarray
+    painted: np.ndarray
+    kept: bool
+    face: Face | None
+
+
+def look_at(editor: FaceX, source: Source, name: str) -> Look | None:
+    """A photo, read and taken apart; None for one that the editor refuses (no face, cut off, turned away)."""
+    try:
+        photo = read_picture(source, name)
+        face = choose_face(editor.reader.read(photo), None, name)
+        return Look(face, editor.taken_apart(photo, face, name))
+    except InputError:
+        return None
+
+
+def edit(editor: FaceX, plan: EditPlan, looks: Mapping[str, Look], sampling: Sampling, number: int = 0) -> Edited:
+    """Edit number ``number`` of a suite. looks: the photos that the plan names, the edited one under ``CANVAS``."""
+    canvas = looks[CANVAS]
+    prepared = editor.prepare(plan, {name: look.subject for name, look in looks.items()})
+    guidance = editor.parts.guidance if sampling.guidance is None else sampling.guidance
+    painted = editor.paint(prepared, plan.prompt, sampling.seed + number, sampling.steps, guidance, "euler")
+    crop = canvas.subject.portrait.crop
+    photo = blend_back(canvas.photo, painted, prepared.mask, crop)
+    nothing = np.zeros(photo.shape[:2], np.uint8)
+    outside = paste_back(prepared.mask.astype(np.uint8), crop, nothing, nearest=True) == 0
+    kept = bool(np.array_equal(photo[outside], canvas.photo[outside]))
+    found = [face for face in editor.reader.read(photo) if overlap(face.box, canvas.face.box) >= SAME_PLACE]
+    return Edited(photo, painted, kept, found[0] if found else None)
+
+
+def identity_distance(one: Face, other: Face) -> float:
+    """Euclidean distance of the identity vectors; the same person's are mostly below 0.6."""
+    return float(np.linalg.norm(one.identity - other.identity))
+
+
+def motion_distances(one: Face, other: Face) -> dict[str, float]:
+    """pose: length of the difference of yaw, pitch and roll, degrees. expression: mean difference of its 44 measures,
+    0..1. gaze: length of the difference of its two angles, degrees."""
+    angles = [np.array([face.pose.yaw, face.pose.pitch, face.pose.roll]) for face in (one, other)]
+    return {
+        "pose": float(np.linalg.norm(angles[0] - angles[1])),
+        "expression": float(np.abs(one.expression - other.expression).mean()),
+        "gaze": float(np.linalg.norm(one.gaze - other.gaze)),
+    }
+
+
+def rank_of(face: Face, truth: int, gallery: Sequence[Face]) -> int:
+    """Place of face number ``truth`` among a gallery ordered by identity distance, from 1."""
+    distances = [identity_distance(face, other) for other in gallery]
+    return 1 + sum(distance < distances[truth] for distance in distances)
+
+
+def psnr(one: np.ndarray, other: np.ndarray) -> float:
+    """dB, peak 255, between pictures (…) uint8."""
+    error = np.square(one.astype(np.float64) - other).mean()
+    return float(10 * np.log10(255**2 / max(error, 1e-9)))
+
+
+def perceptual(lpips: LPIPS, one: np.ndarray, other: np.ndarray) -> float:
+    """LPIPS between two pictures (S, S, 3) uint8."""
+    with torch.inference_mode():
+        return float(lpips(to_model(one[None]), to_model(other[None])))
+
+
+def perceptual_inside(lpips: LPIPS, one: np.ndarray, other: np.ndarray, mask: np.ndarray) -> float:
+    """LPIPS between two pictures (S, S, 3) uint8 where a mask (S, S) is; both are grey elsewhere."""
+    grey = np.full_like(one, 127)
+    inside = mask[..., None]
+    return perceptual(lpips, np.where(inside, one, grey), np.where(inside, other, grey))

@@ -1,0 +1,114 @@
+"""People to measure edits on, one or two pictures of each, from the folders that users have.
+
+a set of `limner data pairs`             its test split, two pictures a person
+DIR/<person>/…                           VoxCeleb, VFHQ, CelebV: videos or frames; the first and the last
+DIR/original_sequences/youtube/…         FaceForensics++; who is swapped with whom is read from splits/test.json
+DIR/<photo>.jpg                          photos of people who are each there once
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+from limner.data.pairs import is_pair_set
+from limner.data.people import FilmedPerson, FilmSettings, find_people, sample_frames
+from limner.data.shards import is_built, iterate
+from limner.errors import InputError
+from limner.faces.picture import SUFFIXES, Source
+
+TWO_LOOKS = FilmSettings(variants=2, frames=2)
+
+
+@dataclass(frozen=True)
+class Person:
+    """Somebody, and one or two pictures of them."""
+
+    id: str
+    pictures: tuple[Source, ...]
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """People, and who is edited with the help of whom: numbers of (source, target)."""
+
+    people: tuple[Person, ...]
+    pairs: tuple[tuple[int, int], ...]
+
+
+def read_gallery(place: Path, count: int = 0) -> Gallery:
+    """The first ``count`` people of a folder (0: all of them), each a source and each a target once.
+
+    FaceForensics++ has pairs of its own; elsewhere the target of person k is person k + 1. ``InputError`` where fewer
+    than two people are.
+    """
+    if not place.is_dir():
+        raise InputError(f"there is no folder {place}; relative paths start from LIMNER_DATA")
+    pairs: Sequence[tuple[str, str]] = ()
+    if is_built(place):
+        if not is_pair_set(place):
+            raise InputError(f"{place} has one picture a person, unnamed: give a set of `limner data pairs`, or photos")
+        people = _of_pair_set(place, count)
+    elif (place / "original_sequences").is_dir():
+        filmed = find_people(_youtube(place))
+        pairs = _published_pairs(place)
+        wanted = list(dict.fromkeys(name for pair in pairs for name in pair)) or [_short(one) for one in filmed]
+        known = {_short(one): one for one in filmed}
+        people = [_seen(known[name]) for name in wanted[: count or None] if name in known]
+    elif photos := sorted(file for file in place.iterdir() if file.suffix.lower() in SUFFIXES):
+        people = [Person(file.stem, (file,)) for file in photos[: count or None]]
+    else:
+        people = [_seen(one) for one in find_people(place)[: count or None]]
+    if len(people) < 2:
+        raise InputError(f"{place} shows {len(people)} people: edits are measured on at least two")
+    return Gallery(tuple(people), _numbered(people, pairs))
+
+
+def _of_pair_set(place: Path, count: int) -> list[Person]:
+    pictures: dict[str, list[bytes]] = {}
+    for row in iterate(place, "test", ["person", "image"]):
+        pictures.setdefault(row["person"], []).append(row["image"]["bytes"])
+    return [Person(name, tuple(found[:2])) for name, found in islice(pictures.items(), count or None)]
+
+
+def _seen(person: FilmedPerson) -> Person:
+    frames = [frame for clip in (person.clips[0], person.clips[-1]) for _, frame in sample_frames(clip, TWO_LOOKS)]
+    return Person(_short(person), (frames[0], frames[-1]) if len(frames) > 1 else tuple(frames))
+
+
+def _short(person: FilmedPerson) -> str:
+    return person.id.rsplit("/", 1)[-1]
+
+
+def _youtube(place: Path) -> Path:
+    """Where FaceForensics++ keeps its untouched videos, or frames of them: in the first compression that is there."""
+    root = place / "original_sequences" / "youtube"
+    for name in ("raw", "c23", "c40"):
+        for kind in ("videos", "images", "frames"):
+            if (root / name / kind).is_dir():
+                return root / name / kind
+    raise InputError(f"{root} has no raw, c23 or c40 with videos, images or frames in it")
+
+
+def _published_pairs(place: Path) -> list[tuple[str, str]]:
+    file = place / "splits" / "test.json"
+    if not file.is_file():
+        return []
+    try:
+        return [(str(source), str(target)) for source, target in json.loads(file.read_text("utf-8"))]
+    except (ValueError, TypeError) as error:
+        raise InputError(f"{file} is no list of pairs: {error}") from None
+
+
+def _numbered(people: Sequence[Person], pairs: Sequence[tuple[str, str]]) -> tuple[tuple[int, int], ...]:
+    number: Mapping[str, int] = {person.id: k for k, person in enumerate(people)}
+    found = [
+        (number[a], number[b])
+        for source, target in pairs
+        for a, b in ((source, target), (target, source))
+        if a in number and b in number
+    ]
+    return tuple(found) or tuple((k, (k + 1) % len(people)) for k in range(len(people)))

@@ -1,0 +1,246 @@
+"""Suites of edits: an editor that paints a known picture gets the figures that picture deserves; files and doors."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import skimage.metrics
+
+from codec.tiny import lpips_tensors
+from facex.tiny import write_editor
+from limner.cli.app import main
+from limner.codecs.perceptual import LPIPS
+from limner.errors import InputError
+from limner.evaluation import editing
+from limner.evaluation.bench import Bench
+from limner.evaluation.edits import Look, Sampling, look_at, psnr
+from limner.evaluation.galleries import read_gallery
+from limner.faces.geometry import warp
+from limner.faces.picture import encode_png, read_picture, save_png
+from limner.faces.reader import FaceReader
+from limner.models.facex.engine import FaceX
+from limner.models.facex.plan import CANVAS
+from limner.weights.tensors import save_tensors
+
+FACES = ("face-10015", "face-10016", "face-10018")
+
+
+class Oracle(FaceX):
+    """An editor whose painting is another photo's aligned crop: what a perfect, or a useless, editor would paint."""
+
+    paints = CANVAS
+
+    def prepare(self, plan, subjects) -> Any:
+        self.given = subjects
+        return super().prepare(plan, subjects)
+
+    def paint(self, prepared, *_: Any, **__: Any) -> np.ndarray:
+        return self.given[self.paints].portrait.picture
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three people in a folder, each once."""
+    folder = tmp_path_factory.mktemp("data") / "people"
+    folder.mkdir()
+    for name in FACES:
+        save_png(
+            folder / f"{name}.png", read_picture((files("limner.demo") / "photographs" / f"{name}.jpg").read_bytes())
+        )
+    return folder
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("editor")
+    save_tensors(folder / "lpips.safetensors", lpips_tensors(), {})
+    return write_editor(folder)
+
+
+@pytest.fixture(scope="module")
+def oracle(weights: Path) -> Oracle:
+    loaded = FaceX.load(weights, device="cpu", precision="fp32", reader=FaceReader.load())
+    # portraits as large as the reader's, so that what is painted can be read again
+    parts = replace(loaded.parts, base=replace(loaded.parts.base, size=256))
+    return Oracle(parts, loaded.name, loaded.why, loaded.reader)
+
+
+@cache
+def firsts(oracle: Oracle, photos: Path) -> list[Look | None]:
+    """The faces of a folder, read once for all suites."""
+    return plain_bench(oracle, photos).firsts
+
+
+def plain_bench(oracle: Oracle, photos: Path, **sampling: Any) -> Bench:
+    return Bench(oracle, read_gallery(photos), Sampling(**sampling), lambda: LPIPS(lpips_tensors()), lambda *_: None)
+
+
+def bench(oracle: Oracle, photos: Path, paints: str, **sampling: Any) -> Bench:
+    oracle.paints = paints
+    made = plain_bench(oracle, photos, **sampling)
+    made.firsts = firsts(oracle, photos)
+    return made
+
+
+def test_a_swap_is_judged_by_whose_face_it_is(oracle: Oracle, photos: Path) -> None:
+    perfect, cases = editing.swap(bench(oracle, photos, "source"))
+    assert perfect["cases"] == 3 and perfect["lost"] == 0 and perfect["gallery"] == 3
+    assert perfect["nearer_to_source"] == perfect["top_1"] == perfect["kept"] == 1.0
+    useless, _ = editing.swap(bench(oracle, photos, CANVAS))
+    assert useless["nearer_to_source"] == useless["top_1"] == 0.0 and useless["top_5"] == 1.0
+    assert useless["to_target"] < 0.2 < perfect["to_target"]
+    assert useless["pose"] < 1 and useless["expression_share"] < 0.2  # nothing moved
+    assert editing.sheet(cases).shape == (3 * 256, 3 * 256, 3)
+
+
+def test_motion_is_judged_against_the_driver(oracle: Oracle, photos: Path) -> None:
+    figures, _ = editing.reenact(bench(oracle, photos, "driver"))
+    assert figures["expression"] < 0.5 * figures["expression_between"]
+    assert figures["still_themselves"] == 0.0
+    still, _ = editing.reenact(bench(oracle, photos, CANVAS))
+    assert still["still_themselves"] == still["top_1"] == 1.0
+    assert still["pose"] == pytest.approx(still["pose_between"], abs=1.5)
+
+
+def test_second_pictures_are_the_truth_of_the_same_person(oracle: Oracle, photos: Path, tmp_path: Path) -> None:
+    for name in FACES[:2]:
+        (tmp_path / name).mkdir()
+        picture = read_picture(photos / f"{name}.png")
+        save_png(tmp_path / name / "1.png", picture)
+        save_png(tmp_path / name / "2.png", (picture * 0.8).astype(np.uint8))
+    with pytest.raises(InputError, match="second pictures"):
+        editing.same(bench(oracle, photos, CANVAS))
+    perfect, _ = editing.same(bench(oracle, tmp_path, "driver"))
+    assert perfect["psnr"] > 100 and perfect["lpips"] < 1e-6 and perfect["frechet"] == pytest.approx(0, abs=1e-3)
+    other, _ = editing.same(bench(oracle, tmp_path, CANVAS))
+    assert other["psnr"] < 30 and other["lpips"] > 0 and other["frechet"] > 0.01
+
+
+def test_a_photo_given_back_is_reconstructed(oracle: Oracle, photos: Path) -> None:
+    figures, _ = editing.reconstruct(bench(oracle, photos, CANVAS))
+    assert figures["psnr"] > 100 and figures["still_themselves"] == 1.0
+
+
+def test_sliders_that_do_nothing_do_not_correlate(oracle: Oracle, photos: Path) -> None:
+    figures, cases = editing.sliders(bench(oracle, photos, CANVAS))
+    assert figures["cases"] == 3 * len(editing.SLIDING) and set(figures["correlation"]) == set(editing.SLIDING)
+    for case in cases:
+        record = case.record
+        assert abs(record["measured"]) < (2 if abs(record["value"]) > 1 else 0.15), record
+        assert abs(record["asked"]) <= abs(record["value"]) + 1e-6
+
+
+def test_asked_is_what_the_face_can_still_do(oracle: Oracle, photos: Path) -> None:
+    look = look_at(oracle, photos / f"{FACES[0]}.png", "a face")
+    assert look is not None
+    assert editing._asked(look, "yaw", 12.0) == 12.0
+    look.subject.portrait.motion.expression[:] = 1.0  # cannot smile more, can smile less
+    assert editing._asked(look, "smile", -0.5) < -0.1 and editing._asked(look, "smile", 0.5) < 0.2
+
+
+def test_regions_are_nearer_to_whom_they_were_painted_from(oracle: Oracle, photos: Path) -> None:
+    perfect, _ = editing.regions(bench(oracle, photos, "donor"))
+    useless, _ = editing.regions(bench(oracle, photos, CANVAS))
+    assert perfect["nearer_to_donor"] == perfect["kept"] == 1.0 and useless["nearer_to_donor"] == 0.0
+    assert set(perfect["nearer_to_donor_by_part"]) <= set(editing.TRANSPLANTS)
+
+
+def test_a_true_filling_beats_a_smooth_one(oracle: Oracle, photos: Path) -> None:
+    figures, cases = editing.inpaint(bench(oracle, photos, CANVAS))
+    assert figures["better_by"] == pytest.approx(1.0) and figures["lpips_biharmonic"] > 1e-4
+    again, _ = editing.inpaint(bench(oracle, photos, CANVAS, seed=1))
+    assert again["lpips_biharmonic"] != figures["lpips_biharmonic"]
+    holed, plain, ours = cases[0].shown
+    outside = (holed == ours).all(-1)
+    assert 0.02 < 1 - outside.mean() < 0.2 and np.array_equal(plain[outside], ours[outside])
+
+
+def test_pictures_without_a_face_are_counted(oracle: Oracle, photos: Path, tmp_path: Path) -> None:
+    for name in FACES[:2]:
+        (tmp_path / f"{name}.png").write_bytes((photos / f"{name}.png").read_bytes())
+    save_png(tmp_path / "wall.png", np.full((200, 200, 3), 90, np.uint8))
+    figures, _ = editing.swap(bench(oracle, tmp_path, "source"))
+    assert (figures["cases"], figures["of"], figures["refused"], figures["gallery"]) == (1, 3, 1, 2)
+
+
+def test_faces_painted_over_are_lost(oracle: Oracle, photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Oracle, "paint", lambda self, prepared, *_: np.zeros((256, 256, 3), np.uint8))
+    figures, _ = editing.swap(bench(oracle, photos, CANVAS))
+    assert figures["lost"] == 3 and figures["nearer_to_source"] == 0.0
+
+
+def test_psnr_is_that_of_scikit_image() -> None:
+    one, other = np.random.default_rng(0).integers(0, 256, (2, 9, 9, 3)).astype(np.uint8)
+    assert psnr(one, other) == pytest.approx(skimage.metrics.peak_signal_noise_ratio(one, other))
+
+
+def test_faceforensics_has_its_own_pairs(photos: Path, tmp_path: Path) -> None:
+    root = tmp_path / "original_sequences" / "youtube" / "c23" / "images"
+    for name, number in zip(FACES, ("033", "097", "144"), strict=True):
+        (root / number).mkdir(parents=True)
+        (root / number / "0000.png").write_bytes((photos / f"{name}.png").read_bytes())
+    ring = read_gallery(tmp_path)
+    assert [person.id for person in ring.people] == ["033", "097", "144"] and ring.pairs == ((0, 1), (1, 2), (2, 0))
+    (tmp_path / "splits").mkdir()
+    (tmp_path / "splits" / "test.json").write_text('[["033", "144"], ["555", "666"]]')
+    gallery = read_gallery(tmp_path)
+    assert [person.id for person in gallery.people] == ["033", "144"] and gallery.pairs == ((0, 1), (1, 0))
+    (tmp_path / "splits" / "test.json").write_text("[1]")
+    with pytest.raises(InputError, match="no list of pairs"):
+        read_gallery(tmp_path)
+
+
+def test_people_in_folders_show_two_pictures(photos: Path, tmp_path: Path) -> None:
+    frames = [read_picture(photos / f"{FACES[0]}.png")] * 2
+    for person in ("id10270", "id10271"):
+        for clip, frame in zip(("a", "b"), frames, strict=True):
+            (tmp_path / person / clip).mkdir(parents=True)
+            for k in range(3):
+                shifted = warp(frame, np.array([[1, 0, k], [0, 1, 0]], float), frame.shape[:2][::-1])
+                (tmp_path / person / clip / f"{k}.png").write_bytes(encode_png(shifted))
+    gallery = read_gallery(tmp_path, 2)
+    assert [person.id for person in gallery.people] == ["id10270", "id10271"]
+    first, last = gallery.people[0].pictures
+    assert not np.array_equal(first, last)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="1 people"):
+        read_gallery(tmp_path, 1)
+
+
+def test_the_command_stores_what_it_measured(
+    weights: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("LIMNER_DATA", str(photos.parent))
+    words = ["evaluate", "facex", "people", "--weights", str(weights), "--steps", "1", "--out", str(tmp_path)]
+    log, sheet = tmp_path / "log.json", tmp_path / "sheet.png"
+    assert main([*words, "--log", str(log), "--sheet", str(sheet)]) == 0
+    stored = json.loads((tmp_path / "facex-swap.people.json").read_text())
+    assert stored["figures"]["cases"] == 3 and stored["figures"]["kept"] == 1.0
+    assert stored["settings"]["published"]["models"]["Face-Adapter"]["pose"] == 0.0319
+    assert "published, FaceForensics++: HifiFace" in capsys.readouterr().out
+    assert len(json.loads(log.read_text())) == 3 and read_picture(sheet).shape == (3 * 64, 3 * 64, 3)
+    assert main([*words, "--suite", "inpaint", "--lpips", str(weights / "lpips.safetensors"), "--count", "2"]) == 0
+    assert json.loads((tmp_path / "facex-inpaint.people.json").read_text())["figures"]["cases"] == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["people", "--suite", "flying"], "--suite flying: choose swap"),
+        (["nowhere"], "there is no folder"),
+        (["people", "--guidance", "-1"], "guidance"),
+    ],
+)
+def test_what_cannot_be_measured_is_one_line(
+    words: list[str], line: str, photos: Path, weights: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    monkeypatch.setenv("LIMNER_DATA", str(photos.parent))
+    assert main(["evaluate", "facex", *words, "--weights", str(weights)]) == 2
+    said = capsys.readouterr().err
+    assert line in said and "Traceback" not in said
