@@ -25,7 +25,7 @@ def test_demo_writes_a_sheet_and_a_page(tmp_path: Path, capsys: pytest.CaptureFi
     page = (tmp_path / "index.html").read_text(encoding="utf-8")
     assert page.count("<h2>") == len(PHOTOGRAPHS) + 1  # and what was painted from words alone
     assert page.count('src="data:image/jpeg;base64,') == 6 * (len(PHOTOGRAPHS) + 1)
-    assert "http" not in page  # nothing is fetched
+    assert "http:" not in page and "https:" not in page  # nothing is fetched
     pictures = [base64.b64decode(text) for text in re.findall(r"base64,([^\"]+)", page)]
     assert detect(read_picture(pictures[3])).found  # what is painted is marked …
     assert not detect(read_picture(pictures[1])).found  # … and what is read is not
