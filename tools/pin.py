@@ -2,27 +2,49 @@
 
     make constraints
 
-Local version labels (torch's +cpu) are left out, so that the pins fit every build of a release.
+Local version labels (torch's +cpu) are left out, so that the pins fit every build of a release. A release that an older
+Python we support cannot take is pinned for the newer ones only; the older takes what the ranges allow.
 """
 
 from __future__ import annotations
 
-import re
-from importlib.metadata import distributions
+from importlib.metadata import distribution, distributions
 from pathlib import Path
+
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+from packaging.utils import canonicalize_name
 
 from limner.files import write_bytes_atomic
 
+PYTHONS = ("3.10", "3.11", "3.12", "3.13")
 NOT_PINNED = {"limner", "pip", "setuptools", "wheel"}
 HEADER = "# What the test suite ran with. Ranges stand in pyproject.toml; `make constraints` writes this file.\n"
 
 
+def marker(name: str, requires: str | None) -> str:
+    """`; python_version >= '3.11'` for a package that asks for that; "" for one that every Python of ours can take.
+
+    requires: the package's own Requires-Python. What pyproject.toml asks of newer Pythons only is pinned there only.
+    """
+    ranges = [Requirement(line) for line in distribution("limner").requires or []]
+    ranges = [given.marker for given in ranges if canonicalize_name(given.name) == name and given.marker]
+    fitting = [
+        python
+        for python in PYTHONS
+        if SpecifierSet(requires or "").contains(f"{python}.99")
+        and all(given.evaluate({"python_version": python, "extra": ""}) for given in ranges if given.evaluate())
+    ]
+    return "" if fitting[0] == PYTHONS[0] else f"; python_version >= '{fitting[0]}'"
+
+
 def main() -> None:
+    """The command line above."""
     pins = {}
-    for distribution in distributions():
-        name = re.sub(r"[-_.]+", "-", distribution.metadata["Name"]).lower()
+    for package in distributions():
+        name = canonicalize_name(package.metadata["Name"])
         if name not in NOT_PINNED:
-            pins[name] = distribution.version.partition("+")[0]
+            pins[name] = package.version.partition("+")[0] + marker(name, package.metadata.json.get("requires_python"))
     text = HEADER + "".join(f"{name}=={version}\n" for name, version in sorted(pins.items()))
     write_bytes_atomic(Path(__file__).parents[1] / "constraints.txt", text.encode())
     print(f"{len(pins)} packages pinned")

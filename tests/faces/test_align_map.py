@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -35,6 +37,15 @@ def test_a_photos_map_is_aligned_as_the_face_itself_is(face: Face, aligned: np.n
 def test_an_aligned_map_is_left_alone(aligned: np.ndarray) -> None:
     assert np.array_equal(align_map(aligned, SIDE), aligned)
     assert np.array_equal(align_map(aligned.repeat(2, 0).repeat(2, 1), SIDE), aligned)
+
+
+def test_a_huge_map_is_read_as_a_large_one(aligned: np.ndarray) -> None:
+    huge = aligned.repeat(20, 0).repeat(20, 1)
+    tracemalloc.start()
+    assert np.array_equal(align_map(huge, SIDE), aligned)
+    assert (align_map(huge[:, :-20], SIDE) == aligned).mean() > 0.95  # not square, so turned and cut by its eyes
+    assert tracemalloc.get_traced_memory()[1] < 100e6
+    tracemalloc.stop()
 
 
 def test_a_turned_map_comes_upright(aligned: np.ndarray) -> None:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -114,3 +116,14 @@ def test_unknown_order_is_refused():
 def test_palettes_have_no_colour_twice():
     for palette in R.PALETTES.values():
         assert len(np.unique(palette, axis=0)) == 19
+
+
+def test_a_photograph_given_as_a_map_costs_little_memory():
+    """Half a million colours, each held against the palettes, a block at a time."""
+    picture = np.random.default_rng(0).integers(0, 256, (800, 800, 3)).astype(np.uint8)
+    tracemalloc.start()
+    with pytest.raises(InputError):
+        R.from_palette(picture)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 150e6

