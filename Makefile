@@ -17,6 +17,7 @@ lint: $(VENV)/.ready-dev
 	$(BIN)/lint-imports
 	$(BIN)/pyright
 	$(BIN)/python tools/metadata.py licences
+	$(BIN)/hadolint Dockerfile
 
 bench: $(VENV)/.ready-dev
 	set -e; for script in $(sort $(wildcard benchmarks/*.py)); do echo "== $$script"; $(BIN)/python $$script; done

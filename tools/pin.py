@@ -22,7 +22,7 @@ NOT_PINNED = {"limner", "pip", "setuptools", "wheel"}
 HEADER = "# What the test suite ran with. Ranges stand in pyproject.toml; `make constraints` writes this file.\n"
 
 
-def marker(name: str, requires: str | None) -> str:
+def marker(name: str, requires: str) -> str:
     """`; python_version >= '3.11'` for a package that asks for that; "" for one that every Python of ours can take.
 
     requires: the package's own Requires-Python. What pyproject.toml asks of newer Pythons only is pinned there only.
@@ -32,7 +32,7 @@ def marker(name: str, requires: str | None) -> str:
     fitting = [
         python
         for python in PYTHONS
-        if SpecifierSet(requires or "").contains(f"{python}.99")
+        if SpecifierSet(requires).contains(f"{python}.99")
         and all(given.evaluate({"python_version": python, "extra": ""}) for given in ranges if given.evaluate())
     ]
     return "" if fitting[0] == PYTHONS[0] else f"; python_version >= '{fitting[0]}'"
@@ -44,7 +44,7 @@ def main() -> None:
     for package in distributions():
         name = canonicalize_name(package.metadata["Name"])
         if name not in NOT_PINNED:
-            pins[name] = package.version.partition("+")[0] + marker(name, package.metadata.json.get("requires_python"))
+            pins[name] = package.version.partition("+")[0] + marker(name, str(package.metadata.json.get("requires_python") or ""))
     text = HEADER + "".join(f"{name}=={version}\n" for name, version in sorted(pins.items()))
     write_bytes_atomic(Path(__file__).parents[1] / "constraints.txt", text.encode())
     print(f"{len(pins)} packages pinned")
