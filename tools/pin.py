@@ -44,7 +44,9 @@ def main() -> None:
     for package in distributions():
         name = canonicalize_name(package.metadata["Name"])
         if name not in NOT_PINNED:
-            pins[name] = package.version.partition("+")[0] + marker(name, str(package.metadata.json.get("requires_python") or ""))
+            pins[name] = package.version.partition("+")[0] + marker(
+                name, str(package.metadata.json.get("requires_python") or "")
+            )
     text = HEADER + "".join(f"{name}=={version}\n" for name, version in sorted(pins.items()))
     write_bytes_atomic(Path(__file__).parents[1] / "constraints.txt", text.encode())
     print(f"{len(pins)} packages pinned")

@@ -28,16 +28,18 @@ PAINTERS = {"nano": "mditface-nano"}
 EDITORS = {"nano": "facex-nano"}
 
 
-def load(source: str | os.PathLike[str] = "nano") -> Toolkit:
+def load(source: str | os.PathLike[str] = "nano", editor: str | os.PathLike[str] | None = None) -> Toolkit:
     """A toolkit at the scale `source`: "nano", or a registry name or folder of MDiTFace, UniF²ace or FaceX weights.
 
+    editor: a registry name or folder of FaceX weights for the verbs that edit; None: what `source` has.
     Nothing is loaded yet: a verb says what its weights lack when it first needs them, so that reading needs no painter.
     Raises InputError with the way out for a name that is none, and a folder that is not there.
     """
-    if isinstance(source, str) and source in PAINTERS:
-        return Toolkit(PAINTERS[source], EDITORS[source])
-    known(source)
-    return Toolkit(source, source)
+    scale = source if isinstance(source, str) and source in PAINTERS else None
+    for place in (None if scale else source, editor):
+        if place is not None:
+            known(place)
+    return Toolkit(PAINTERS[scale] if scale else source, editor or (EDITORS[scale] if scale else source))
 
 
 class Toolkit:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx2 as httpx
 import pytest
@@ -78,3 +79,17 @@ def test_a_server_of_edits_says_that_it_cannot_paint(http: httpx.Client) -> None
     assert answer.status_code == 503 and "given weights of FaceX" in answer.json()["error"]["message"]
     listed = {model["id"]: model for model in http.get("/v1/models").json()["data"]}
     assert listed["facex-nano"]["available"] and not listed["mditface-nano"]["available"]
+
+
+def test_one_server_paints_and_edits(tmp_path: Path) -> None:
+    """Weights to edit with beside those to paint with."""
+    editor = str(write_editor(tmp_path / "editor"))
+    with (
+        Running(Limits(folder=tmp_path / "jobs"), editor=editor) as running,
+        httpx.Client(base_url=running.url, timeout=300) as client,
+    ):
+        photo = client.post("/v1/uploads", files={"file": PHOTO.read_bytes()}).json()["id"]
+        asked = {"photo": photo, "plan": {"sliders": {"yaw": 10}, "repaint": ["person"]}, "steps": 1}
+        for kind, request in (("edit", asked), ("paint", {"text": "a woman", "steps": 1})):
+            job = client.post(f"/v1/{kind}", json=request).json()["id"]
+            assert (last := followed(client, job)[-1])["state"] == "done", last["error"]

@@ -17,7 +17,6 @@ import pytest
 
 pytest.importorskip("fastapi", reason="the server's extra 'studio' is not installed")
 
-import limner
 from limner.errors import InputError
 from limner.faces.picture import read_picture
 from limner.serving.limits import Limits
@@ -42,7 +41,7 @@ def make(weights: str, tmp_path: Path) -> Iterator[Callable[..., Server]]:
     made: list[Server] = []
 
     def new(**limits) -> Server:
-        made.append(Server(limner.load(weights), weights, Limits(folder=tmp_path / "jobs", **limits)))
+        made.append(Server(weights, Limits(folder=tmp_path / "jobs", **limits)))
         return made[-1]
 
     yield new

@@ -13,19 +13,20 @@ from limner.serving import errors, openai, routes
 from limner.serving.gate import Gate
 from limner.serving.limits import Limits
 from limner.serving.server import Server
-from limner.toolkit import load
 
 ABOUT = """Reads faces, describes them, paints and edits them. Pictures are sent as data URLs, or uploaded and named
 by id; what takes long is a job. Every answer carries `X-Request-ID`."""
 
 
-def create_app(limits: Limits, source: str = "nano", token: str | None = None, page: bool = False) -> FastAPI:
+def create_app(
+    limits: Limits, source: str = "nano", token: str | None = None, page: bool = False, editor: str | None = None
+) -> FastAPI:
     """An application for one server.
 
-    source: what ``limner.load`` takes. token: asked of everybody; None: only this machine may ask. page: with the
-    studio. Raises ``InputError`` for unknown weights and a folder that another server uses.
+    source, editor: what ``limner.load`` takes. token: asked of everybody; None: only this machine may ask. page: with
+    the studio. Raises ``InputError`` for unknown weights and a folder that another server uses.
     """
-    server = Server(load(source), source, limits)
+    server = Server(source, limits, editor)
 
     @asynccontextmanager
     async def living(app: FastAPI) -> AsyncIterator[None]:

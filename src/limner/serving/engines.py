@@ -73,8 +73,9 @@ def _engine_of(source: str) -> str:
 class Engines:
     """A toolkit shared by the threads of a server: each engine serves one of them at a time."""
 
-    def __init__(self, toolkit: Toolkit, source: str) -> None:
-        self._toolkit, self.source = toolkit, source
+    def __init__(self, toolkit: Toolkit, source: str, editor: str | None = None) -> None:
+        """source, editor: what ``limner.load`` was given for this toolkit."""
+        self._toolkit, self.source, self.editor = toolkit, source, editor
         self._locks = {name: threading.Lock() for name in ("reader", "MDiTFace", "UniF²ace", "FaceX")}
         self._states = {name: "not loaded" for name in self._locks}
 
@@ -85,10 +86,11 @@ class Engines:
     def missing(self, verb: str) -> str | None:
         """Why a verb cannot be done here, in a sentence; None if it can, as far as can be told without loading."""
         needed = VERBS[verb]
-        if self.source == "nano" or needed.engine == "reader":
+        place = self.editor or self.source if needed.engine == "FaceX" else self.source
+        if place == "nano" or needed.engine == "reader":
             return _missing(needed)
         try:
-            given = _engine_of(self.source)
+            given = _engine_of(place)
         except InputError as error:
             return str(error)
         if given == needed.engine:

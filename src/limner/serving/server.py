@@ -21,7 +21,7 @@ from limner.serving.table import JobTable, Made, QueueFull
 from limner.serving.telling import Tell, Trimmed, told
 from limner.serving.work import largest_face
 from limner.serving.worker import Worker
-from limner.toolkit import Toolkit
+from limner.toolkit import load as load_toolkit
 from limner.words.captions import compose_captions
 
 T = TypeVar("T")
@@ -31,9 +31,9 @@ SEED = 0  # of composed captions: one photo, one caption
 class Server:
     """Table, engines and worker of one process."""
 
-    def __init__(self, toolkit: Toolkit, source: str, limits: Limits) -> None:
+    def __init__(self, source: str, limits: Limits, editor: str | None = None) -> None:
         self.limits, self.metrics = limits, Metrics()
-        self.engines = Engines(toolkit, source)
+        self.engines = Engines(load_toolkit(source, editor), source, editor)
         self.table = JobTable(limits.folder)
         self.worker = Worker(self.table, self.engines, limits, self.metrics)
         self._under_way = 0

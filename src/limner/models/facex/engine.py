@@ -139,7 +139,9 @@ class FaceX:
         for what cannot be edited.
         """
         if plan.empty:
-            raise InputError("nothing to edit: say what to change")
+            raise InputError(
+                "nothing to edit: the plan paints nothing anew, so name parts in `repaint`, or give a hole"
+            )
         given: dict[str, Source] = {CANVAS: photo, **(photos or {})}
         chosen = {CANVAS: face, **(faces or {})}
         subjects = {
