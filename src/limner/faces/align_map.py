@@ -27,7 +27,7 @@ def align_map(regions: np.ndarray, side: int) -> np.ndarray:
     a side over LARGEST only every second, third, … pixel is looked at, so that memory stays small. Raises InputError
     for a map that is not square and shows no eyes and mouth to align it by.
     """
-    stride = -(-max(regions.shape) // LARGEST)
+    given, stride = regions.shape, -(-max(regions.shape) // LARGEST)
     regions = regions[stride // 2 :: stride, stride // 2 :: stride]
     height, width = regions.shape
     plain = np.array([[side / width, 0, 0], [0, side / height, 0]], np.float64)
@@ -35,7 +35,7 @@ def align_map(regions: np.ndarray, side: int) -> np.ndarray:
     if points is None:
         if height != width:
             raise InputError(
-                f"the mask is {width} x {height} and shows no eyes and mouth to align it by: give a square map, "
+                f"the mask is {given[1]} x {given[0]} and shows no eyes and mouth to align it by: give a square map, "
                 "or the photo itself with --like"
             )
         return _resized(regions, side)
