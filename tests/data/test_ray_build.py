@@ -29,7 +29,7 @@ BLOCK_SIZE = 8
 @pytest.fixture(scope="module")
 def cluster():
     """Ray on this machine, small; without a token in the home folder of whoever runs the tests."""
-    os.environ |= {"RAY_AUTH_MODE": "disabled", "RAY_agent_register_timeout_ms": "120000"}
+    os.environ["RAY_AUTH_MODE"] = "disabled"
     paths = os.pathsep.join([str(Path(__file__).parent), *sys.path])
     start(
         num_cpus=2, object_store_memory=100_000_000,

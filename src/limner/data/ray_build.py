@@ -12,6 +12,7 @@ Memory stays bounded because Ray Data starts a block's task only when what waits
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -80,12 +81,21 @@ def finish_block(
     }
 
 
+# Ray takes its own processes for dead when they answer late; on one machine they are only waiting for a core. A minute
+# instead of ten seconds, five times; two minutes for its agent to come up.
+_PATIENCE = {"RAY_health_check_timeout_ms": "60000", "RAY_agent_register_timeout_ms": "120000"}
+
+
 def start(**options: Any) -> None:
     """Join the cluster that RAY_ADDRESS names, or start one on this machine, unless this process has one.
 
-    options: of `ray.init`. A busy machine may be too slow for Ray's own time limits, so it is tried three times.
+    options: of `ray.init`. A busy machine may be too slow for Ray's own time limits, so a cluster started here gets
+    longer ones (environment variables that are set keep their values), and it is tried three times.
     Raises InputError when Ray does not start.
     """
+    if "RAY_ADDRESS" not in os.environ:
+        for name, value in _PATIENCE.items():
+            os.environ.setdefault(name, value)
     for attempt in range(3):
         if ray.is_initialized():
             return
