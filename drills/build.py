@@ -2,9 +2,10 @@
 
     python drills/build.py [--kills 20] [--pictures 600] [--seed 0]
 
-A build on a local Ray cluster is disturbed again and again: a worker process is killed, or the driver, or the whole
-cluster with it, after which the same command is started again. At the end every file must have the bytes of a local
-build that nobody disturbed, and no row may be there twice or be missing.
+A build on a local Ray cluster is disturbed again and again: a worker process is killed; or the machine's agent, which
+takes the machine out of the cluster, so that the build ends with an error; or the driver with everything it started.
+After the last two the same command is started again. At the end every file must have the bytes of a local build that
+nobody disturbed, and no row may be there twice or be missing.
 """
 
 from __future__ import annotations
@@ -87,7 +88,7 @@ def disturb(photos: Path, out: Path, kills: int, draws: random.Random) -> dict[s
 
     Nothing is left running when this is stopped half-way.
     """
-    killed = {"workers": 0, "drivers": 0}
+    killed = {"workers": 0, "machines": 0, "drivers": 0}
     script = f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); import build; build.run(*sys.argv[1:])"
     with contextlib.ExitStack() as started:
 
@@ -103,10 +104,18 @@ def disturb(photos: Path, out: Path, kills: int, draws: random.Random) -> dict[s
                 break
             time.sleep(draws.uniform(0, 0.5))
             family = psutil.Process(process.pid).children(recursive=True)
-            workers = [one for one in family if "ray::" in " ".join(one.cmdline())]
-            if workers and draws.random() < 0.7:
+            named = [(one, (one.cmdline() or [""])[0]) for one in family]
+            workers = [one for one, name in named if name.startswith("ray::") and not name.endswith("Agent")]
+            agents = [one for one, name in named if name.startswith("ray::") and name.endswith("Agent")]
+            chance = draws.random()
+            if workers and chance < 0.6:
                 draws.choice(workers).kill()
                 killed["workers"] += 1
+            elif agents and chance < 0.8:
+                draws.choice(agents).kill()
+                killed["machines"] += 1
+                if process.wait(300) != 0:  # it may have had its last block already
+                    process = begin()
             else:
                 end(process)
                 killed["drivers"] += 1

@@ -181,6 +181,33 @@ def test_openais_client_reads_the_same_words_in_chunks(running: Running, http: h
     assert "".join(said) == answer and len(said) > 20 and chunks[-1].choices[0].finish_reason == "stop"
 
 
+def test_earlier_turns_are_read_before_the_question(
+    running: Running, monkeypatch: pytest.MonkeyPatch, server: Server
+) -> None:
+    """Turns since the last picture came, by OpenAI's client, whole and streamed."""
+    from serving.test_openai import data_url, messages
+
+    read: list[list[tuple[str, str]]] = []
+    with server.engines.talking("ask") as model:
+        plain = model.answerer.chat
+
+    def chat(photo: Any, before: Any = (), **settings: Any) -> Any:
+        read.append(list(before))
+        return plain(photo, before, **settings)
+
+    monkeypatch.setattr(model.answerer, "chat", chat)
+    client = openai.OpenAI(base_url=f"{running.url}/v1", api_key="none", max_retries=0)
+    picture = messages(data_url(PHOTO.read_bytes()))
+    talk: list[Any] = [
+        {"role": "user", "content": "Who was in the last photo?"}, {"role": "assistant", "content": "A cat."},
+        *picture, {"role": "assistant", "content": "A man."}, {"role": "user", "content": "Does he smile?"},
+    ]  # fmt: skip
+    client.chat.completions.create(model="unif2ace-nano", messages=talk)
+    assert len([*client.chat.completions.create(model="unif2ace-nano", messages=talk, stream=True)]) > 2
+    asked = next(part["text"] for part in picture[0]["content"] if part["type"] == "text")
+    assert read == [[(asked, "A man.")]] * 2
+
+
 def test_a_server_of_answers_says_that_it_cannot_paint(http: httpx.Client) -> None:
     listed = {model["id"]: model for model in http.get("/v1/models").json()["data"]}
     assert listed["unif2ace-nano"]["available"] and listed["reader"]["available"]

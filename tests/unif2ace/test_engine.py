@@ -104,6 +104,19 @@ def test_a_chat_reads_what_was_said(engine: UniF2ace, photo: Path) -> None:
     assert talk._said[0][: len(prompt)] == prompt and talk._said[0].count(engine.parts.model.config.sot) == 2
 
 
+def test_a_chat_goes_on_from_its_text(engine: UniF2ace, photo: Path, pair: Path) -> None:
+    """Another conversation with the same turns before it, and each face remembers what was said of it."""
+    tokenizer, config = engine.parts.tokenizer, engine.parts.model.config
+    said = engine.chat(pair, before=[("Who?", "left face: A man.\nright face: A woman.")], limit=5)
+    for face, text in zip(said._said, ("A man.", "A woman."), strict=True):
+        assert face == [*tokenizer.question("Who?"), *tokenizer.encode([text])[0], config.eot, config.sot]
+    answer = "She smiles, and her hair is long."
+    later = engine.chat(photo, before=[("What do you see?", answer)], limit=5)
+    alone, _ = engine.answer_faces(engine.look(photo), ["And her eyes?"], limit=5, before=later._said)
+    assert later.ask("And her eyes?").faces[0].text == alone[0]
+    assert engine.chat(photo, limit=5)._said == [[]]
+
+
 def test_paintings_carry_a_recipe_that_paints_them_again(engine: UniF2ace) -> None:
     steps: list[tuple[int, int]] = []
     pictures = engine.paint("a smiling woman", n=2, steps=3, seed=5, callback=lambda *done: steps.append(done))

@@ -94,7 +94,8 @@ class Message(Request):
 
 
 class ChatRequest(Request):
-    """chat/completions: the last user's words are the question, the last picture the photo."""
+    """chat/completions: the last picture is the photo, the last user's words are the question, and what was said since
+    the picture came are the turns before it."""
 
     model: str = Field(max_length=100, examples=["reader"])
     messages: list[Message] = Field(min_length=1, max_length=200)
@@ -146,19 +147,22 @@ async def edit(
 @router.post("/v1/chat/completions", response_model=dict[str, Any])
 async def chat(server: Here, asked: ChatRequest) -> Any:
     """Ask about a picture. Model `reader` gives a caption of what was read; `unif2ace-nano` answers questions."""
-    photo, question = _photo_and_question(asked)
+    photo, question, before = _read_messages(asked)
     if asked.model != "reader" and not asked.model.startswith("unif2ace"):
         raise InputError(f"no model {asked.model!r} chats here: choose reader or unif2ace-nano (see /v1/models)")
     shared = {"id": f"chatcmpl-{secrets.token_hex(8)}", "created": int(time.time()), "model": asked.model}
     if not asked.stream:
-        work = (server.describe, photo, "reader") if asked.model == "reader" else (server.ask, photo, question)
-        message = {"role": "assistant", "content": await server.at_once(*work), "refusal": None}
+        if asked.model == "reader":
+            said = await server.at_once(server.describe, photo, "reader")
+        else:
+            said = await server.at_once(server.ask, photo, question, before)
+        message = {"role": "assistant", "content": said, "refusal": None}
         choice = {"index": 0, "message": message, "finish_reason": "stop", "logprobs": None}
         return {**shared, "object": "chat.completion", "choices": [choice]}
 
     def write(tell: Tell) -> None:
         if asked.model != "reader":
-            return server.tell_answer(photo, question, tell)
+            return server.tell_answer(photo, question, tell, before)
         for piece in pieces(server.describe(photo, "reader")):
             tell(piece)
 
@@ -179,20 +183,26 @@ async def chat(server: Here, asked: ChatRequest) -> Any:
     return events(told())
 
 
-def _photo_and_question(asked: ChatRequest) -> tuple[str, str]:
+def _read_messages(asked: ChatRequest) -> tuple[str, str, list[tuple[str, str]]]:
+    """The photo, the question, and the turns about this photo before it."""
     photo, question = None, ""
+    before: list[tuple[str, str]] = []
     for message in asked.messages:
-        if message.role != "user":
-            continue
         parts = [TextPart(type="text", text=message.content)] if isinstance(message.content, str) else message.content
         words = " ".join(part.text for part in parts if isinstance(part, TextPart)).strip()
+        if message.role == "assistant" and question and words:
+            before.append((question, words))
+        if message.role != "user":
+            continue
         question = words or question
-        photo = next((part.image_url.url for part in parts if isinstance(part, ImagePart)), photo)
+        for part in parts:
+            if isinstance(part, ImagePart):
+                photo, before = part.image_url.url, []
     if photo is None:
         raise InputError("there is no picture in these messages: add a part of type image_url with a data URL")
     if not photo.startswith("data:"):
         raise InputError("give pictures as data URLs (data:image/png;base64,…): this server fetches nothing")
-    return photo, question
+    return photo, question, before
 
 
 def _painter(server: Server, model: str) -> None:

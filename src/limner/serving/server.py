@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
 from contextlib import aclosing
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 from fastapi import Request
@@ -25,6 +25,9 @@ from limner.toolkit import load as load_toolkit
 from limner.words.captions import compose_captions
 
 T = TypeVar("T")
+Turns: TypeAlias = Sequence[tuple[str, str]]
+"""Earlier turns about a photo: questions, and the texts of their answers."""
+TURNS = 8  # that are read again before a question; older ones are forgotten, so that answers stay quick
 SEED = 0  # of composed captions: one photo, one caption
 
 
@@ -83,14 +86,14 @@ class Server:
         with self.engines.talking("describe") as model:
             return model.describe(photo).text
 
-    def ask(self, reference: str, question: str) -> str:
-        """An answer to a question about a photo."""
+    def ask(self, reference: str, question: str, before: Turns = ()) -> str:
+        """An answer to a question about a photo, read after the last of the turns before it."""
         self.engines.require("ask")
         photo = load(self.table, reference)
         with self.engines.talking("ask") as model:
-            return model.ask(photo, question).text
+            return model.chat(photo, before=before[-TURNS:]).ask(question).text
 
-    def tell_answer(self, reference: str, question: str, tell: Tell) -> None:
+    def tell_answer(self, reference: str, question: str, tell: Tell, before: Turns = ()) -> None:
         """The same text told token by token; several faces one after the other, so that their lines do not mix."""
         self.engines.require("ask")
         photo = load(self.table, reference)
@@ -101,7 +104,8 @@ class Server:
                 if look.count > 1:
                     tell(f"{chr(10) if place else ''}{face.positions[0]}: ")
                 trimmed = Trimmed(tell)
-                said = model.ask(face, question, stream=lambda _, piece: trimmed(piece)).text  # noqa: B023
+                talk = model.chat(face, before=before[-TURNS:])
+                said = talk.ask(question, stream=lambda _, piece: trimmed(piece)).text  # noqa: B023
                 tell(said[len(trimmed.text) :])  # a last character that never became whole
 
 

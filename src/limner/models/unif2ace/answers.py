@@ -37,6 +37,12 @@ class Answer:
     def __str__(self) -> str:
         return self.text
 
+    @staticmethod
+    def part(text: str, position: str) -> str:
+        """What the ``text`` of an answer says of the face at a position; all of it when it names no such face."""
+        lines = [line.removeprefix(f"{position}: ") for line in text.splitlines() if line.startswith(f"{position}: ")]
+        return lines[0] if lines else text
+
     def to_dict(self) -> dict[str, Any]:
         """As JSON can hold it."""
         faces = [{"position": f.position, "box": [round(v, 1) for v in f.box], "answer": f.text} for f in self.faces]

@@ -129,9 +129,12 @@ class UniF2ace:
             del faces[: look.count]
         return answers
 
-    def chat(self, photo: Source | Look, **settings: Any) -> Chat:
-        """A conversation about a photo; settings as ``ask``."""
-        return Chat(self, self.look(photo), settings)
+    def chat(self, photo: Source | Look, before: Sequence[tuple[str, str]] = (), **settings: Any) -> Chat:
+        """A conversation about a photo; settings as ``ask``.
+
+        before: turns of an earlier conversation about it, each the question and the ``text`` of its answer.
+        """
+        return Chat(self, self.look(photo), settings, before)
 
     def answer_faces(
         self,
@@ -173,6 +176,11 @@ class UniF2ace:
             )  # fmt: skip
         said = [[*prompt, *ids, config.eot, config.sot] for prompt, ids in zip(prompts, answers, strict=True)]
         return [tokenizer.decode(ids).strip() for ids in answers], said
+
+    def turn(self, question: str, answer: str) -> list[int]:
+        """A question and what was answered, as ids for the ``before`` of ``answer_faces``."""
+        tokenizer, config = self.parts.tokenizer, self.parts.model.config
+        return [*tokenizer.question(question.strip()), *tokenizer.encode([answer.strip()])[0], config.eot, config.sot]
 
     def paint(
         self,
@@ -276,10 +284,15 @@ class UniF2ace:
 class Chat:
     """Several turns about one photo: every question is read after what was said before."""
 
-    def __init__(self, engine: UniF2ace, look: Look, settings: dict[str, Any]) -> None:
+    def __init__(
+        self, engine: UniF2ace, look: Look, settings: dict[str, Any], before: Sequence[tuple[str, str]] = ()
+    ) -> None:
         self.engine, self.look, self.settings = engine, look, settings
         self.turns: list[Answer] = []
-        self._said: list[list[int]] = [[] for _ in range(look.count)]
+        self._said = [
+            [id for asked, text in before for id in engine.turn(asked, Answer.part(text, position))]
+            for position in look.positions
+        ]
 
     def ask(self, question: str, stream: Stream | None = None) -> Answer:
         """The next turn; see ``UniF2ace.ask``."""

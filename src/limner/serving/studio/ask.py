@@ -11,7 +11,7 @@ import gradio as gr
 
 from limner.errors import InputError
 from limner.serving.requests import FacesRequest
-from limner.serving.server import Server
+from limner.serving.server import Server, Turns
 from limner.serving.studio import parts
 from limner.serving.studio.read import table_of
 from limner.serving.telling import Tell
@@ -40,6 +40,8 @@ def place(server: Server) -> None:
                 send = gr.Button("Ask", variant="primary", scale=1, min_width=80, elem_id="ask-send")
             stop = gr.Button("Stop", size="sm", elem_id="ask-stop")
 
+    turns = gr.State([])
+
     def show(picture: str) -> str:
         if not picture:
             return ""
@@ -49,33 +51,36 @@ def place(server: Server) -> None:
             return parts.notice(str(error), "bad")
         return table_of(faces[0]) if faces else parts.notice("No face was found in this photo.", "bad")
 
-    def write(picture: str, text: str, tell: Tell) -> None:
+    def write(picture: str, text: str, before: Turns, tell: Tell) -> None:
         if reason is None:
-            server.tell_answer(picture, text, tell)
+            server.tell_answer(picture, text, tell, before)
         else:
             tell(f"I cannot answer questions yet. What I read in this photo: {server.describe(picture, 'reader')}")
 
-    async def answer(text: str, picture: str, so_far: list[dict]) -> AsyncIterator[tuple[Any, str]]:
+    async def answer(text: str, picture: str, so_far: list[dict], before: Turns) -> AsyncIterator[tuple[Any, ...]]:
         if not text.strip():
-            yield so_far, ""
+            yield so_far, "", before
             return
         so_far = [*so_far, {"role": "user", "content": text}]
         if not picture:
-            yield [*so_far, {"role": "assistant", "content": "Choose a photo first, then ask about it."}], ""
+            yield [*so_far, {"role": "assistant", "content": "Choose a photo first, then ask about it."}], "", before
             return
-        yield [*so_far, {"role": "assistant", "content": "…"}], ""
+        yield [*so_far, {"role": "assistant", "content": "…"}], "", before
         shown = ""
         try:
-            async with aclosing(server.told(partial(write, picture, text))) as pieces:
+            async with aclosing(server.told(partial(write, picture, text, before))) as pieces:
                 async for piece in pieces:
                     shown += piece
-                    yield [*so_far, {"role": "assistant", "content": shown}], ""
+                    yield [*so_far, {"role": "assistant", "content": shown}], "", before
+            yield [*so_far, {"role": "assistant", "content": shown}], "", [*before, (text, shown)]
         except InputError as error:
-            yield [*so_far, {"role": "assistant", "content": str(error)}], ""
+            yield [*so_far, {"role": "assistant", "content": str(error)}], "", before
 
+    # another photo, another conversation
+    photo.picked(lambda: ([], []), None, [talk, turns], show_progress="hidden", api_visibility="private")
     photo.picked(show, photo, facts, show_progress="hidden", api_visibility="private")
     asked = gr.on(
-        [send.click, question.submit], answer, [question, photo, talk], [talk, question], show_progress="hidden",
-        api_visibility="private",
+        [send.click, question.submit], answer, [question, photo, talk, turns], [talk, question, turns],
+        show_progress="hidden", api_visibility="private",
     )  # fmt: skip
     stop.click(None, cancels=[asked], api_visibility="private")
