@@ -19,6 +19,7 @@ from typing import Any
 
 import ray
 import ray.data
+from ray import cloudpickle
 from ray.exceptions import RayActorError
 
 from limner.data.build import cut, one_thread, write_block
@@ -41,6 +42,18 @@ class Block:
     """Why the user must mend something first. Carried as text, since Ray wraps errors until nobody knows them."""
 
 
+def _pack(block: Block) -> dict[str, bytes]:
+    """A row that Arrow takes as it is.
+
+    Objects it would try to convert, fail, and print with all their arrays to say so: half of the machinery's time.
+    """
+    return {"block": cloudpickle.dumps(block)}
+
+
+def _unpack(row: Mapping[str, bytes]) -> Block:
+    return cloudpickle.loads(row["block"])
+
+
 class Measure:
     """An actor: the networks, loaded once, and what they measure on a block of items."""
 
@@ -48,24 +61,24 @@ class Measure:
         self.load_reader, self.settings = load_reader, settings
         self.reader: Reader | None = None
 
-    def __call__(self, row: Mapping[str, Block]) -> dict[str, Block]:
-        """A block without measurements to one with them, under "item"."""
-        block = row["item"]
+    def __call__(self, row: Mapping[str, bytes]) -> dict[str, bytes]:
+        """A packed block without measurements to one with them, under "block"."""
+        block = _unpack(row)
         try:
             # not in the constructor, whose errors Ray takes for an actor that cannot live
             reader = self.reader = self.reader or self.load_reader()
             with one_thread():
                 results = [measure_items(batch, reader, self.settings) for batch in cut(block.items)]
         except InputError as error:
-            return {"item": replace(block, refused=str(error))}
-        return {"item": replace(block, measured=results)}
+            return _pack(replace(block, refused=str(error)))
+        return _pack(replace(block, measured=results))
 
 
 def finish_block(
-    row: Mapping[str, Block], folder: Place, settings: RecordSettings, made: Mapping[str, Any]
+    row: Mapping[str, bytes], folder: Place, settings: RecordSettings, made: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Words, encoding and writing of a measured block; gives its counts, or what the user must mend first."""
-    block = row["item"]
+    block = _unpack(row)
     if block.refused:
         return {"refused": block.refused, "done": 0, "rows": 0, "errors": 0}
     results = [(finish_rows(found, settings), list(errors)) for found, errors in block.measured]
@@ -131,7 +144,7 @@ def build_blocks(
     # a core in eight for words and writing, and never all of them for actors, which would leave no place for that
     actors = workers or max(1, min(len(rows), cores - max(1, cores // 8)))
     measured = (
-        ray.data.from_items(rows, override_num_blocks=len(rows))
+        ray.data.from_items([_pack(block) for block in rows], override_num_blocks=len(rows))
         .map(
             Measure,  # pyright: ignore[reportArgumentType] (rows of objects)
             fn_constructor_args=(load_reader, settings), num_cpus=min(1.0, cores / (actors + 1)),
