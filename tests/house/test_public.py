@@ -34,7 +34,7 @@ def test_signatures() -> None:
     def parameters(function) -> list[str]:
         return list(inspect.signature(function).parameters)
 
-    assert parameters(limner.load) == ["source"]
+    assert parameters(limner.load) == ["source", "editor"]
     assert parameters(Toolkit.read) == ["self", "photo", "min_score"]
     assert parameters(Toolkit.paint) == ["self", "text", "mask", "n", "settings"]
     methods = {name for name, value in vars(Toolkit).items() if not name.startswith("_")}
