@@ -64,6 +64,8 @@ def test_ask_shows_words_as_they_come_and_stops(
         kept = said.inner_text()
         time.sleep(0.5)
         assert said.inner_text() == kept and len(kept.strip()) > 3
+        choose(page, "ask-photo")  # another photo, another conversation
+        expect(page.locator("#ask-talk .bot, #ask-talk [data-testid=bot]")).to_have_count(0)
 
 
 def test_edit_shows_previews(
