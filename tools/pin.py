@@ -11,6 +11,7 @@ from __future__ import annotations
 from importlib.metadata import distribution, distributions
 from pathlib import Path
 
+from packaging.markers import Marker
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
@@ -22,31 +23,30 @@ NOT_PINNED = {"limner", "pip", "setuptools", "wheel"}
 HEADER = "# What the test suite ran with. Ranges stand in pyproject.toml; `make constraints` writes this file.\n"
 
 
-def marker(name: str, requires: str) -> str:
-    """`; python_version >= '3.11'` for a package that asks for that; "" for one that every Python of ours can take.
+def marker(requires: str, ours: Marker | None) -> str:
+    """`; python_version >= '3.11'` for a package that not every Python of ours can take; "" for one that all can.
 
-    requires: the package's own Requires-Python. What pyproject.toml asks of newer Pythons only is pinned there only.
+    requires: the package's own Requires-Python. ours: what pyproject.toml says of the range that holds here.
     """
-    ranges = [Requirement(line) for line in distribution("limner").requires or []]
-    ranges = [given.marker for given in ranges if canonicalize_name(given.name) == name and given.marker]
     fitting = [
         python
         for python in PYTHONS
         if SpecifierSet(requires).contains(f"{python}.99")
-        and all(given.evaluate({"python_version": python, "extra": ""}) for given in ranges if given.evaluate())
+        and (ours is None or ours.evaluate({"python_version": python, "extra": ""}))
     ]
     return "" if fitting[0] == PYTHONS[0] else f"; python_version >= '{fitting[0]}'"
 
 
 def main() -> None:
     """The command line above."""
+    ranges = [Requirement(line) for line in distribution("limner").requires or []]
+    ours = {canonicalize_name(given.name): given.marker for given in ranges if given.marker and given.marker.evaluate()}
     pins = {}
     for package in distributions():
         name = canonicalize_name(package.metadata["Name"])
         if name not in NOT_PINNED:
-            pins[name] = package.version.partition("+")[0] + marker(
-                name, str(package.metadata.json.get("requires_python") or "")
-            )
+            requires = str(package.metadata.json.get("requires_python") or "")
+            pins[name] = package.version.partition("+")[0] + marker(requires, ours.get(name))
     text = HEADER + "".join(f"{name}=={version}\n" for name, version in sorted(pins.items()))
     write_bytes_atomic(Path(__file__).parents[1] / "constraints.txt", text.encode())
     print(f"{len(pins)} packages pinned")

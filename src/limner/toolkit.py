@@ -35,11 +35,14 @@ def load(source: str | os.PathLike[str] = "nano", editor: str | os.PathLike[str]
     Nothing is loaded yet: a verb says what its weights lack when it first needs them, so that reading needs no painter.
     Raises InputError with the way out for a name that is none, and a folder that is not there.
     """
-    scale = source if isinstance(source, str) and source in PAINTERS else None
-    for place in (None if scale else source, editor):
-        if place is not None:
-            known(place)
-    return Toolkit(PAINTERS[scale] if scale else source, editor or (EDITORS[scale] if scale else source))
+    painter, own_editor = source, source
+    if isinstance(source, str) and source in PAINTERS:
+        painter, own_editor = PAINTERS[source], EDITORS[source]
+    else:
+        known(source)
+    if editor is not None:
+        known(editor)
+    return Toolkit(painter, own_editor if editor is None else editor)
 
 
 class Toolkit:

@@ -14,8 +14,6 @@ import typer
 from limner.errors import InputError
 
 if TYPE_CHECKING:
-    from fastapi import FastAPI
-
     from limner.serving.limits import Limits
 
 Host = Annotated[str, typer.Option(help="Address to listen on. Any but this machine's own needs --token.")]
@@ -51,8 +49,7 @@ def serve(
 ) -> None:
     """Serve the HTTP API (docs/server.md), also in OpenAI's shapes. Logs are JSON lines on standard error."""
     limits = _limits(folder, queue, job_seconds, upload_megabytes, keep_hours, store_megabytes)
-    app = _app(host, token, limits, source, editor, page=False)
-    _run(app, host, port, asks=token is not None, preload=preload, browser=False)
+    _run(host, port, token, limits, source, editor, preload=preload, page=False, browser=False)
 
 
 def studio(
@@ -72,8 +69,7 @@ def studio(
 ) -> None:
     """Open the studio (docs/studio.md): a page to read, ask, paint and edit. The HTTP API is there, too."""
     limits = _limits(folder, queue, job_seconds, upload_megabytes, keep_hours, store_megabytes)
-    app = _app(host, token, limits, source, editor, page=True)
-    _run(app, host, port, asks=token is not None, preload=preload, browser=browser)
+    _run(host, port, token, limits, source, editor, preload=preload, page=True, browser=browser)
 
 
 def _limits(folder: Path | None, queue: int, seconds: float, upload: float, hours: float, store: float) -> Limits:
@@ -100,31 +96,29 @@ def is_local(host: str) -> bool:
         return False
 
 
-def _app(host: str, token: str | None, limits: Limits, source: str, editor: str | None, page: bool) -> FastAPI:
-    """The application, if who may ask is safe for this address."""
+def _run(
+    host: str, port: int, token: str | None, limits: Limits, source: str, editor: str | None,
+    preload: bool, page: bool, browser: bool,
+) -> None:  # fmt: skip
     if token is not None and len(token) < 8:
         raise InputError("a token has at least 8 characters: anybody could guess this one")
     if not is_local(host) and token is None:
         raise InputError(
             f"{host} can be reached by other machines: give a token (--token, or LIMNER_TOKEN) that they must send"
         )
-    from limner.serving.app import create_app
-
-    return create_app(limits, source, token, page, editor)
-
-
-def _run(app: FastAPI, host: str, port: int, asks: bool, preload: bool, browser: bool) -> None:
     import uvicorn
 
+    from limner.serving.app import create_app
     from limner.serving.logs import set_up
 
     listener = _listen(host, port)
+    app = create_app(limits, source, token, page, editor)
     set_up()
     if preload:
         app.state.server.engines.load()
     shown = f"[{host}]" if ":" in host else host
     address = f"http://{shown}:{listener.getsockname()[1]}/"
-    typer.echo(f"limner is at {address}{' (asks for its token)' if asks else ''}; Ctrl-C stops it")
+    typer.echo(f"limner is at {address}{' (asks for its token)' if token else ''}; Ctrl-C stops it")
     if browser:
         threading.Timer(1.0, webbrowser.open, (address,)).start()
     config = uvicorn.Config(app, log_config=None, access_log=False, server_header=False, timeout_graceful_shutdown=5)

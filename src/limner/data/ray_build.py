@@ -51,6 +51,7 @@ def _pack(block: Block) -> dict[str, bytes]:
 
 
 def _unpack(row: Mapping[str, bytes]) -> Block:
+    # from another process of this build, as Ray itself carries objects; never from a file
     return cloudpickle.loads(row["block"])
 
 
@@ -133,7 +134,7 @@ def build_blocks(
     workers: actors with the networks; None for as many as fit. `folder` must be one that all machines see. Work lost
     with a process or a machine is started again until it ends, which is Ray Data's own default.
     """
-    rows = [Block(k, list(items)) for k, items in blocks]
+    rows = [_pack(Block(k, list(items))) for k, items in blocks]
     if not rows:
         return
     start()
@@ -144,7 +145,7 @@ def build_blocks(
     # a core in eight for words and writing, and never all of them for actors, which would leave no place for that
     actors = workers or max(1, min(len(rows), cores - max(1, cores // 8)))
     measured = (
-        ray.data.from_items([_pack(block) for block in rows], override_num_blocks=len(rows))
+        ray.data.from_items(rows, override_num_blocks=len(rows))
         .map(
             Measure,  # pyright: ignore[reportArgumentType] (rows of objects)
             fn_constructor_args=(load_reader, settings), num_cpus=min(1.0, cores / (actors + 1)),
