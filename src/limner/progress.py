@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 Progress = Callable[[int, int], None]
 """(steps, faces or pictures done, in all). To cancel, raise."""
 
-Watch = Callable[[int, int, Callable[[], "np.ndarray"]], None]
-"""(steps done, steps in all, look): look() shows the pictures at work as they would be now, uint8 (B, H, W, 3). It
-costs a decoding, so call it now and then. To cancel, raise."""
+Look = Callable[[], "np.ndarray | list[np.ndarray]"]
+Watch = Callable[[int, int, Look], None]
+"""(steps done, steps in all, look): look() shows the pictures at work as they would be now, uint8 (H, W, 3) each, one
+array where they are of one size. It costs a decoding, so call it now and then. To cancel, raise."""

@@ -7,6 +7,9 @@ from typing import Any
 
 from limner.errors import InputError
 
+BATCH = 8
+"""Pictures, or faces spoken about, that an engine computes at once."""
+
 Whole = Mapping[str, tuple[int, int]]
 """Names of whole numbers, and the least and most each may be."""
 Scales = Mapping[str, tuple[float, float]]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
 from importlib.resources import files
@@ -25,7 +26,7 @@ from limner.evaluation.galleries import read_gallery
 from limner.faces.geometry import warp
 from limner.faces.picture import encode_png, read_picture, save_png
 from limner.faces.reader import FaceReader
-from limner.models.facex.engine import FaceX
+from limner.models.facex.engine import FaceX, Prepared
 from limner.models.facex.plan import CANVAS
 from limner.weights.tensors import save_tensors
 
@@ -37,12 +38,8 @@ class Oracle(FaceX):
 
     paints = CANVAS
 
-    def prepare(self, plan, subjects) -> Any:
-        self.given = subjects
-        return super().prepare(plan, subjects)
-
-    def paint(self, prepared, *_: Any, **__: Any) -> np.ndarray:
-        return self.given[self.paints].portrait.picture
+    def paint(self, prepared: Sequence[Prepared], *_: Any, **__: Any) -> np.ndarray:
+        return np.stack([each.subjects[self.paints].portrait.picture for each in prepared])
 
 
 @pytest.fixture(scope="module")
@@ -171,7 +168,7 @@ def test_pictures_without_a_face_are_counted(oracle: Oracle, photos: Path, tmp_p
 
 
 def test_faces_painted_over_are_lost(oracle: Oracle, photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Oracle, "paint", lambda self, prepared, *_: np.zeros((256, 256, 3), np.uint8))
+    monkeypatch.setattr(Oracle, "paint", lambda self, prepared, *_: np.zeros((len(prepared), 256, 256, 3), np.uint8))
     figures, _ = editing.swap(bench(oracle, photos, CANVAS))
     assert figures["lost"] == 3 and figures["nearer_to_source"] == 0.0
 

@@ -83,9 +83,10 @@ def test_a_photo_follows_a_video_and_an_interrupted_film_goes_on(
 ) -> None:
     still = {CANVAS: editor.subject(photo, None, "photo")}
     plan, out = EditPlan.reenact("driver"), tmp_path / "film.mp4"
-    painted = []
+    painted: list[int] = []
     paint = editor.paint
-    monkeypatch.setattr(editor, "paint", lambda *words, **more: painted.append(1) or paint(*words, **more))
+    monkeypatch.setattr("limner.models.facex.film.BATCH", 2)
+    monkeypatch.setattr(editor, "paint", lambda edits, *more: painted.append(len(edits)) or paint(edits, *more))
 
     def stop(what: str, done: int, total: int) -> None:
         if what == "painting" and done == 2:
@@ -93,9 +94,9 @@ def test_a_photo_follows_a_video_and_an_interrupted_film_goes_on(
 
     with pytest.raises(KeyboardInterrupt):
         edit_video(editor, plan, clip, "driver", still, out, progress=stop, **QUICK)
-    assert len(painted) == 2 and not out.exists()
+    assert painted == [2] and not out.exists()
     recipe = edit_video(editor, plan, clip, "driver", still, out, **QUICK)
-    assert len(painted) == FRAMES
+    assert sum(painted) == FRAMES and max(painted) == 2
     assert sorted(path.name for path in tmp_path.iterdir()) == ["film.mp4"]
     made = list(Clip.open(out))
     assert len(made) == FRAMES and made[0].shape == photo.shape

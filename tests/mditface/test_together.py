@@ -65,7 +65,7 @@ def test_unlike_requests_are_refused(painter: MDiTFace, other: dict[str, Any]) -
 def test_the_watcher_sees_the_pictures_come(painter: MDiTFace) -> None:
     seen: list[np.ndarray] = []
     made = painter.paint_together(
-        [{"text": "a", "steps": 3}, {"text": "b", "steps": 3}], lambda d, t, look: seen.append(look())
+        [{"text": "a", "steps": 3}, {"text": "b", "steps": 3}], lambda d, t, look: seen.append(np.asarray(look()))
     )
     assert [look.shape for look in seen] == [(2, 64, 64, 3)] * 3
     last = np.stack([np.asarray(pictures[0].image) for pictures in made])

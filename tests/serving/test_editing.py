@@ -8,10 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import httpx2 as httpx
+import numpy as np
 import pytest
 
 from facex.tiny import write_editor
-from limner.faces.picture import read_picture
+from limner.faces.picture import encode_png, read_picture
 from limner.provenance.recipe import read_recipe
 from limner.serving.limits import Limits
 from limner.serving.worker import PREVIEW_SIDE
@@ -32,6 +33,10 @@ def http(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
 @pytest.fixture(scope="module")
 def photo(http: httpx.Client) -> str:
     return http.post("/v1/uploads", files={"file": PHOTO.read_bytes()}).json()["id"]
+
+
+def blank_picture() -> bytes:
+    return encode_png(np.full((200, 160, 3), 128, np.uint8))
 
 
 def followed(http: httpx.Client, job: str) -> list[dict]:
@@ -72,6 +77,28 @@ def test_an_edit_stops_within_a_step(http: httpx.Client, photo: str) -> None:
     assert http.post(f"/v1/jobs/{job}/cancel").json()["state"] == "cancelled"
     after = http.post("/v1/edit", params={"wait": 60}, json={"photo": photo, "plan": plan, "steps": 1}).json()
     assert after["state"] == "done" and not http.get(f"/v1/jobs/{job}").json()["pictures"]
+
+
+def test_edits_that_wait_are_painted_together(http: httpx.Client, photo: str) -> None:
+    """Behind a long one; one of them has no face, and fails alone."""
+
+    blank = http.post("/v1/uploads", files={"file": blank_picture()}).json()["id"]
+
+    def turned(yaw: int) -> dict:
+        return {"sliders": {"yaw": yaw}, "repaint": ["person"]}
+
+    first = http.post("/v1/edit", json={"photo": photo, "plan": turned(10), "steps": 100}).json()["id"]
+    waiting = [
+        http.post("/v1/edit", json={"photo": given, "plan": turned(yaw), "steps": 3, "seed": seed})
+        for seed, (given, yaw) in enumerate([(photo, 5), (blank, 5), (photo, -15), (photo, 20)])
+    ]
+    ended = [followed(http, answer.json()["id"])[-1] for answer in waiting]
+    assert http.get(f"/v1/jobs/{first}").json()["state"] == "done"
+    assert [each["state"] for each in ended] == ["done", "failed", "done", "done"]
+    assert "no face was found" in ended[1]["error"]
+    recipes = [read_recipe(http.get(each["pictures"][0]["url"]).content) for each in ended if each["pictures"]]
+    assert [recipe["painted_with"] for recipe in recipes] == [2] * 3
+    assert [(recipe["seed"], recipe["plan"]["sliders"]["yaw"]) for recipe in recipes] == [(0, 5), (2, -15), (3, 20)]
 
 
 def test_a_server_of_edits_says_that_it_cannot_paint(http: httpx.Client) -> None:

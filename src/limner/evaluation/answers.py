@@ -17,9 +17,10 @@ import numpy as np
 
 from limner.data.shards import iterate, unpack_attributes
 from limner.faces.picture import read_picture
-from limner.models.unif2ace.engine import BATCH, UniF2ace
+from limner.models.unif2ace.engine import UniF2ace
 from limner.models.unif2ace.requests import request
 from limner.progress import Progress
+from limner.settings import BATCH
 from limner.words.claims import read_claims
 from limner.words.facts import LEAST_CONFIDENCE, choose_facts
 from limner.words.topics import TOPICS

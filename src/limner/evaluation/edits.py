@@ -14,7 +14,6 @@ from limner.faces.batches import to_model
 from limner.faces.geometry import overlap, paste_back
 from limner.faces.picture import Source, read_picture
 from limner.faces.record import Face
-from limner.models.facex.blend import blend_back
 from limner.models.facex.engine import FaceX, Subject
 from limner.models.facex.plan import CANVAS, EditPlan
 from limner.models.facex.portrait import choose_face
@@ -74,11 +73,12 @@ def look_at(editor: FaceX, source: Source, name: str) -> Look | None:
 def edit(editor: FaceX, plan: EditPlan, looks: Mapping[str, Look], sampling: Sampling, number: int = 0) -> Edited:
     """Edit number ``number`` of a suite. looks: the photos that the plan names, the edited one under ``CANVAS``."""
     canvas = looks[CANVAS]
-    prepared = editor.prepare(plan, {name: look.subject for name, look in looks.items()})
+    subjects = {name: look.subject for name, look in looks.items()}
+    prepared = editor.prepare(plan, subjects, sampling.seed + number)
     guidance = editor.parts.guidance if sampling.guidance is None else sampling.guidance
-    painted = editor.paint(prepared, plan.prompt, sampling.seed + number, sampling.steps, guidance, "euler")
+    painted = editor.paint([prepared], sampling.steps, guidance, "euler")[0]
     crop = canvas.subject.portrait.crop
-    photo = blend_back(canvas.photo, painted, prepared.mask, crop)
+    photo = prepared.blend(painted)
     nothing = np.zeros(photo.shape[:2], np.uint8)
     outside = paste_back(prepared.mask.astype(np.uint8), crop, nothing, nearest=True) == 0
     kept = bool(np.array_equal(photo[outside], canvas.photo[outside]))

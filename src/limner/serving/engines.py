@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from limner.faces.record import Face
+    from limner.models.facex.engine import FaceX
     from limner.models.mditface.engine import MDiTFace
 
 
@@ -130,11 +131,11 @@ class Engines:
             yield self._toolkit
 
     @contextmanager
-    def editing(self, verb: str) -> Iterator[Toolkit]:
-        """For ``edit``, ``swap`` and ``reenact``, one thread at a time; ``NoWeights``. Its engine reads faces, too."""
+    def editing(self, verb: str) -> Iterator[FaceX]:
+        """The editor behind a verb, for one thread at a time; ``NoWeights``. It reads faces, too."""
         self.require(verb)
         with self._using("FaceX"), self._using("reader"):
-            yield self._toolkit
+            yield self._toolkit.editor
 
     def load(self) -> None:
         """Load what is used most before anybody asks for it."""

@@ -140,6 +140,10 @@ class Editing(Request):
     seed: int = Field(default=0, ge=0, le=2**53 - 1)
     steps: int = Field(default=25, ge=1, le=MOST_STEPS, description="Sampling steps.")
 
+    def likeness(self) -> str | None:
+        """Edits of one kind and the same number of steps may be painted as one batch."""
+        return f"{type(self).__name__}:steps={self.steps}"
+
 
 class EditRequest(Editing):
     """Edit a photo by a plan. The other photos that the plan names are ids."""

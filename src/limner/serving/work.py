@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image, ImageFilter
@@ -13,13 +13,14 @@ from limner.errors import InputError
 from limner.faces.geometry import paste_back
 from limner.faces.picture import encode_png, read_alpha, read_region_map
 from limner.faces.record import Face
-from limner.models.facex.plan import ABSENT, CANVAS
+from limner.models.facex.plan import ABSENT, CANVAS, EditPlan
 from limner.progress import Watch
 from limner.provenance.manifest import Ingredient
 from limner.provenance.picture import Picture
 from limner.serving.engines import Engines
 from limner.serving.photos import Made, load, made
 from limner.serving.requests import (
+    Editing,
     EditRequest,
     PaintRequest,
     ReenactRequest,
@@ -28,6 +29,9 @@ from limner.serving.requests import (
     SwapRequest,
 )
 from limner.serving.table import JobTable
+
+if TYPE_CHECKING:
+    from limner.models.facex.engine import Prepared
 
 FEATHER = 1 / 80  # of the shorter side: how softly what is repainted runs into what stays
 
@@ -38,7 +42,7 @@ def run(
     """Do jobs of one likeness together. One entry a job: its pictures, or what is wrong with that job alone."""
     if kind == "paint" or kind == "repaint":
         return _paint(requests, table, engines, watch)
-    return [_one(request, table, engines, watch) for request in requests]
+    return _edit(kind, requests, table, engines, watch)
 
 
 def largest_face(engines: Engines, photo: np.ndarray) -> Face:
@@ -126,22 +130,34 @@ def _into(photo: np.ndarray, matrix: np.ndarray, opening: np.ndarray) -> Finish:
     return finish
 
 
-def _one(request: Request, table: JobTable, engines: Engines, watch: Watch) -> list[Made] | InputError:
-    try:
-        if isinstance(request, EditRequest):
-            photo = load(table, request.photo)
-            photos = {name: load(table, name) for name in request.others(CANVAS, ABSENT)}
-            with engines.editing("edit") as model:
-                return [made(model.edit(photo, request.plan, photos=photos, seed=request.seed, steps=request.steps,
-                                        watch=watch))]  # fmt: skip
-        if isinstance(request, SwapRequest):
-            source, target = load(table, request.source), load(table, request.target)
-            with engines.editing("swap") as model:
-                return [made(model.swap(source, target, head=request.head, seed=request.seed, steps=request.steps,
-                                        watch=watch))]  # fmt: skip
-        assert isinstance(request, ReenactRequest)
-        source, driver = load(table, request.source), load(table, request.driver)
-        with engines.editing("reenact") as model:
-            return [made(model.reenact(source, driver, seed=request.seed, steps=request.steps, watch=watch))]
-    except InputError as error:
-        return error
+def _edit(
+    kind: str, requests: Sequence[Request], table: JobTable, engines: Engines, watch: Watch
+) -> list[list[Made] | InputError]:
+    out: list[list[Made] | InputError] = []
+    with engines.editing(kind) as editor:
+        begun: list[tuple[int, Prepared]] = []
+        for number, request in enumerate(requests):
+            assert isinstance(request, Editing)
+            try:
+                photo, plan, others = _order(request)
+                photos = {name: load(table, picture) for name, picture in others.items()}
+                begun.append((number, editor.begin(load(table, photo), plan, photos, seed=request.seed)))
+                out.append([])
+            except InputError as error:
+                out.append(error)
+        if begun:
+            steps = requests[0].steps  # type: ignore[attr-defined]
+            pictures = editor.finish([prepared for _, prepared in begun], steps, watch=watch)
+            for (number, _), picture in zip(begun, pictures, strict=True):
+                out[number] = [made(picture)]
+    return out
+
+
+def _order(request: Editing) -> tuple[str, EditPlan, dict[str, str]]:
+    """The edited photo, the plan, and the other photos by the names that the plan has for them."""
+    if isinstance(request, SwapRequest):
+        return request.target, EditPlan.swap("source", head=request.head), {"source": request.source}
+    if isinstance(request, ReenactRequest):
+        return request.source, EditPlan.reenact("driver"), {"driver": request.driver}
+    assert isinstance(request, EditRequest)
+    return request.photo, request.plan, {name: name for name in request.others(CANVAS, ABSENT)}

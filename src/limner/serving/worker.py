@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,7 +12,7 @@ import numpy as np
 
 from limner.errors import InputError
 from limner.faces.picture import encode_jpeg
-from limner.progress import Watch
+from limner.progress import Look, Watch
 from limner.serving.engines import Engines
 from limner.serving.limits import Limits
 from limner.serving.metrics import Metrics
@@ -21,6 +20,7 @@ from limner.serving.photos import settled, small
 from limner.serving.requests import KINDS, Request
 from limner.serving.table import Job, JobTable
 from limner.serving.work import run
+from limner.settings import BATCH
 
 log = logging.getLogger("limner.serving")
 TOGETHER = 8  # jobs in one batch
@@ -142,7 +142,7 @@ class Worker:
     def _watch(self, jobs: list[Job], began: float) -> Watch:
         owners = [job.id for job in jobs for _ in range(int(job.request.get("n", 1)))]
 
-        def watch(done: int, total: int, look: Callable[[], np.ndarray]) -> None:
+        def watch(done: int, total: int, look: Look) -> None:
             if self._stopping:
                 raise _Stop
             late = time.monotonic() - began > self.limits.job_seconds
@@ -160,10 +160,8 @@ class Worker:
 
         return watch
 
-    def _preview(self, owners: list[str], steps: int, done: int, look: Callable[[], np.ndarray]) -> None:
+    def _preview(self, owners: list[str], steps: int, done: int, look: Look) -> None:
         """Previews for the jobs of this batch that somebody watches."""
-        from limner.models.mditface.engine import BATCH
-
         now = time.monotonic()
         first = (done - 1) // steps * BATCH
         batch = owners[first : first + BATCH]

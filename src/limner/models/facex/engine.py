@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -20,10 +20,10 @@ from limner.faces.batches import to_pictures
 from limner.faces.picture import Source, encode_png, read_picture
 from limner.faces.reader import FaceReader
 from limner.faces.record import Face
-from limner.progress import Progress, Watch
+from limner.progress import Look, Progress, Watch
 from limner.provenance.manifest import Ingredient
 from limner.provenance.picture import Picture
-from limner.settings import check_numbers, check_sampler
+from limner.settings import BATCH, check_numbers, check_sampler
 from limner.weights.device import choose
 from limner.weights.fingerprint import weights_hash
 
@@ -55,12 +55,19 @@ class Subject:
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
-    """An edit ready to be sampled: tokens (1, N, D), reference, mask (S, S), the subjects it is made from."""
+    """An edit ready to be sampled: tokens (1, N, D), reference, mask (S, S), and what it is made from."""
 
+    plan: EditPlan
+    subjects: Mapping[str, Subject]
+    seed: int
     tokens: Tensor
     reference: Reference
     mask: np.ndarray
-    canvas: Subject
+
+    def blend(self, painted: np.ndarray) -> np.ndarray:
+        """The whole photo (H, W, 3) with a painted crop (S, S, 3) in its place."""
+        canvas = self.subjects[CANVAS]
+        return blend_back(canvas.photo, painted, self.mask, canvas.portrait.crop)
 
 
 class FaceX:
@@ -138,6 +145,28 @@ class FaceX:
         ``euler`` or ``ddim``. watch: as callback, and shows the whole photo as it would be now. Raises ``InputError``
         for what cannot be edited.
         """
+        strength = self.parts.guidance if guidance is None else guidance
+        check_settings(seed, steps, strength, sampler)
+
+        def step(done: int, total: int, look: Look) -> None:
+            if callback is not None:
+                callback(done, total)
+            if watch is not None:
+                watch(done, total, look)
+
+        begun = self.begin(photo, plan, photos, face, faces, seed)
+        return self.finish([begun], steps, guidance, sampler, step)[0]
+
+    def begin(
+        self,
+        photo: Source,
+        plan: EditPlan,
+        photos: Mapping[str, Source] | None = None,
+        face: int | None = None,
+        faces: Mapping[str, int] | None = None,
+        seed: int = 0,
+    ) -> Prepared:
+        """The first half of ``edit``, up to sampling: what differs between edits that ``finish`` paints together."""
         if plan.empty:
             raise InputError(
                 "nothing to edit: the plan paints nothing anew, so name parts in `repaint`, or give a hole"
@@ -147,21 +176,38 @@ class FaceX:
         subjects = {
             name: self.subject(given.get(name, name), chosen.get(name), name) for name in plan.photos
         }  # a name that is no key is a path
+        return self.prepare(plan, subjects, seed)
+
+    def finish(
+        self,
+        begun: Sequence[Prepared],
+        steps: int = 25,
+        guidance: float | None = None,
+        sampler: str = "euler",
+        watch: Watch | None = None,
+    ) -> list[Picture]:
+        """The second half of ``edit``, for any number of edits at once, ``BATCH`` in a batch; one picture each.
+
+        A picture is the one that its edit gives alone, up to what kernels round by batch size (measured in
+        tests/facex/test_together.py); ``painted_with`` in its recipe counts the others of its batch.
+        """
         strength = self.parts.guidance if guidance is None else guidance
-        prepared = self.prepare(plan, subjects)
+        pictures: list[Picture] = []
+        total = steps * -(-len(begun) // BATCH)
+        for first in range(0, len(begun), BATCH):
+            batch = begun[first : first + BATCH]
+            before = first // BATCH * steps
 
-        def blended(painted: np.ndarray) -> np.ndarray:
-            return blend_back(subjects[CANVAS].photo, painted, prepared.mask, subjects[CANVAS].portrait.crop)
+            def step(done: int, _: int, look: Look, batch=batch, before=before) -> None:
+                if watch is not None:
+                    watch(before + done, total, lambda: [each.blend(crop) for each, crop in zip(batch, look())])
 
-        def step(done: int, total: int, look: Callable[[], np.ndarray]) -> None:
-            if callback is not None:
-                callback(done, total)
-            if watch is not None:
-                watch(done, total, lambda: blended(look()[0])[None])
-
-        pixels = blended(self.paint(prepared, plan.prompt, seed, steps, strength, sampler, step))
-        recipe = self.recipe(plan, subjects, seed, steps, strength, sampler)
-        return Picture(Image.fromarray(pixels), recipe, ingredients(subjects))
+            shared = {"painted_with": len(batch) - 1} if len(batch) > 1 else {}
+            for each, crop in zip(batch, self.paint(batch, steps, strength, sampler, step)):
+                recipe = self.recipe(each.plan, each.subjects, each.seed, steps, strength, sampler)
+                image = Image.fromarray(each.blend(crop))
+                pictures.append(Picture(image, recipe | shared, ingredients(each.subjects)))
+        return pictures
 
     def replay(self, recipe: Mapping[str, Any], photos: Mapping[str, Source]) -> Picture:
         """Make an edit again from its recipe and the same photos (``photo`` and those that the plan names).
@@ -205,8 +251,9 @@ class FaceX:
         return Subject(photo, portrait, self.parts.decomposer.decompose([portrait]), file, number)
 
     @torch.no_grad()
-    def prepare(self, plan: EditPlan, subjects: Mapping[str, Subject]) -> Prepared:
+    def prepare(self, plan: EditPlan, subjects: Mapping[str, Subject], seed: int = 0) -> Prepared:
         """FORS: the plan's tokens and reference, from subjects by the names it uses."""
+        whole = plan
         portraits = {name: subject.portrait for name, subject in subjects.items()}
         mask = repaint_mask(plan, portraits)
         reference = assemble_reference(plan, portraits, mask, self.parts.base.codec)
@@ -220,28 +267,27 @@ class FaceX:
             each.map(lambda x: x.to(device, dtype) if x.is_floating_point() else x.to(device))
             for each in factors.values()
         ]
-        return Prepared(assembler(ready, choice_of(plan, numbers)), reference, mask, subjects[CANVAS])
+        return Prepared(whole, subjects, seed, assembler(ready, choice_of(plan, numbers)), reference, mask)
 
     @torch.no_grad()
     def paint(
-        self,
-        prepared: Prepared,
-        prompt: str,
-        seed: int,
-        steps: int,
-        guidance: float,
-        sampler: str,
-        watch: Watch | None = None,
+        self, prepared: Sequence[Prepared], steps: int, guidance: float, sampler: str, watch: Watch | None = None
     ) -> np.ndarray:
-        """The aligned picture (S, S, 3) uint8 that a prepared edit leads to; ``watch`` sees it as (1, S, S, 3)."""
-        check_settings(seed, steps, guidance, sampler)
-        parts, device, dtype = self.parts, prepared.tokens.device, prepared.tokens.dtype
-        words, none = parts.base.text(prompt, device, dtype), parts.base.text("", device, dtype)
-        dropped = parts.controller.assembler.none(1)
-        noise = draw_noise(tuple(prepared.reference.latents.shape[1:]), seed).to(device)
+        """The aligned pictures (B, S, S, 3) uint8 that B prepared edits lead to; ``watch`` sees them on their way."""
+        for each in prepared:
+            check_settings(each.seed, steps, guidance, sampler)
+        parts, count = self.parts, len(prepared)
+        tokens = torch.cat([each.tokens for each in prepared])
+        reference = Reference.joined([each.reference for each in prepared])
+        device, dtype = tokens.device, tokens.dtype
+        words = _stacked([parts.base.text(each.plan.prompt, device, dtype) for each in prepared])
+        none = _stacked([parts.base.text("", device, dtype)] * count)
+        dropped = parts.controller.assembler.none(count)
+        shape = tuple(reference.latents.shape[1:])
+        noise = torch.cat([draw_noise(shape, each.seed) for each in prepared]).to(device)
 
         def predict(text: tuple[Tensor, Tensor | None], face: Tensor):
-            return lambda x, t: parts.steered(x.to(dtype), t.expand(len(x)), *text, face, prepared.reference)
+            return lambda x, t: parts.steered(x.to(dtype), t.expand(len(x)), *text, face, reference)
 
         codec_type = next(parts.base.codec.parameters()).dtype
 
@@ -249,13 +295,13 @@ class FaceX:
             return to_pictures(parts.base.codec.decode(latents.to(codec_type)))
 
         latents = sample(
-            guided(predict(words, prepared.tokens), predict(none, dropped), guidance),
+            guided(predict(words, tokens), predict(none, dropped), guidance),
             noise,
             make_scheduler(parts.base.schedule, sampler),
             steps,
             None if watch is None else lambda done, total, estimate: watch(done, total, lambda: decode(estimate)),
         )
-        return decode(latents)[0]
+        return decode(latents)
 
     def weights(self) -> dict[str, str]:
         """What the loaded weights are, in their type: goes into every recipe."""
@@ -303,6 +349,12 @@ def check_settings(seed: int, steps: int, guidance: float, sampler: str) -> None
     settings = {"seed": seed, "steps": steps, "guidance": guidance}
     check_numbers(settings, {"seed": (0, 2**63 - 1), "steps": (1, 1000)}, {"guidance": (0, 100)})
     check_sampler(sampler, SAMPLERS)
+
+
+def _stacked(texts: Sequence[tuple[Tensor, Tensor | None]]) -> tuple[Tensor, Tensor | None]:
+    """Texts of one length as one batch."""
+    masks = [mask for _, mask in texts if mask is not None]
+    return torch.cat([tokens for tokens, _ in texts]), torch.cat(masks) if masks else None
 
 
 def ingredients(subjects: Mapping[str, Subject]) -> tuple[Ingredient, ...]:

@@ -8,13 +8,14 @@ from typing import Any
 
 import numpy as np
 
+from limner.data.arrays import groups
 from limner.errors import InputError
 from limner.provenance import manifest as c2pa_manifest
 from limner.provenance.picture import message_of
 from limner.provenance.watermark import embed
+from limner.settings import BATCH
 
-from .blend import blend_back
-from .engine import FaceX, Subject, check_settings, ingredients
+from .engine import FaceX, Prepared, Subject, check_settings, ingredients
 from .plan import CANVAS, EditPlan
 from .video import Clip, Progress, Track, Workshop, follow, sign_video, write_video
 
@@ -39,7 +40,8 @@ def edit_video(
 
     role: which of the plan's photos the video is: ``photo`` edits every frame; any other gives its motion to a still.
     stills: the other photos. face: which face of the video, in the first frame that shows one. The same noise in every
-    frame, and one smoothed track, keep it steady. What is done survives an interruption. Raises ``InputError``.
+    frame, and one smoothed track, keep it steady; ``BATCH`` frames are painted at once. What is done survives an
+    interruption. Raises ``InputError``.
     """
     if out.suffix.lower() != ".mp4":
         raise InputError(f"{out.name}: name the film .mp4")
@@ -54,21 +56,28 @@ def edit_video(
     track = workshop.track(lambda: follow(clip, editor.reader, face, progress)).smoothed()
     message = message_of(recipe)
 
-    def make(number: int, frame: np.ndarray) -> np.ndarray:
-        if role == CANVAS and not track.found[number]:
-            return embed(frame, message) if watermark else frame
-        subjects = {**stills, role: _subject(editor, track, number, frame, role, stills, video.name)}
-        prepared = editor.prepare(plan, subjects)
-        painted = editor.paint(prepared, plan.prompt, seed, steps, strength, sampler)
-        canvas = subjects[CANVAS]
-        picture = blend_back(canvas.photo, painted, prepared.mask, canvas.portrait.crop)
-        return embed(picture, message) if watermark else picture
+    def make(group: list[tuple[int, np.ndarray]]) -> Iterator[np.ndarray]:
+        """Edited frames; those of a video in which the face is not to be seen stay as they are."""
+        edited = [(number, frame) for number, frame in group if role != CANVAS or track.found[number]]
+        prepared: list[Prepared] = []
+        for number, frame in edited:
+            subject = _subject(editor, track, number, frame, role, stills, video.name)
+            prepared.append(editor.prepare(plan, {**stills, role: subject}, seed))
+        painted = iter(editor.paint(prepared, steps, strength, sampler) if prepared else ())
+        pictures = {number: each.blend(next(painted)) for (number, _), each in zip(edited, prepared)}
+        for number, frame in group:
+            picture = pictures.get(number, frame)
+            yield embed(picture, message) if watermark else picture
 
     def frames() -> Iterator[np.ndarray]:
-        for number, frame in enumerate(clip):
-            yield workshop.frame(number, lambda: make(number, frame))  # noqa: B023 (called at once)
-            if progress is not None:
-                progress("painting", number + 1, len(track.found))
+        for group in groups(enumerate(clip), BATCH):
+            missing = [(number, frame) for number, frame in group if not workshop.has(number)]
+            for (number, _), picture in zip(missing, make(missing)):
+                workshop.keep(number, picture)
+            for number, _ in group:
+                yield workshop.frame(number)
+                if progress is not None:
+                    progress("painting", number + 1, len(track.found))
 
     write_video(out, frames(), clip.rate, video, recipe)
     if signed:

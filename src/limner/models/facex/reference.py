@@ -5,7 +5,7 @@ Legend: S side of an aligned picture, f spatial factor of the codec.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,9 +34,10 @@ class Reference:
     latents: Tensor
     mask: Tensor
 
-    def repeat(self, count: int) -> Reference:
-        """The same for more rows."""
-        return Reference(self.latents.repeat(count, 1, 1, 1), self.mask.repeat(count, 1, 1, 1))
+    @classmethod
+    def joined(cls, every: Sequence[Reference]) -> Reference:
+        """Several as one batch."""
+        return cls(torch.cat([each.latents for each in every]), torch.cat([each.mask for each in every]))
 
 
 def repaint_mask(plan: EditPlan, portraits: Mapping[str, Portrait]) -> np.ndarray:

@@ -203,14 +203,20 @@ class Workshop:
             np.savez_compressed(temporary, **vars(track))
         return track
 
-    def frame(self, number: int, make: Callable[[], np.ndarray]) -> np.ndarray:
-        """A frame, made once."""
-        file = self.folder / f"{number:06d}.png"
-        if file.is_file():
-            return read_picture(file)
-        picture = make()
-        save_png(file, picture)
-        return picture
+    def has(self, number: int) -> bool:
+        """Whether a frame is made."""
+        return self._file(number).is_file()
+
+    def keep(self, number: int, picture: np.ndarray) -> None:
+        """A frame that was made."""
+        save_png(self._file(number), picture)
+
+    def frame(self, number: int) -> np.ndarray:
+        """A frame that is made."""
+        return read_picture(self._file(number))
+
+    def _file(self, number: int) -> Path:
+        return self.folder / f"{number:06d}.png"
 
     def close(self) -> None:
         """The film is whole."""

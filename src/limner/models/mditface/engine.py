@@ -21,6 +21,7 @@ from limner.faces.picture import read_region_map
 from limner.faces.regions import colourise
 from limner.progress import Progress, Watch
 from limner.provenance.picture import Picture
+from limner.settings import BATCH
 from limner.weights.device import choose
 from limner.weights.fingerprint import weights_hash
 
@@ -38,7 +39,6 @@ if TYPE_CHECKING:
 
     Mask = Face | np.ndarray | Image.Image | str | os.PathLike[str]
 
-BATCH = 8  # pictures painted at once
 MOST_THREADS = 1024  # that a recipe may ask for
 TOGETHER = ("steps", "guidance", "mask_guidance", "sampler", "merge", "size")
 """What requests that are painted in one batch have in common; they also all have words or all none, and masks alike."""

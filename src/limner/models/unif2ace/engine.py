@@ -18,6 +18,7 @@ from limner.faces.picture import Source
 from limner.faces.reader import FaceReader
 from limner.progress import Progress
 from limner.provenance.picture import Picture
+from limner.settings import BATCH
 from limner.weights.device import choose
 from limner.weights.fingerprint import weights_hash
 
@@ -30,7 +31,6 @@ from .requests import request
 from .tokenizer import TextStream
 from .unmasking import all_masked, sampler
 
-BATCH = 8  # faces asked, or pictures painted, at once
 LIMIT = 200  # tokens of an answer
 MOST_THREADS = 1024  # that a recipe may ask for
 
