@@ -91,3 +91,33 @@ def test_edit_shows_previews(
         assert shown.evaluate("each => each.naturalWidth / each.naturalHeight") == pytest.approx(1.0, abs=0.5)
         expect(page.locator("#edit-result .lm-pair img")).to_have_count(2)
         expect(page.locator("#edit-note")).to_contain_text("Done in")
+
+
+def test_edit_changes_regions(
+    browser: Browser,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    folder = tmp_path_factory.mktemp("regions")
+    with (
+        Running(Limits(folder=folder / "jobs"), source=str(write_editor(folder / "weights")), page=True) as running,
+        opened(browser, running) as page,
+    ):
+        go(page, "Edit")
+        choose(page, "edit-photo")
+        page.get_by_text("Steps and seed").click()
+        slide(page, "edit-steps", "2")
+        page.get_by_role("tab", name="Regions").click()
+        note = page.locator("#edit-note")
+        page.locator("#edit-regions").click()
+        expect(note).to_contain_text("Nothing to change yet")
+        page.locator("#edit-taken").get_by_label("brows").check()
+        page.locator("#edit-regions").click()
+        expect(note).to_contain_text("the one that regions are taken from")
+        choose(page, "edit-donor")
+        page.locator("#edit-erased").get_by_label("lips").check()
+        page.locator("#edit-regions").click()
+        expect(page.locator("#edit-result .lm-pair img")).to_have_count(2)
+        expect(note).to_contain_text("Done in")
+        plan = running.app.state.server.table.latest(1)[0].request["plan"]
+        assert plan["repaint"] == ["brows", "lips"] and plan["factors"]["lips"] == "none"
+        assert plan["factors"]["brows"].startswith("pic_")

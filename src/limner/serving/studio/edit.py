@@ -9,6 +9,7 @@ from typing import Any
 import gradio as gr
 
 from limner.errors import InputError
+from limner.models.facex.masks import FACTORS_OF_PART
 from limner.models.facex.plan import EditPlan
 from limner.models.facex.sliders import SLIDERS
 from limner.serving.photos import data_url, load
@@ -67,6 +68,15 @@ def place(server: Server) -> None:
                         for name, slider in SLIDERS.items()
                     ]
                     move = gr.Button("Move", variant="primary", interactive=reason is None, elem_id="edit-move")
+                with gr.Tab("Regions"):
+                    _absent(reason)
+                    donor = parts.picker("The photo to take regions from", "edit-donor")
+                    given: dict[str, Any] = {"choices": list(FACTORS_OF_PART), "interactive": reason is None}
+                    taken = gr.CheckboxGroup(label="Take from it", elem_id="edit-taken", **given)
+                    erased = gr.CheckboxGroup(label="Paint away", elem_id="edit-erased", **given)
+                    regions = gr.Button(
+                        "Change regions", variant="primary", interactive=reason is None, elem_id="edit-regions"
+                    )
                 with gr.Tab("Swap"):
                     _absent(reason)
                     source = parts.picker("The face to put in", "edit-source")
@@ -132,6 +142,22 @@ def place(server: Server) -> None:
 
         yield from run("edit", make, {"before": picture})
 
+    def run_regions(picture, donor, taken, erased, words, steps, seed):
+        if not picture or (taken and not donor):
+            yield parts.notice("Choose the photo to edit, and the one that regions are taken from.", "bad"), "", ""
+            return
+        if not taken and not erased:
+            yield parts.notice("Nothing to change yet: choose what to take, or what to paint away.", "bad"), "", ""
+            return
+
+        def make() -> Request:
+            plans = [EditPlan.regions(donor, taken)] if taken else []
+            plans += [EditPlan.erase(erased)] if erased else []
+            plan = EditPlan.chain(plans).model_copy(update={"prompt": words or ""})
+            return EditRequest(photo=picture, plan=plan, steps=int(steps), seed=int(seed or 0))
+
+        yield from run("edit", make, {"before": picture})
+
     def run_swap(kind, picture, source, head, steps, seed):
         if not picture or not source:
             yield parts.notice("Choose the photo to edit, and the one that gives the face.", "bad"), "", ""
@@ -149,9 +175,10 @@ def place(server: Server) -> None:
     reshape.click(run_shape, [photo, other, words, steps, seed, bare, *shapes], out, **hidden)
     repaint.click(run_brush, [hole, words, steps, seed], out, **hidden)
     move.click(run_move, [photo, words, steps, seed, *moves], out, **hidden)
-    given = [photo, source, head, steps, seed]
-    swap.click(partial(run_swap, "swap"), given, out, **hidden)
-    reenact.click(partial(run_swap, "reenact"), given, out, **hidden)
+    regions.click(run_regions, [photo, donor, taken, erased, words, steps, seed], out, **hidden)
+    photos = [photo, source, head, steps, seed]
+    swap.click(partial(run_swap, "swap"), photos, out, **hidden)
+    reenact.click(partial(run_swap, "reenact"), photos, out, **hidden)
     stop.click(lambda found: cancel(server, found), job, None, **hidden)
 
 
