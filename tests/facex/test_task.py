@@ -16,6 +16,7 @@ from limner.data.prepared import Prepared
 from limner.data.shards import FIELDS, write_shard
 from limner.errors import InputError
 from limner.faces.expression import EXPRESSION_NAMES
+from limner.faces.folders import data_root
 from limner.faces.geometry import transform_points, warp
 from limner.faces.picture import encode_png
 from limner.faces.reader import FaceReader
@@ -33,8 +34,11 @@ from limner.models.facex.plan import FACTORS
 from limner.models.facex.portrait import Portrait, portrait_of
 from limner.models.facex.prepare import Row, prepare, read_rows
 from limner.models.facex.task import FaceXTask
+from limner.models.mditface.prepare import Face as TrainingFace
+from limner.models.mditface.prepare import prepare as prepare_faces
 from limner.training.loop import train
 from limner.training.recipe import Recipe
+from limner.words.encoder import MiniLM
 
 SIZE = 64
 
@@ -146,6 +150,15 @@ def test_holes_hide_what_the_tasks_paint(data: PreparedPairs) -> None:
     assert not np.allclose(reference[:, 0], np.array(data.arrays["latents"], np.float32), atol=0.05)
 
 
+def write_faces(folder: Path, out: Path, length: int) -> None:
+    """A prepared set of faces with words, on the codec and text encoder of the base in a folder."""
+    codec = KLCodec.load(folder / "base" / "codec")
+    words = ("a face", "a man")
+    faces = [TrainingFace(row.portrait.picture, row.portrait.regions, words, row.person == "p3") for row in rows(4)]
+    facts = {"codec": str(folder / "base" / "codec"), "encoder": "minilm"}
+    prepare_faces(faces, 8, out, codec, MiniLM.load(), facts, length, 2, mirror=False)
+
+
 def test_an_unfinished_set_and_single_people_are_refused(folder: Path, tmp_path: Path, data: PreparedPairs) -> None:
     with pytest.raises(InputError, match="not a prepared set of pairs"):
         PreparedPairs.open(tmp_path)
@@ -206,6 +219,51 @@ def test_the_loss_falls(data: PreparedPairs, settings: dict) -> None:
     assert np.mean(losses[-4:]) < 0.9 * np.mean(losses[:4])
 
 
+def test_the_unet_goes_on_painting_from_words(data: PreparedPairs, folder: Path) -> None:
+    """The loss of faces with words comes on top of the pairs; it moves the UNet and leaves the controller alone."""
+    write_faces(folder, data_root() / "faces", length=8)
+    made = task(drop_all=0.0, fix_unet=False, identity_weight=0.0, faces="faces", face_rows=3)
+    model = made.build()
+    assert isinstance(model, torch.nn.ModuleDict)
+    batch = made.batch(0)
+    assert len(batch["words.latents"]) == 3
+    assert not torch.equal(batch["words.latents"], made.batch(1)["words.latents"])
+    loss, parts = made.loss(model, batch, torch.Generator().manual_seed(0), 0)
+    made.words = None
+    alone, others = made.loss(model, batch, torch.Generator().manual_seed(0), 0)
+    assert "words" not in others
+    assert float(parts["words"]) > 0.01 and float(loss - alone) == pytest.approx(float(parts["words"]), abs=1e-5)
+    (loss - alone).backward()
+    moved = [p.grad is not None and bool(p.grad.abs().max() > 1e-6) for p in model["unet"].parameters()]
+    assert np.mean(moved) > 0.8
+    assert all(p.grad is None or bool(p.grad.abs().max() < 1e-6) for p in model["controller"].parameters())
+    with pytest.raises(InputError, match="fix_unet = true"):
+        task(faces="faces")
+    with pytest.raises(InputError, match="not a prepared set"):
+        task(fix_unet=False, faces="nowhere")
+
+
+def test_latents_outside_the_hole_weigh_less(data: PreparedPairs, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = {}
+    for weight in (0.0, 0.5, 1.0):
+        made = task(outside_weight=weight, identity_weight=0.0)
+        model, batch = made.build(), made.batch(0)
+        inside = batch["mask"].expand_as(batch["latents"])
+
+        def wrong_outside(model, noisy, times, batch, choice, made=made, inside=inside):
+            generator = torch.Generator().manual_seed(0)
+            made.schedule.draw(len(noisy), generator)
+            noise = torch.randn(noisy.shape, generator=generator)
+            return made.schedule.target(batch["latents"], noise, times) + (1 - inside)
+
+        monkeypatch.setattr(made, "_predict", wrong_outside)
+        loss, _ = made.loss(model, batch, torch.Generator().manual_seed(0), 0)
+        found[weight] = float(loss)
+    outside = float((1 - inside).mean())
+    expected = {w: w * outside / (1 - outside + w * outside) for w in found}
+    assert found == pytest.approx(expected, abs=1e-5) and found[0.0] == 0
+
+
 def test_losses_on_pictures_reach_the_controller(data: PreparedPairs) -> None:
     made = task(identity_weight=1.0, low_noise=0.01, picture_rows=1)
     model = made.build()
@@ -233,17 +291,8 @@ def test_a_run_ends_in_weights_that_edit(data: PreparedPairs, folder: Path, tmp_
 
 
 def test_a_base_learns_and_is_written_as_one(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from limner.models.mditface.prepare import Face as TrainingFace
-    from limner.models.mditface.prepare import prepare as prepare_faces
-    from limner.words.encoder import MiniLM
-
     monkeypatch.setenv("LIMNER_DATA", str(tmp_path))
-    codec = KLCodec.load(folder / "base" / "codec")
-
-    words = ("a face", "a man")
-    faces = [TrainingFace(row.portrait.picture, row.portrait.regions, words, row.person == "p3") for row in rows(4)]
-    facts = {"codec": str(folder / "base" / "codec"), "encoder": "minilm"}
-    prepare_faces(faces, 8, tmp_path / "faces", codec, MiniLM.load(), facts, 8, 2, mirror=False)
+    write_faces(folder, tmp_path / "faces", length=8)
     assert Prepared.open(tmp_path / "faces").header["rows"] == 8
     settings = {
         "kind": "facex-base",

@@ -5,6 +5,8 @@ Legend: B batch, C latent channels, h x w latent grid, T text tokens.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -58,9 +60,7 @@ class FaceXBaseTask:
         self.length = int(self.data.arrays["tokens"].shape[1])
         none = MiniLM.load().encode([""], self.length)
         if none.tokens.shape[2] != self.data.arrays["tokens"].shape[2]:
-            raise InputError(
-                f"{self.settings.data} was prepared with another text encoder than minilm: prepare it anew"
-            )
+            raise InputError(f"{self.settings.data} was prepared with another text encoder: prepare it anew")
         self.none = none.tokens.clone(), none.mask.clone()
 
     def build(self) -> nn.Module:
@@ -136,14 +136,29 @@ class FaceXBaseTask:
     def _losses(
         self, model: nn.Module, batch: dict[str, Tensor], times: Tensor, noise: Tensor, dropped: Tensor
     ) -> Tensor:
-        """(B,) mean over each face's latents."""
-        latents, device = batch["latents"], batch["latents"].device
-        times, noise, dropped = times.to(device), noise.to(device), dropped.to(device)
-        tokens = torch.where(dropped[:, None, None], self.none[0].to(device), batch["tokens"])
-        keep = torch.where(dropped[:, None], self.none[1].to(device), batch["keep"])
-        out = _predict(model, self.schedule.noisy(latents, noise, times), times, tokens, keep)
-        target = self.schedule.target(latents, noise, times)
-        return F.mse_loss(out.float(), target, reduction="none").mean((1, 2, 3))
+        predict = partial(_predict, model)
+        return losses_of_words(predict, self.schedule, batch, (times, noise, dropped), self.none)
+
+
+def losses_of_words(
+    predict: Callable[[Tensor, Tensor, Tensor, Tensor], Tensor],
+    schedule: NoiseSchedule,
+    batch: dict[str, Tensor],
+    drawn: tuple[Tensor, Tensor, Tensor],
+    none: tuple[Tensor, Tensor],
+) -> Tensor:
+    """(B,) the loss of painting faces from words alone, mean over each face's latents.
+
+    predict: of noisy latents, times, tokens and their mask; batch: latents, tokens, keep; drawn: times (B,), noise (the
+    latents' shape), and where (B,) the words are dropped for none.
+    """
+    latents, device = batch["latents"], batch["latents"].device
+    times, noise, dropped = (x.to(device) for x in drawn)
+    tokens = torch.where(dropped[:, None, None], none[0].to(device), batch["tokens"])
+    keep = torch.where(dropped[:, None], none[1].to(device), batch["keep"])
+    out = predict(schedule.noisy(latents, noise, times), times, tokens, keep)
+    target = schedule.target(latents, noise, times)
+    return F.mse_loss(out.float(), target, reduction="none").mean((1, 2, 3))
 
 
 def new_unet(latent: tuple[int, ...], text: int, widths: tuple[int, ...], layers: int, heads: int) -> Any:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from limner.codecs.perceptual import LPIPS
+from limner.data.prepared import Prepared
 from limner.errors import InputError
 from limner.faces.batches import to_pictures
 from limner.faces.folders import data_root
@@ -26,7 +27,7 @@ from limner.weights.tensors import load_into
 
 from .assemble import NOWHERE, TEXTURES
 from .base import Base, load_base, save_unet
-from .base_task import epoch_rows
+from .base_task import epoch_rows, losses_of_words
 from .config import PRESETS, ControlConfig
 from .control import Controller, new_controller, save_controller
 from .loading import BASE, CONTROLLER
@@ -37,6 +38,8 @@ from .schedule import NoiseSchedule
 from .steer import SteeredUNet
 
 SHARES = {"head": 0.3, "face": 0.2, "person": 0.3, "part": 0.1, "hole": 0.1}
+WORDLESS = 0.1
+"""Share of the faces painted from words alone that get no words, so that guidance has something to guide from."""
 
 
 class FaceXSettings(BaseModel):
@@ -54,6 +57,15 @@ class FaceXSettings(BaseModel):
     )
     start: str | None = Field(default=None, description="Controller to start from, relative to LIMNER_DATA.")
     fix_unet: bool = Field(default=True, description="Train the controller alone; false: the UNet too.")
+    faces: str | None = Field(
+        default=None,
+        description="Prepared faces with words, as the base learns from, below LIMNER_DATA: with fix_unet = false "
+        "the UNet goes on painting from words alone beside the pairs.",
+    )
+    face_rows: int = Field(default=8, gt=0, description="Of those faces in each batch.")
+    outside_weight: float = Field(
+        default=1.0, ge=0, le=1, description="Weight of latents outside the hole, which the photo has anyway."
+    )
     head_steps: int = Field(default=2000, ge=0, description="Steps of head swap alone, which needs every factor.")
     shares: dict[str, float] = Field(default=SHARES, description=f"Shares of {', '.join(TASKS)} after those.")
     drop_all: float = Field(default=0.05, ge=0, le=1, description="Share trained without any factor.")
@@ -97,6 +109,13 @@ class FaceXTask:
         self.base: Base = load_base(self.base_folder, torch.device("cpu"), torch.float32)
         self.schedule = NoiseSchedule(self.base.schedule)
         self.none, self.none_mask = self.base.text("", torch.device("cpu"), torch.float32)
+        self.words: Prepared | None = None
+        if s.faces is not None:
+            if s.fix_unet:
+                raise InputError("faces = … teaches the UNet, which fix_unet = true keeps as it is: leave one out")
+            if self.none_mask is None:
+                raise InputError("faces = … is for small bases, whose words Limner encodes itself: leave it out")
+            self.words = Prepared.open(data_root() / s.faces)
         self.steered: SteeredUNet | None = None
         self._judges: tuple[IdentityEncoder | None, LPIPS | None] | None = None
 
@@ -125,7 +144,11 @@ class FaceXTask:
         targets = epoch_rows(self.train, step, self.batch_size, self.seed)
         random = np.random.default_rng([self.seed, 1, step])
         sources = self.data.partners(targets, random.random(len(targets)))
-        return self.data.batch(sources, targets, self.draw_tasks(step, random))
+        batch = self.data.batch(sources, targets, self.draw_tasks(step, random))
+        if self.words is not None:
+            rows = epoch_rows(self.words.rows(validation=False), step, self.settings.face_rows, self.seed)
+            batch |= self._painted(rows, random.integers(0, 1 << 30, len(rows)))
+        return batch
 
     def draw_tasks(self, step: int, random: np.random.Generator) -> np.ndarray:
         """The task of each pair (B,): head swap first, then all by their shares."""
@@ -145,8 +168,13 @@ class FaceXTask:
         chance = torch.rand(count, generator=generator).to(device)
         noisy = self.schedule.noisy(latents, noise, times)
         out = self._predict(model, noisy, times, batch, self.dropped(batch["choice"], chance))
-        loss = F.mse_loss(out.float(), self.schedule.target(latents, noise, times))
+        errors = F.mse_loss(out.float(), self.schedule.target(latents, noise, times), reduction="none")
+        weights = (s.outside_weight + (1 - s.outside_weight) * batch["mask"]).expand_as(errors)
+        loss = (errors * weights).sum() / weights.sum().clamp_min(1e-6)
         parts = {"diffusion": loss.detach()}
+        if self.words is not None:
+            words = self._from_words(batch, generator).mean()
+            loss, parts["words"] = loss + words, words.detach()
         rows = torch.nonzero(self.schedule.alphas.to(device)[times] >= s.low_noise)[: s.picture_rows, 0]
         if len(rows) and (s.identity_weight or s.lpips_weight):
             start = self.schedule.start(noisy[rows], out[rows].float(), times[rows])
@@ -185,6 +213,10 @@ class FaceXTask:
                 losses.append(F.mse_loss(out.float(), target, reduction="none").mean((1, 2, 3)))
             if losses:
                 figures[f"{task}.loss"] = torch.cat(losses).mean().item()
+        if self.words is not None:
+            rows = self.words.rows(validation=True)[: self.settings.validation_faces]
+            batch = {key: value.to(device) for key, value in self._painted(rows, np.zeros(1, np.int64)).items()}
+            figures["words.loss"] = self._from_words(batch, torch.Generator().manual_seed(1)).mean().item()
         return figures
 
     def samples(self, model: nn.Module) -> np.ndarray | None:
@@ -217,6 +249,27 @@ class FaceXTask:
             unchanged = shutil.ignore_patterns("unet")
             shutil.copytree(self.base_folder, folder / BASE, ignore=unchanged, dirs_exist_ok=True)
             save_unet(self.steered.plain_state(), self.base.unet.config, folder / BASE / "unet", facts)
+
+    def _painted(self, rows: np.ndarray, choices: np.ndarray) -> dict[str, Tensor]:
+        """Faces to be painted from words alone, as entries of a batch."""
+        assert self.words is not None
+        found = self.words.batch(rows, choices)
+        return {f"words.{name}": found[name] for name in ("latents", "tokens", "keep")}
+
+    def _from_words(self, batch: dict[str, Tensor], generator: torch.Generator) -> Tensor:
+        """(R,) losses of the plain UNet on the faces of ``_painted``; a tenth of them without words."""
+        assert self.steered is not None and self.none_mask is not None
+        faces = {name: batch[f"words.{name}"] for name in ("latents", "tokens", "keep")}
+        count, steered = len(faces["latents"]), self.steered
+        drawn = self.schedule.draw(count, generator), torch.randn(faces["latents"].shape, generator=generator)
+        dropped = torch.rand(count, generator=generator) < WORDLESS
+        return losses_of_words(
+            lambda x, times, tokens, keep: steered(x, times, tokens, keep, None, None),
+            self.schedule,
+            faces,
+            (*drawn, dropped),
+            (self.none, self.none_mask),
+        )
 
     def _predict(
         self, model: nn.Module, noisy: Tensor, times: Tensor, batch: dict[str, Tensor], choice: Tensor
