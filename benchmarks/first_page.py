@@ -2,9 +2,9 @@
 
     python benchmarks/first_page.py [--visits 10]
 
-Starts `limner studio` on loopback and visits it in an installed Chromium. A first visit is a browser that has never been
-there (an empty cache); the visit after it is the same browser again. Timed from the navigation until a photograph can be
-dropped on the Read page: the picker is drawn and its script has run.
+Starts `limner studio` on loopback and visits it in an installed Chromium. A first visit is a browser that has never
+been there (an empty cache); the visit after it is the same browser again. Timed from the navigation until a photograph
+can be dropped on the Read page: the picker is drawn by its script.
 """
 
 from __future__ import annotations
