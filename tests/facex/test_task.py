@@ -38,6 +38,7 @@ from limner.models.mditface.prepare import Face as TrainingFace
 from limner.models.mditface.prepare import prepare as prepare_faces
 from limner.training.loop import train
 from limner.training.recipe import Recipe
+from limner.weights.tensors import load_sharded
 from limner.words.encoder import MiniLM
 
 SIZE = 64
@@ -150,13 +151,13 @@ def test_holes_hide_what_the_tasks_paint(data: PreparedPairs) -> None:
     assert not np.allclose(reference[:, 0], np.array(data.arrays["latents"], np.float32), atol=0.05)
 
 
-def write_faces(folder: Path, out: Path, length: int) -> None:
+def write_faces(folder: Path, out: Path, length: int, style: str | None = None) -> None:
     """A prepared set of faces with words, on the codec and text encoder of the base in a folder."""
     codec = KLCodec.load(folder / "base" / "codec")
     words = ("a face", "a man")
     faces = [TrainingFace(row.portrait.picture, row.portrait.regions, words, row.person == "p3") for row in rows(4)]
     facts = {"codec": str(folder / "base" / "codec"), "encoder": "minilm"}
-    prepare_faces(faces, 8, out, codec, MiniLM.load(), facts, length, 2, mirror=False)
+    prepare_faces(faces, 8, out, codec, MiniLM.load(), facts, length, 2, mirror=False, style=style)
 
 
 def test_an_unfinished_set_and_single_people_are_refused(folder: Path, tmp_path: Path, data: PreparedPairs) -> None:
@@ -322,3 +323,32 @@ def test_a_base_learns_and_is_written_as_one(folder: Path, tmp_path: Path, monke
         assert torch.allclose(value, model.state_dict()[name].half().float()), name
     going_on = make_task({**settings, "start": "run/weights"}, 4, 0).build()
     assert all(p.requires_grad for p in going_on.parameters())
+
+
+def test_a_style_keeps_only_what_it_learned(data: PreparedPairs, folder: Path, tmp_path: Path) -> None:
+    """Part of a base, trained on faces drawn in pencil, is all that its file holds; the rest comes from its base."""
+    write_faces(folder, data_root() / "drawn", length=8, style="pencil")
+    write_faces(folder, data_root() / "plain", length=8)
+    latents = [Prepared.open(data_root() / name).arrays["latents"] for name in ("drawn", "plain")]
+    assert not np.allclose(latents[0], latents[1], atol=0.1)
+    settings = {"kind": "facex-base", "data": "drawn", "start": "base", "learns": ["up_blocks.1.resnets", "conv_out"]}
+    made = make_task({**settings, "sample_faces": 1, "sample_steps": 1}, 4, 0)
+    before = load_base(folder / "base", torch.device("cpu"), torch.float32)
+    model = made.build()
+    learned = {name for name, p in model.named_parameters() if p.requires_grad}
+    assert {name.split(".")[0] for name in learned} == {"up_blocks", "conv_out"}
+    loss, _ = made.loss(model, made.batch(0), torch.Generator().manual_seed(0), 0)
+    loss.backward()
+    torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], 0.1).step()
+    made.export(model, tmp_path / "weights.safetensors", {})
+    stored = dict(load_sharded(tmp_path / "weights" / "unet", "diffusion_pytorch_model.safetensors"))
+    assert set(stored) == learned
+    after = load_base(tmp_path / "weights", torch.device("cpu"), torch.float32)
+    for name, value in after.unet.state_dict().items():
+        expected = model.state_dict()[name].half().float() if name in learned else before.unet.state_dict()[name]
+        assert torch.equal(value, expected), name
+    for wrong, says in (({"learns": ["nothing"]}, "begins with nothing"), ({"start": "away"}, "below LIMNER_DATA")):
+        with pytest.raises(InputError, match=says):
+            make_task({**settings, **wrong}, 4, 0).build()
+    with pytest.raises(InputError, match="give that base"):
+        make_task({**settings, "start": None}, 4, 0)

@@ -1,7 +1,8 @@
 """The base a controller steers: UNet, codec, text encoder and schedule of a text-to-picture model.
 
 A folder in diffusers' layout: `unet/`, `scheduler/`, and either `vae/`, `text_encoder/` and `tokenizer/` (Stable
-Diffusion 1.5 and its relatives) or `base.json`, which names what Limner has itself (nano).
+Diffusion 1.5 and its relatives) or `base.json`, which names what Limner has itself (nano). With "of" in `base.json` the
+folder holds only what differs from that other base, as one does of which a part was trained on.
 """
 
 from __future__ import annotations
@@ -17,7 +18,9 @@ from torch import Tensor
 
 from limner.codecs.continuous import KLCodec
 from limner.errors import InputError
+from limner.faces.folders import data_root
 from limner.files import write_json_atomic
+from limner.weights.registry import registry
 from limner.weights.store import locate
 from limner.weights.tensors import check_keys, load_sharded, save_tensors
 from limner.words.encoder import MiniLM, TextEncoder
@@ -54,10 +57,11 @@ def load_base(source: str | os.PathLike[str], device: torch.device, dtype: torch
     folder = Path(locate(source))
     if not (folder / "unet" / "config.json").is_file():
         raise InputError(f"{folder} holds no base model: there is no unet/config.json in it (diffusers' layout)")
-    unet = load_unet(folder / "unet", dtype).to(device)
+    card = _json(folder / CARD) if (folder / CARD).is_file() else None
+    beneath = base_folder(card["of"]) / "unet" if card is not None and "of" in card else None
+    unet = load_unet(folder / "unet", dtype, beneath).to(device)
     schedule = _json(folder / "scheduler" / "scheduler_config.json")
-    if (folder / CARD).is_file():
-        card = _json(folder / CARD)
+    if card is not None:
         codec = KLCodec.load(card["codec"]).to(device)
         encoder, length, masked = MiniLM.load(device=device), int(card["text_length"]), True
         size = int(card["size"])
@@ -78,8 +82,18 @@ def load_base(source: str | os.PathLike[str], device: torch.device, dtype: torch
     return Base(unet, codec, encoder, schedule, size, length, masked, Path(source).name)
 
 
-def load_unet(folder: Path, dtype: torch.dtype = torch.float32) -> Any:
-    """diffusers' UNet2DConditionModel from its own files, strictly; frozen."""
+def base_folder(name: str) -> Path:
+    """Where the base of that name lies: a registry name, or a folder relative to LIMNER_DATA."""
+    if name in registry():
+        return Path(locate(name))
+    folder = data_root() / name
+    if not folder.is_dir():
+        raise InputError(f"the base {name!r} is neither a registered one nor below LIMNER_DATA")
+    return folder
+
+
+def load_unet(folder: Path, dtype: torch.dtype = torch.float32, beneath: Path | None = None) -> Any:
+    """diffusers' UNet2DConditionModel from its own files, strictly; frozen. beneath: where what they lack is taken."""
     from diffusers import UNet2DConditionModel
 
     config = _json(folder / "config.json")
@@ -88,15 +102,22 @@ def load_unet(folder: Path, dtype: torch.dtype = torch.float32) -> Any:
     with torch.device("meta"):
         unet: Any = UNet2DConditionModel.from_config(config)
     # copied, because a file's own memory lies unaligned, and matrix products then round differently from load to load
-    tensors = {key: value.to(dtype, copy=True) for key, value in load_sharded(folder, WEIGHTS)}
+    folders = [folder] if beneath is None else [beneath, folder]
+    tensors = {key: value.to(dtype, copy=True) for each in folders for key, value in load_sharded(each, WEIGHTS)}
     check_keys(tensors, unet.state_dict(), where=str(folder))
     unet.load_state_dict(tensors, assign=True)
     return unet.eval().requires_grad_(False)
 
 
 def save_base(unet: Any, schedule: dict[str, Any], card: dict[str, Any], folder: Path, facts: dict[str, str]) -> None:
-    """Write a nano base: UNet in float16, schedule, and what it needs of Limner's."""
-    save_unet(unet.state_dict(), unet.config, folder / "unet", facts)
+    """Write a nano base: UNet in float16, schedule, and what it needs of Limner's.
+
+    With "of" in the card, only the parameters that require gradients.
+    """
+    tensors = unet.state_dict()
+    if "of" in card:
+        tensors = {key: tensors[key] for key, value in unet.named_parameters() if value.requires_grad}
+    save_unet(tensors, unet.config, folder / "unet", facts)
     write_json_atomic(folder / "scheduler" / "scheduler_config.json", schedule)
     write_json_atomic(folder / CARD, card)
 

@@ -23,7 +23,7 @@ from limner.faces.batches import to_pictures
 from limner.faces.folders import data_root
 from limner.words.encoder import MiniLM
 
-from .base import load_unet, save_base
+from .base import base_folder, load_unet, save_base
 from .sample import draw_noise, guided, make_scheduler, sample
 from .schedule import NANO_SCHEDULE, NoiseSchedule
 
@@ -38,7 +38,12 @@ class BaseSettings(BaseModel):
     widths: tuple[int, ...] = Field(default=(192, 288), description="Channels of the UNet's levels.")
     layers: int = Field(default=1, gt=0, description="Blocks a level.")
     heads: int = Field(default=6, gt=0, description="Attention heads of every block.")
-    start: str | None = Field(default=None, description="Folder of a base to start from, relative to LIMNER_DATA.")
+    start: str | None = Field(default=None, description="Base to start from: a registry name, or a folder.")
+    learns: tuple[str, ...] = Field(
+        default=(),
+        description="What of the base to start from learns, by the beginnings of its parameters' names; all by "
+        "default. The rest is not saved again.",
+    )
     drop_text: float = Field(default=0.15, ge=0, le=1, description="Share of faces trained without words.")
     validation_faces: int = Field(default=96, gt=0, description="Held-out faces the validation loss is taken on.")
     sample_faces: int = Field(default=6, gt=0, description="Columns of a sample sheet.")
@@ -54,6 +59,8 @@ class FaceXBaseTask:
         self.batch_size, self.seed = batch_size, seed
         self.data = Prepared.open(data_root() / self.settings.data)
         self.train, self.held_out = self.data.rows(validation=False), self.data.rows(validation=True)
+        if self.settings.learns and self.settings.start is None:
+            raise InputError("learns = … says what of a base learns: give that base with start = …")
         if len(self.train) == 0:
             raise InputError(f"{self.settings.data} holds no faces to train on")
         self.schedule = NoiseSchedule(NANO_SCHEDULE)
@@ -66,7 +73,12 @@ class FaceXBaseTask:
     def build(self) -> nn.Module:
         s = self.settings
         if s.start is not None:
-            return load_unet(data_root() / s.start / "unet").requires_grad_(True)
+            unet = load_unet(base_folder(s.start) / "unet")
+            for name, parameter in unet.named_parameters():
+                parameter.requires_grad_(not s.learns or name.startswith(s.learns))
+            if not any(parameter.requires_grad for parameter in unet.parameters()):
+                raise InputError(f"no parameter of {s.start} begins with {' or '.join(s.learns)}")
+            return unet
         return new_unet(self.data.arrays["latents"].shape[1:], self.none[0].shape[2], s.widths, s.layers, s.heads)
 
     def batch(self, step: int) -> dict[str, Tensor]:
@@ -128,6 +140,8 @@ class FaceXBaseTask:
         codec = self.data.header["codec"]
         side = self.data.arrays["latents"].shape[2] * KLCodec.load(codec).factor
         card = {"codec": codec, "text_encoder": "minilm", "text_length": self.length, "size": side}
+        if self.settings.learns:
+            card["of"] = self.settings.start
         save_base(model, NANO_SCHEDULE, card, path.with_suffix(""), facts)
 
     def _cut(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -10,11 +10,10 @@ from typing import Any
 import torch
 
 from limner.errors import InputError
-from limner.faces.folders import data_root
 from limner.weights.registry import registry
 from limner.weights.store import locate
 
-from .base import Base, load_base
+from .base import Base, base_folder, load_base
 from .control import Controller, load_controller, read_controller_header
 from .decompose import Decomposer
 from .encoders import load_decomposer
@@ -89,9 +88,7 @@ def default_base(file: Path, header: dict[str, Any] | None = None) -> str | Path
     name = (read_controller_header(file) if header is None else header).get("base")
     if not isinstance(name, str):
         raise InputError(f"{file} does not say which base it steers: give one with --base FOLDER")
-    if name in registry():
-        return name
-    folder = data_root() / name
-    if not folder.is_dir():
-        raise InputError(f"the base {name!r} of {file.name} is not below LIMNER_DATA: give it with --base FOLDER")
-    return folder
+    try:
+        return name if name in registry() else base_folder(name)
+    except InputError as error:
+        raise InputError(f"{file.name}: {error}; give it with --base FOLDER") from None

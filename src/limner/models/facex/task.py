@@ -21,12 +21,10 @@ from limner.errors import InputError
 from limner.faces.batches import to_pictures
 from limner.faces.folders import data_root
 from limner.faces.identity import IdentityEncoder
-from limner.weights.registry import registry
-from limner.weights.store import locate
 from limner.weights.tensors import load_into
 
 from .assemble import NOWHERE, TEXTURES
-from .base import Base, load_base, save_unet
+from .base import Base, base_folder, load_base, save_unet
 from .base_task import epoch_rows, losses_of_words
 from .config import PRESETS, ControlConfig
 from .control import Controller, new_controller, save_controller
@@ -105,7 +103,7 @@ class FaceXTask:
         self.train, self.held_out = self.data.rows(validation=False), self.data.rows(validation=True)
         if len(self.train) == 0:
             raise InputError(f"{s.data} holds no person with two faces to train on")
-        self.base_folder = Path(locate(s.base if s.base in registry() else data_root() / s.base))
+        self.base_folder = base_folder(s.base)
         self.base: Base = load_base(self.base_folder, torch.device("cpu"), torch.float32)
         self.schedule = NoiseSchedule(self.base.schedule)
         self.none, self.none_mask = self.base.text("", torch.device("cpu"), torch.float32)

@@ -27,6 +27,7 @@ from limner.errors import InputError
 from limner.faces.batches import to_model
 from limner.faces.picture import read_picture, read_region_map
 from limner.faces.regions import colourise, flip
+from limner.faces.styles import STYLES
 from limner.words.captions import compose_prompts
 from limner.words.encoder import MiniLM, TextEncoder
 from limner.words.facts import SALIENT, choose_facts
@@ -111,6 +112,7 @@ def prepare(
     captions: int = 6,
     mirror: bool = True,
     palette: bool = False,
+    style: str | None = None,
     batch: int = 16,
     report: Callable[[str, int, int], None] = lambda what, done, total: None,
 ) -> Prepared:
@@ -119,17 +121,19 @@ def prepare(
     rows: how many faces there will be, mirrored ones included (``count_faces``). captions: kept per face (P); a face
     with fewer repeats them. mirror: training faces also mirrored (our choice: twice the faces for the price of one
     codec pass). palette: also the latents of the coloured region maps, for models with ``mask_embedding="palette"``.
-    facts: goes into the header. Raises ``InputError`` if there is no face, or one without captions.
+    style: one of STYLES, for faces drawn in it. facts: goes into the header. Raises ``InputError`` if there is no face,
+    or one without captions.
     """
     if rows == 0:
         raise InputError("no faces in these shards: build some with `limner data build`")
+    drawn = STYLES[style] if style is not None else lambda picture: picture
     folder = ArrayFolder(out)
     texts, validation, choices = Texts(), np.zeros(rows, bool), np.zeros((rows, captions), np.int32)
     facts_of: list[Mapping[str, Value]] = []
     start = 0
     for group in groups(_both(faces, mirror), batch):
         regions = np.stack([face.regions for face in group])  # (B, H, W)
-        made = {"regions": regions, "latents": _encode(codec, np.stack([face.picture for face in group]))}
+        made = {"regions": regions, "latents": _encode(codec, np.stack([drawn(face.picture) for face in group]))}
         if palette:
             made["palette"] = _encode(codec, colourise(regions))
         folder.write(made, start, rows)
@@ -148,7 +152,7 @@ def prepare(
     np.save(out / "captions.npy", choices)
     np.save(out / "validation.npy", validation)
     np.save(out / "weights.npy", rarity_weights(facts_of))
-    header = {"rows": rows, "captions": len(texts.numbers), "mirrored": mirror, "palette": palette}
+    header = {"rows": rows, "captions": len(texts.numbers), "mirrored": mirror, "palette": palette, "style": style}
     folder.finish({**facts, **header})
     return Prepared.open(out)
 
@@ -192,6 +196,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--text-length", type=int, default=32, help="text tokens a caption is padded or cut to")
     parser.add_argument("--no-mirror", action="store_true", help="do not add mirrored faces")
     parser.add_argument("--palette", action="store_true", help="also encode the coloured region maps")
+    parser.add_argument("--style", choices=sorted(STYLES), help="draw the faces in a style first")
     parser.add_argument("--flux", type=Path, help="FLUX.1 pipeline whose codec and text encoders to use instead")
     given = parser.parse_args(arguments)
 
@@ -215,6 +220,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         captions=given.captions,
         mirror=not given.no_mirror,
         palette=given.palette or given.flux is not None,
+        style=given.style,
         report=report,
     )
 
