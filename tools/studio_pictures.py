@@ -60,7 +60,7 @@ def visit(browser: Browser, url: str) -> None:
     expect(page.locator("#ask-facts")).to_contain_text("hair colour")
     page.locator("#ask-question textarea, #ask-question input").first.fill("What do you see?")
     page.locator("#ask-send").click()
-    expect(page.locator("#ask-talk")).to_contain_text(re.compile(r"(\S+ ){12}"))
+    expect(page.locator("#ask-talk")).to_contain_text(re.compile(r"(\S+ ){8}"))
     keep(page, "ask")
     place(page, "Paint")
     page.locator("#paint-words textarea").fill("a smiling woman with grey hair")

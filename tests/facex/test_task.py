@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from facex.tiny import CONTROL, write_nano_base
+from facex.tiny import CONTROL, write_editor, write_nano_base
 from limner.cli.train import make_task
 from limner.codecs.continuous import KLCodec
 from limner.data.prepared import Prepared
@@ -325,13 +325,15 @@ def test_a_base_learns_and_is_written_as_one(folder: Path, tmp_path: Path, monke
     assert all(p.requires_grad for p in going_on.parameters())
 
 
-def test_a_style_keeps_only_what_it_learned(data: PreparedPairs, folder: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("start", ["base", "editor"])
+def test_a_style_keeps_only_what_it_learned(data: PreparedPairs, folder: Path, tmp_path: Path, start: str) -> None:
     """Part of a base, trained on faces drawn in pencil, is all that its file holds; the rest comes from its base."""
     write_faces(folder, data_root() / "drawn", length=8, style="pencil")
     write_faces(folder, data_root() / "plain", length=8)
     latents = [Prepared.open(data_root() / name).arrays["latents"] for name in ("drawn", "plain")]
     assert not np.allclose(latents[0], latents[1], atol=0.1)
-    settings = {"kind": "facex-base", "data": "drawn", "start": "base", "learns": ["up_blocks.1.resnets", "conv_out"]}
+    write_editor(data_root() / "editor")
+    settings = {"kind": "facex-base", "data": "drawn", "start": start, "learns": ["up_blocks.1.resnets", "conv_out"]}
     made = make_task({**settings, "sample_faces": 1, "sample_steps": 1}, 4, 0)
     before = load_base(folder / "base", torch.device("cpu"), torch.float32)
     model = made.build()

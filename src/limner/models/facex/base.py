@@ -27,6 +27,8 @@ from limner.words.encoder import MiniLM, TextEncoder
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 CARD = "base.json"
+BASE = "base"
+"""Folder beside a controller, for the base it was trained with."""
 
 
 @dataclass(frozen=True)
@@ -83,13 +85,11 @@ def load_base(source: str | os.PathLike[str], device: torch.device, dtype: torch
 
 
 def base_folder(name: str) -> Path:
-    """Where the base of that name lies: a registry name, or a folder relative to LIMNER_DATA."""
-    if name in registry():
-        return Path(locate(name))
-    folder = data_root() / name
+    """Where the base of that name lies, or of the editor: a registry name, or a folder relative to LIMNER_DATA."""
+    folder = Path(locate(name)) if name in registry() else data_root() / name
     if not folder.is_dir():
         raise InputError(f"the base {name!r} is neither a registered one nor below LIMNER_DATA")
-    return folder
+    return folder / BASE if (folder / BASE).is_dir() else folder
 
 
 def load_unet(folder: Path, dtype: torch.dtype = torch.float32, beneath: Path | None = None) -> Any:

@@ -13,7 +13,7 @@ from limner.errors import InputError
 from limner.weights.registry import registry
 from limner.weights.store import locate
 
-from .base import Base, base_folder, load_base
+from .base import BASE, Base, base_folder, load_base
 from .control import Controller, load_controller, read_controller_header
 from .decompose import Decomposer
 from .encoders import load_decomposer
@@ -21,7 +21,6 @@ from .steer import SteeredUNet
 
 NANO = "facex-nano"
 CONTROLLER = "controller.safetensors"
-BASE = "base"
 
 
 @dataclass(frozen=True)

@@ -24,11 +24,11 @@ from limner.faces.identity import IdentityEncoder
 from limner.weights.tensors import load_into
 
 from .assemble import NOWHERE, TEXTURES
-from .base import Base, base_folder, load_base, save_unet
+from .base import BASE, Base, base_folder, load_base, save_unet
 from .base_task import epoch_rows, losses_of_words
 from .config import PRESETS, ControlConfig
 from .control import Controller, new_controller, save_controller
-from .loading import BASE, CONTROLLER
+from .loading import CONTROLLER
 from .pairs import TASKS, PreparedPairs, unpack_factors
 from .reference import Reference
 from .sample import draw_noise, guided, make_scheduler, sample
