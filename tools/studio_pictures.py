@@ -101,6 +101,7 @@ def place(page: Page, name: str) -> None:
 def keep(page: Page, name: str) -> None:
     """A picture of what the window shows, when all of it is drawn."""
     page.wait_for_function("[...document.images].every((image) => image.complete || image.loading === 'lazy')")
+    page.evaluate("scrollTo(0, 0)")
     page.wait_for_timeout(1500)
     picture = read_picture(page.screenshot())
     height, width = picture.shape[:2]
