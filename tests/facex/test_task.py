@@ -268,8 +268,17 @@ def test_latents_outside_the_hole_weigh_less(data: PreparedPairs, monkeypatch: p
 def test_losses_on_pictures_reach_the_controller(data: PreparedPairs) -> None:
     made = task(identity_weight=1.0, low_noise=0.01, picture_rows=1)
     model = made.build()
-    _, parts = made.loss(model, made.batch(0), torch.Generator().manual_seed(0), 0)
-    assert 0 <= float(parts["identity"]) <= 2 and float(parts["diffusion"]) > 0
+    for mixed in (False, True):
+        with torch.autocast("cpu", torch.bfloat16, enabled=mixed):
+            _, parts = made.loss(model, made.batch(0), torch.Generator().manual_seed(0), 0)
+        assert 0 <= float(parts["identity"]) <= 2 and float(parts["diffusion"]) > 0
+
+
+def test_losses_on_pictures_now_and_then(data: PreparedPairs) -> None:
+    made = task(identity_weight=1.0, low_noise=0.01, picture_rows=1, picture_every=3)
+    model = made.build()
+    steps = [made.loss(model, made.batch(0), torch.Generator().manual_seed(0), step)[1] for step in range(4)]
+    assert ["identity" in parts for parts in steps] == [True, False, False, True]
 
 
 @pytest.mark.parametrize("fix_unet", [True, False])

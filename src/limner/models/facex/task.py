@@ -72,6 +72,7 @@ class FaceXSettings(BaseModel):
     lpips_weight: float = Field(default=0.1, ge=0, description="Weight of LPIPS, on x0.")
     lpips: str = Field(default="lpips/alex.safetensors", description="LPIPS weights, relative to LIMNER_DATA.")
     low_noise: float = Field(default=0.8, gt=0, lt=1, description="Signal share above which those two are taken.")
+    picture_every: int = Field(default=1, gt=0, description="Steps from one with losses on pictures to the next.")
     picture_rows: int = Field(default=2, ge=0, description="Most rows of a batch that they are taken on.")
     validation_faces: int = Field(default=64, gt=0, description="Held-out pairs the validation loss is taken on.")
     sample_faces: int = Field(default=5, gt=0, description="Columns of a sample sheet.")
@@ -174,7 +175,7 @@ class FaceXTask:
             words = self._from_words(batch, generator).mean()
             loss, parts["words"] = loss + words, words.detach()
         rows = torch.nonzero(self.schedule.alphas.to(device)[times] >= s.low_noise)[: s.picture_rows, 0]
-        if len(rows) and (s.identity_weight or s.lpips_weight):
+        if len(rows) and step % s.picture_every == 0 and (s.identity_weight or s.lpips_weight):
             start = self.schedule.start(noisy[rows], out[rows].float(), times[rows])
             for name, weight, value in self._judge(start, latents[rows]):
                 loss = loss + weight * value
@@ -293,8 +294,8 @@ class FaceXTask:
         identity, lpips = self._judges
         decode = self.base.codec.decode
         with torch.no_grad():
-            truth = decode(latents)
-        painted, found = decode(start), []
+            truth = decode(latents).float()
+        painted, found = decode(start).float(), []  # in 16 bits torch has no smooth resizing, which identity begins with
         if identity is not None:
             found.append(
                 ("identity", s.identity_weight, (1 - F.cosine_similarity(identity(painted), identity(truth))).mean())
