@@ -274,6 +274,16 @@ def test_losses_on_pictures_reach_the_controller(data: PreparedPairs) -> None:
         assert 0 <= float(parts["identity"]) <= 2 and float(parts["diffusion"]) > 0
 
 
+def test_a_controller_may_begin_at_work(data: PreparedPairs) -> None:
+    for gain in (0.0, 0.7):
+        made = task(gain=gain, fix_unet=False)
+        model = made.build()
+        gains = [float(value) for name, value in model.named_parameters() if name.endswith("gain")]
+        assert gains and gains == pytest.approx([gain] * len(gains))
+        assert made.steered is not None and made.steered.controller.reference is not None
+        assert bool(made.steered.controller.reference.weight.abs().sum() > 0) == (gain > 0)
+
+
 def test_losses_on_pictures_now_and_then(data: PreparedPairs) -> None:
     made = task(identity_weight=1.0, low_noise=0.01, picture_rows=1, picture_every=3)
     model = made.build()

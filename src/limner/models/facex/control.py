@@ -64,6 +64,14 @@ class Controller(nn.Module):
             self.reference = nn.Conv2d(config.latent_channels + 1, first_channels, 3, padding=1, bias=False)
             nn.init.zeros_(self.reference.weight)
 
+    @torch.no_grad()
+    def begin(self, gain: float) -> None:
+        """Start from γ = gain and drawn weights for the reference instead of zeros (our choice, for short training)."""
+        for attention in self.attentions:
+            attention.gain.fill_(gain)  # pyright: ignore[reportCallIssue, reportAttributeAccessIssue]
+        if self.reference is not None:
+            self.reference.reset_parameters()
+
 
 def family_of(unet: Any) -> dict[str, Any]:
     """What a controller has to know of a UNet: its cross-attention blocks, in its own order, and its ends."""

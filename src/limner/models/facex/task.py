@@ -55,6 +55,12 @@ class FaceXSettings(BaseModel):
     )
     start: str | None = Field(default=None, description="Controller to start from, relative to LIMNER_DATA.")
     fix_unet: bool = Field(default=True, description="Train the controller alone; false: the UNet too.")
+    gain: float = Field(
+        default=0.0,
+        ge=0,
+        description="γ of an untrained controller. At 0 (published) it changes nothing, and γ, one number a block, grows "
+        "slowly; a UNet that learns too has nothing to keep: above 0 the weights for the reference are drawn as well.",
+    )
     faces: str | None = Field(
         default=None,
         description="Prepared faces with words, as the base learns from, below LIMNER_DATA: with fix_unet = false "
@@ -134,6 +140,8 @@ class FaceXTask:
         controller = new_controller(self.base.unet, ControlConfig(**{**preset, **s.model}))
         if s.start is not None:
             load_into(controller, data_root() / s.start)
+        elif s.gain:
+            controller.begin(s.gain)
         self.steered = SteeredUNet(self.base.unet, controller, self.base.name)
         self.base.unet.requires_grad_(not s.fix_unet)
         return controller if s.fix_unet else nn.ModuleDict({"controller": controller, "unet": self.base.unet})
@@ -295,7 +303,10 @@ class FaceXTask:
         decode = self.base.codec.decode
         with torch.no_grad():
             truth = decode(latents).float()
-        painted, found = decode(start).float(), []  # in 16 bits torch has no smooth resizing, which identity begins with
+        painted, found = (
+            decode(start).float(),
+            [],
+        )  # in 16 bits torch has no smooth resizing, which identity begins with
         if identity is not None:
             found.append(
                 ("identity", s.identity_weight, (1 - F.cosine_similarity(identity(painted), identity(truth))).mean())
