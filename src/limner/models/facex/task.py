@@ -58,8 +58,8 @@ class FaceXSettings(BaseModel):
     gain: float = Field(
         default=0.0,
         ge=0,
-        description="γ of an untrained controller. At 0 (published) it changes nothing, and γ, one number a block, grows "
-        "slowly; a UNet that learns too has nothing to keep: above 0 the weights for the reference are drawn as well.",
+        description="γ of an untrained controller. At 0 (published) it changes nothing, and γ, one number a block, "
+        "grows slowly; a UNet that learns too has nothing to keep: above 0 the weights for the reference are drawn as well.",
     )
     faces: str | None = Field(
         default=None,
@@ -306,7 +306,7 @@ class FaceXTask:
         painted, found = (
             decode(start).float(),
             [],
-        )  # in 16 bits torch has no smooth resizing, which identity begins with
+        )  # torch cannot resize smoothly in 16 bits
         if identity is not None:
             found.append(
                 ("identity", s.identity_weight, (1 - F.cosine_similarity(identity(painted), identity(truth))).mean())
