@@ -83,3 +83,11 @@ def test_a_feather_lies_inside_and_is_full_in_the_middle() -> None:
     assert not soft[~mask].any() and (soft[24:40, 24:40] == 255).all()
     assert 0 < soft[32, 18] < 255 and soft[32, 16] <= soft[32, 17] <= soft[32, 18]
     assert np.array_equal(feather(mask, 0), mask * np.uint8(255))
+
+
+def test_shifted_times_are_later() -> None:
+    schedule = NoiseSchedule(NANO_SCHEDULE)
+    even, late = (schedule.draw(4000, torch.Generator().manual_seed(0), shift) for shift in (1.0, 3.0))
+    assert even.float().mean() == pytest.approx(500, abs=15) and int(late.min()) >= 0 and int(late.max()) <= 999
+    share = (even.float() + 0.5) / 1000
+    assert torch.allclose(late.float(), 3000 * share / (1 + 2 * share), atol=1.01)

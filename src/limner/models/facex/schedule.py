@@ -39,9 +39,18 @@ class NoiseSchedule:
         if self.kind not in ("epsilon", "v_prediction"):
             raise ValueError(f"prediction_type={self.kind!r}: FaceX trains on epsilon and v_prediction")
 
-    def draw(self, count: int, generator: torch.Generator) -> Tensor:
-        """Times (B,), uniform."""
-        return torch.randint(0, len(self.alphas), (count,), generator=generator)
+    def draw(self, count: int, generator: torch.Generator, shift: float = 1.0) -> Tensor:
+        """Times (B,), uniform; with ``shift`` above 1 more of them are late, where there is much noise.
+
+        Our choice: t ↦ s·t / (1 + (s − 1)·t), as rectified flows shift theirs: what a face looks like is decided late,
+        and what a small network gets wrong early, it gets wrong by little in x0.
+        """
+        steps = len(self.alphas)
+        times = torch.randint(0, steps, (count,), generator=generator)
+        if shift == 1.0:
+            return times
+        share = (times + 0.5) / steps
+        return (shift * share / (1 + (shift - 1) * share) * steps).long().clamp(max=steps - 1)
 
     def noisy(self, x0: Tensor, noise: Tensor, times: Tensor) -> Tensor:
         """x_t."""

@@ -59,7 +59,7 @@ class FaceXSettings(BaseModel):
         default=0.0,
         ge=0,
         description="γ of an untrained controller. At 0 (published) it changes nothing, and γ, one number a block, "
-        "grows slowly; a UNet that learns too has nothing to keep: above 0 the weights for the reference are drawn as well.",
+        "grows slowly; a UNet that learns too has nothing to keep: above 0 the reference's weights are drawn as well.",
     )
     faces: str | None = Field(
         default=None,
@@ -72,6 +72,7 @@ class FaceXSettings(BaseModel):
     )
     head_steps: int = Field(default=2000, ge=0, description="Steps of head swap alone, which needs every factor.")
     shares: dict[str, float] = Field(default=SHARES, description=f"Shares of {', '.join(TASKS)} after those.")
+    shift: float = Field(default=1.0, gt=0, description="Above 1: train more where there is much noise.")
     drop_all: float = Field(default=0.05, ge=0, le=1, description="Share trained without any factor.")
     drop_textures: float = Field(default=0.45, ge=0, le=1, description="Share trained without region textures.")
     identity_weight: float = Field(default=0.1, ge=0, description="Weight of 1 − cosine of identity, on x0.")
@@ -170,7 +171,7 @@ class FaceXTask:
         """Diffusion loss of a batch, and what pictures of its least noisy rows look like."""
         s, latents = self.settings, batch["latents"]
         count, device = len(latents), latents.device
-        times = self.schedule.draw(count, generator).to(device)
+        times = self.schedule.draw(count, generator, s.shift).to(device)
         noise = torch.randn(latents.shape, generator=generator).to(device)
         chance = torch.rand(count, generator=generator).to(device)
         noisy = self.schedule.noisy(latents, noise, times)
@@ -268,7 +269,8 @@ class FaceXTask:
         assert self.steered is not None and self.none_mask is not None
         faces = {name: batch[f"words.{name}"] for name in ("latents", "tokens", "keep")}
         count, steered = len(faces["latents"]), self.steered
-        drawn = self.schedule.draw(count, generator), torch.randn(faces["latents"].shape, generator=generator)
+        times = self.schedule.draw(count, generator, self.settings.shift)
+        drawn = times, torch.randn(faces["latents"].shape, generator=generator)
         dropped = torch.rand(count, generator=generator) < WORDLESS
         return losses_of_words(
             lambda x, times, tokens, keep: steered(x, times, tokens, keep, None, None),
