@@ -169,8 +169,8 @@ def test_stable_diffusions_layout_edits(photo: np.ndarray, tmp_path: Path, reade
 
 
 def test_weights_that_are_not_there_say_how_to_get_them(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"weights for facex-nano do not come .* --engine FOLDER"):
-        FaceX.load()
+    with pytest.raises(InputError, match="no weights are called 'nowhere'"):
+        FaceX.load("nowhere")
     with pytest.raises(InputError, match=r"holds no controller\.safetensors"):
         FaceX.load(tmp_path)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 from PIL import Image
 from skimage import data
 
+import limner
 from limner.cli.app import VERBS, main
 
 ROOT = Path(__file__).parents[2]
@@ -29,6 +31,9 @@ def desk(tmp_path_factory: pytest.TempPathFactory):
     """A folder as the README imagines it: a photograph in it, the repository's own files beside."""
     folder = tmp_path_factory.mktemp("desk")
     Image.fromarray(data.astronaut()).save(folder / "photo.jpg", quality=95)
+    people = Path(limner.__file__).parent / "demo" / "photographs"
+    for name, number in (("her", 10016), ("party", 10018), ("driver", 10015)):
+        shutil.copy(people / f"face-{number}.jpg", folder / f"{name}.jpg")
     (folder / "src").symlink_to(ROOT / "src")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
@@ -43,7 +48,7 @@ def test_every_command_of_the_readme_works(desk: Path, capfd: pytest.CaptureFixt
         assert Path(words[0]).name == "limner", line
         assert main(words[1:]) == 0, f"{line}\n{capfd.readouterr().err}"
     made = {path.relative_to(desk).as_posix() for path in desk.rglob("*.png") if "src/" not in path.as_posix()}
-    assert {"seen.png", "maps/photo.0.png", "painted/7.png", "painted/grid.png"} <= made
+    assert {"seen.png", "maps/photo.0.png", "painted/7.png", "painted/grid.png", "swapped.png", "moved.png"} <= made
 
 
 def test_the_python_of_the_readme_works(desk: Path) -> None:

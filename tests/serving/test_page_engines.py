@@ -1,4 +1,4 @@
-"""The page over engines that nano has no weights for yet, tiny and real: words as they come, previews of an edit."""
+"""The page over engines with weights of their own, tiny and real: words as they come, previews of an edit."""
 
 from __future__ import annotations
 

@@ -57,13 +57,7 @@ def load_parts(
 
 
 def controller_file(source: str | os.PathLike[str]) -> Path:
-    """The controller's file. ``InputError`` if it is not there; nano's, while no such weights are registered, says how
-    to make them."""
-    if source == NANO and NANO not in registry() and not Path(NANO).exists():
-        raise InputError(
-            f"weights for {NANO} do not come with this version: train them as docs/facex.md says "
-            "(recipes/facex-nano-base.toml, then recipes/facex-nano.toml) and give them with --engine FOLDER"
-        )
+    """The controller's file. ``InputError`` if it is not there."""
     place = Path(locate(source))
     file = place / CONTROLLER if place.is_dir() else place
     if not file.is_file():
@@ -72,9 +66,7 @@ def controller_file(source: str | os.PathLike[str]) -> Path:
 
 
 def is_facex(source: str | os.PathLike[str]) -> bool:
-    """Whether weights at that place are a FaceX's; a name that means one counts before it is on this machine."""
-    if str(source) == NANO:
-        return True
+    """Whether weights at that place are a FaceX's."""
     place = Path(locate(source))
     return place.name == CONTROLLER or (place / CONTROLLER).is_file()
 
