@@ -2,26 +2,43 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
+import pytest
+import torch
 
 import limner
 from limner.faces.picture import read_picture
+from limner.toolkit import Toolkit
+from limner.weights.store import locate
 
 PEOPLE = Path(limner.__file__).parent / "demo" / "photographs"
 
 
-def test_shipped_weights_move_a_face_as_the_driver_does() -> None:
-    model = limner.load("nano")
+@pytest.fixture(scope="module")
+def model() -> Toolkit:
+    return limner.load("nano")
+
+
+def test_shipped_weights_move_a_face_as_the_driver_does(model: Toolkit) -> None:
     photo, driver = (PEOPLE / f"face-{number}.jpg" for number in (10016, 10018))
     made = model.reenact(photo, driver, steps=10, seed=0)
     before, aim, after = (model.read(picture)[0].pose.yaw for picture in (photo, driver, np.asarray(made.image)))
     assert abs(before - aim) > 30 and abs(after - aim) < 6
 
 
-def test_shipped_weights_leave_what_they_do_not_paint() -> None:
-    model = limner.load("nano")
+def test_a_controller_alone_finds_the_base_its_header_names(model: Toolkit, tmp_path: Path) -> None:
+    """Also where that base is registered as a part of an editor, not on its own."""
+    shutil.copy(locate("facex-nano") / "controller.safetensors", tmp_path)
+    alone = limner.load(tmp_path).editor.parts.base
+    expected = model.editor.parts.base.unet.state_dict()
+    assert alone.name == "facex-nano"
+    assert all(torch.equal(value, expected[key]) for key, value in alone.unet.state_dict().items() if "conv_in" in key)
+
+
+def test_shipped_weights_leave_what_they_do_not_paint(model: Toolkit) -> None:
     photo = PEOPLE / "face-10018.jpg"
     made = np.asarray(model.swap(PEOPLE / "face-10015.jpg", photo, steps=4, seed=0).image)
     same = (made == read_picture(photo)).all(2)

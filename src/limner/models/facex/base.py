@@ -55,8 +55,8 @@ class Base:
 
 
 def load_base(source: str | os.PathLike[str], device: torch.device, dtype: torch.dtype) -> Base:
-    """From a registry name or a folder. ``InputError`` with what is missing."""
-    folder = Path(locate(source))
+    """From a registry name or a folder, of a base or of an editor. ``InputError`` with what is missing."""
+    folder = _base_in(Path(locate(source)))
     if not (folder / "unet" / "config.json").is_file():
         raise InputError(f"{folder} holds no base model: there is no unet/config.json in it (diffusers' layout)")
     card = _json(folder / CARD) if (folder / CARD).is_file() else None
@@ -89,6 +89,11 @@ def base_folder(name: str) -> Path:
     folder = Path(locate(name)) if name in registry() else data_root() / name
     if not folder.is_dir():
         raise InputError(f"the base {name!r} is neither a registered one nor below LIMNER_DATA")
+    return _base_in(folder)
+
+
+def _base_in(folder: Path) -> Path:
+    """The base in an editor's folder; a base's folder itself."""
     return folder / BASE if (folder / BASE).is_dir() else folder
 
 

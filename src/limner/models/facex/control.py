@@ -68,7 +68,7 @@ class Controller(nn.Module):
     def begin(self, gain: float) -> None:
         """Start from γ = gain and drawn weights for the reference instead of zeros (our choice, for short training)."""
         for attention in self.attentions:
-            attention.gain.fill_(gain)  # pyright: ignore[reportCallIssue, reportAttributeAccessIssue]
+            attention.get_parameter("gain").fill_(gain)
         if self.reference is not None:
             self.reference.reset_parameters()
 

@@ -46,10 +46,7 @@ class NoiseSchedule:
         and what a small network gets wrong early, it gets wrong by little in x0.
         """
         steps = len(self.alphas)
-        times = torch.randint(0, steps, (count,), generator=generator)
-        if shift == 1.0:
-            return times
-        share = (times + 0.5) / steps
+        share = (torch.randint(0, steps, (count,), generator=generator) + 0.5) / steps
         return (shift * share / (1 + (shift - 1) * share) * steps).long().clamp(max=steps - 1)
 
     def noisy(self, x0: Tensor, noise: Tensor, times: Tensor) -> Tensor:

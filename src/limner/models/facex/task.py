@@ -270,13 +270,13 @@ class FaceXTask:
         faces = {name: batch[f"words.{name}"] for name in ("latents", "tokens", "keep")}
         count, steered = len(faces["latents"]), self.steered
         times = self.schedule.draw(count, generator, self.settings.shift)
-        drawn = times, torch.randn(faces["latents"].shape, generator=generator)
+        noise = torch.randn(faces["latents"].shape, generator=generator)
         dropped = torch.rand(count, generator=generator) < WORDLESS
         return losses_of_words(
             lambda x, times, tokens, keep: steered(x, times, tokens, keep, None, None),
             self.schedule,
             faces,
-            (*drawn, dropped),
+            (times, noise, dropped),
             (self.none, self.none_mask),
         )
 
@@ -305,10 +305,8 @@ class FaceXTask:
         decode = self.base.codec.decode
         with torch.no_grad():
             truth = decode(latents).float()
-        painted, found = (
-            decode(start).float(),
-            [],
-        )  # torch cannot resize smoothly in 16 bits
+        painted = decode(start).float()  # torch cannot resize smoothly in 16 bits
+        found = []
         if identity is not None:
             found.append(
                 ("identity", s.identity_weight, (1 - F.cosine_similarity(identity(painted), identity(truth))).mean())
