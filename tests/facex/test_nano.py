@@ -11,6 +11,7 @@ import torch
 
 import limner
 from limner.faces.picture import read_picture
+from limner.provenance.verify import verify
 from limner.toolkit import Toolkit
 from limner.weights.store import locate
 
@@ -38,8 +39,13 @@ def test_a_controller_alone_finds_the_base_its_header_names(model: Toolkit, tmp_
     assert all(torch.equal(value, expected[key]) for key, value in alone.unet.state_dict().items() if "conv_in" in key)
 
 
-def test_shipped_weights_leave_what_they_do_not_paint(model: Toolkit) -> None:
+def test_a_saved_edit_is_the_photo_wherever_nothing_was_painted_and_marked_elsewhere(
+    model: Toolkit, tmp_path: Path
+) -> None:
     photo = PEOPLE / "face-10018.jpg"
-    made = np.asarray(model.swap(PEOPLE / "face-10015.jpg", photo, steps=4, seed=0).image)
-    same = (made == read_picture(photo)).all(2)
+    made = model.swap(PEOPLE / "face-10015.jpg", photo, steps=4, seed=0)
+    made.save(tmp_path / "made.png")
+    same = (read_picture(tmp_path / "made.png") == read_picture(photo)).all(2)
     assert 0.3 < same.mean() < 0.95 and same[0].all() and same[:, 0].all()
+    report = verify(tmp_path / "made.png")
+    assert report.watermark.found and report.kind == "edit" and report.belongs

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from limner.evaluation.watermark import ATTACKS
+from limner.evaluation.watermark import ATTACKS, edited
 from limner.provenance.detect import CHANCE, EVEN, SHIFTS, UNEVEN, detect
 from limner.provenance.pattern import BITS, HIGHEST, column_waves, local_mean, pattern, row_waves
 from limner.provenance.watermark import _wave_sum, embed
@@ -24,6 +24,26 @@ def test_found_with_its_message_after(name: str, marked: np.ndarray) -> None:
     result = detect(ATTACKS[name](marked, np.random.default_rng(5)))
     assert result.found and result.message == 0xA5C3
     assert result.mirrored == (name == "mirrored")
+
+
+@pytest.mark.parametrize("share", [0.5, 0.2])
+def test_an_edit_is_marked_where_it_was_made_and_nowhere_else(share: float) -> None:
+    original = photo()
+    after = edited(original, share)
+    marked, same = embed(after, 0x2B17, original), (after == original).all(2)
+    assert np.array_equal(marked[same], original[same]) and (marked != after)[~same].any()
+    assert 10 * np.log10(255**2 / np.mean((marked - after.astype(float)) ** 2)) > 41.8
+    assert (
+        detect(marked).says(0x2B17, BITS)
+        and not detect(marked).says(0x2B16, BITS)
+        and detect(ATTACKS["JPEG 75"](marked, np.random.default_rng(5))).found
+    )
+
+
+def test_what_an_edit_left_alone_is_not_marked() -> None:
+    assert np.array_equal(embed(photo(), 7, photo()), photo())
+    with pytest.raises(ValueError, match="no edit of"):
+        embed(photo(), 7, photo()[:-1])
 
 
 @pytest.mark.parametrize("message", [0, 1, 2**BITS - 1])

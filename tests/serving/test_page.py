@@ -15,6 +15,7 @@ from serving.conftest import PHOTO, Running
 
 PATIENCE = 240_000  # milliseconds: machines that do other things at the same time
 QUICK = "2"  # steps
+OTHER = PHOTO.with_name("face-10015.jpg")
 
 
 @pytest.fixture(scope="module")
@@ -138,9 +139,26 @@ def test_edit_a_shape_and_with_the_brush(page: Page, http: httpx.Client) -> None
     made = page.locator("#edit-result .lm-link").get_attribute("href") or ""
     file = http.get(made).content
     assert read_recipe(file)["kind"] == "edit" and read_picture(file).shape == read_picture(PHOTO).shape
-    page.get_by_role("tab", name="Move").click()
-    if not http.get("/v1/models").json()["data"][-1]["available"]:
-        expect(page.get_by_text("Shape and Brush work without it").first).to_be_visible()
+
+
+def test_edit_moves_and_swaps(page: Page, http: httpx.Client) -> None:
+    result = page.locator("#edit-result .lm-link")
+    photo, made = read_picture(PHOTO), result.get_attribute("href") or ""
+    for tab, button in (("Move", "edit-move"), ("Swap", "edit-swap")):
+        page.get_by_role("tab", name=tab, exact=True).click()
+        if tab == "Move":
+            slide(page, "edit-yaw", "20")
+        else:
+            choose(page, "edit-source", str(OTHER))
+        page.locator(f"#{button}").click()
+        expect(result).not_to_have_attribute("href", made)
+        made = result.get_attribute("href") or ""
+        file = http.get(made).content
+        same = (read_picture(file) == photo).all(2)
+        assert 0.2 < same.mean() < 0.98 and same[:32, :32].all()
+        plan = read_recipe(file)["plan"]
+        assert plan["sliders"] == ({"yaw": 20.0} if tab == "Move" else {})
+        assert plan["factors"].get("identity") == (None if tab == "Move" else "source")
 
 
 def test_gallery_gives_settings_back(page: Page, http: httpx.Client, tmp_path) -> None:
@@ -172,7 +190,9 @@ def test_phone_width_and_keys(browser: Browser, server: Running, asked: list[str
     assert phone.evaluate("document.activeElement.tagName") in ("BUTTON", "A")
     dark = "document.body.classList.contains('dark') || document.documentElement.classList.contains('dark')"
     phone.wait_for_function(dark)
-    phone.get_by_role("button", name="Light / dark").click()
+    toggle = phone.get_by_role("button", name="Light / dark")
+    expect(toggle).to_have_attribute("aria-pressed", "true")
+    toggle.click()
     phone.wait_for_function(f"!({dark})")
     phone.close()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -123,7 +124,6 @@ def animate(
 def edit_again(recipe: dict[str, Any], engine: str | None, photos: list[str]) -> Picture:
     """An edit from its recipe and its photos, given as NAME=FILE; InputError for what is missing or another photo."""
     from limner.models.facex.engine import FaceX
-    from limner.provenance.picture import Picture
 
     given: dict[str, str] = {}
     for pair in photos:
@@ -141,7 +141,7 @@ def edit_again(recipe: dict[str, Any], engine: str | None, photos: list[str]) ->
     source = engine or str(recipe.get("source", "facex-nano"))
     editor = FaceX.load(source, device=str(recipe.get("device", "auto")), precision=precision)
     made = editor.replay(recipe, {**{name: name for name in wanted}, **given})
-    return Picture(made.image, recipe, made.ingredients)
+    return replace(made, recipe=recipe)
 
 
 def _plan(

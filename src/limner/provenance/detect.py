@@ -28,6 +28,7 @@ CHANCE = 1e-4  # a find is what unmarked pictures give more rarely than this; te
 WORKING_SIDE = 256  # pixels; larger pictures are made smaller first
 SHIFTS = 64  # per tile and axis
 SURE = 11.0  # score at which no other size is tried any more; misses of it cost time only
+CLEAR = 2.0  # standard deviations of an unmarked picture's vote, from which a bit counts
 FEWEST = 60  # waves, below which a picture is too small to say anything
 
 # Size of a tile against what an uncut picture would have, per axis (rows, columns). Even cuts down to one half of the
@@ -50,6 +51,15 @@ class Found:
     message: int | None
     """The bits that came with the mark; None if it is not there."""
     mirrored: bool
+    clear: int = 0
+    """1 for each bit of the message that was read clearly; a faint mark leaves some open."""
+
+    def says(self, bits: int, count: int, shift: int = 0) -> bool | None:
+        """Are these the ``count`` bits from ``shift`` on, as far as they are clear? None if less than half are."""
+        clear = self.clear >> shift & (2**count - 1)
+        if self.message is None or 2 * clear.bit_count() < count:
+            return None
+        return (self.message >> shift ^ bits) & clear == 0
 
 
 @dataclass(frozen=True)
@@ -84,7 +94,8 @@ def detect(picture: np.ndarray) -> Found:
         for columns in (0.995, 1.0, 1.005)
     ]
     nearest = max(_search(field, waves, around, 2 * SHIFTS), key=lambda one: one.score)
-    return Found(True, best.score, chance, _message(waves, nearest), best.mirrored)
+    message, clear = _message(waves, nearest)
+    return Found(True, best.score, chance, message, best.mirrored, clear)
 
 
 def _evened(picture: np.ndarray) -> np.ndarray:
@@ -130,7 +141,12 @@ def _search(
         yield _Try(float(scores.flat[place]), (row_size, column_size), mirrored, shift, turned)
 
 
-def _message(waves: Pattern, best: _Try) -> int:
-    """Each bit by the vote of its waves."""
+def _message(waves: Pattern, best: _Try) -> tuple[int, int]:
+    """Each bit by the vote of its waves, and which votes were clear."""
     votes = np.real(best.turned * np.exp(2j * np.pi * (waves.waves @ np.array(best.shift))))  # (K,)
-    return sum(1 << bit for bit in range(BITS) if votes[waves.bit == bit].sum() < 0)
+    message = clear = 0
+    for bit in range(BITS):
+        of_bit = votes[waves.bit == bit]
+        message |= int(of_bit.sum() < 0) << bit
+        clear |= int(abs(of_bit.sum()) > CLEAR * math.sqrt(max(1, np.count_nonzero(of_bit)) / 2)) << bit
+    return message, clear

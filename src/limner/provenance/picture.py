@@ -31,6 +31,8 @@ class Picture:
     recipe: dict[str, Any] = field(repr=False)
     ingredients: tuple[Ingredient, ...] = field(default=(), repr=False)
     """The pictures it was made from, for the manifest."""
+    original: np.ndarray | None = field(default=None, repr=False, compare=False)
+    """The photograph it is an edit of, (H, W, 3) uint8: the watermark leaves alone what the edit did."""
 
     def save(
         self, path: str | os.PathLike[str], watermark: bool = True, manifest: bool | None = None
@@ -63,7 +65,7 @@ class Picture:
 
     def marked(self) -> np.ndarray:
         """The pixels with the watermark in them: uint8 (H, W, 3), for showing without a file."""
-        return embed(np.asarray(self.image.convert("RGB")), message_of(self.recipe))
+        return embed(np.asarray(self.image.convert("RGB")), message_of(self.recipe), self.original)
 
 
 def message_of(recipe: dict[str, Any]) -> int:

@@ -12,6 +12,7 @@ from limner.faces.picture import read_picture
 from limner.provenance import manifest as c2pa_manifest
 from limner.provenance.detect import Found, detect
 from limner.provenance.manifest import Manifest
+from limner.provenance.pattern import BITS
 from limner.provenance.picture import FINGERPRINT_BITS, KINDS
 from limner.provenance.recipe import KEY, find_recipe, fingerprint
 
@@ -36,16 +37,17 @@ class Report:
 
     @property
     def kind(self) -> str | None:
-        """``painting`` or ``edit``, as the watermark has it; None without one or for a kind of a later version."""
-        message = self.watermark.message
-        return None if message is None else KINDS.get(message >> FINGERPRINT_BITS)
+        """``painting`` or ``edit``, as the watermark says; None if there is none, too faint, or a later version's."""
+        found, bits = self.watermark, BITS - FINGERPRINT_BITS
+        could_be = [name for kind, name in KINDS.items() if found.says(kind, bits, FINGERPRINT_BITS)]
+        return could_be[0] if len(could_be) == 1 else None
 
     @property
     def belongs(self) -> bool | None:
-        """Do watermark and recipe belong together? None unless both are there."""
-        if self.recipe is None or self.watermark.message is None:
+        """Do watermark and recipe belong together? None unless both are there and the mark is clear enough to say."""
+        if self.recipe is None:
             return None
-        return self.watermark.message % 2**FINGERPRINT_BITS == fingerprint(self.recipe, FINGERPRINT_BITS)
+        return self.watermark.says(fingerprint(self.recipe, FINGERPRINT_BITS), FINGERPRINT_BITS)
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON; ``says`` has the sentences of ``sentences``."""
@@ -116,7 +118,10 @@ def _about_recipe(report: Report) -> str:
 def _about_watermark(report: Report) -> str:
     found = report.watermark
     if not found.found:
-        return "not found. That proves nothing: there was none, or the picture was turned, redrawn, or made very small."
+        return (
+            "not found. That proves nothing: there was none, or the picture was turned, redrawn, or made very small,"
+            " or only a small part of it was edited."
+        )
     chance = f"{found.chance:.0e}" if found.chance > 1e-99 else "1e-99"
     said = f"found, of {'an edit' if report.kind == 'edit' else 'a painting' if report.kind else 'an unknown kind'}"
     said += f"{', mirrored' if found.mirrored else ''} (score {found.score:.1f}; by chance in fewer than {chance}). "

@@ -15,11 +15,15 @@ SMOOTH, BUSY, MOST = 1.0, 0.35, 6.0  # grey levels where nothing happens, per le
 LUMA = np.array([0.299, 0.587, 0.114])
 
 
-def embed(picture: np.ndarray, message: int = 0) -> np.ndarray:
+LOUDER = 2.0  # at most, where only a small part may be marked and the whole keeps its PSNR
+
+
+def embed(picture: np.ndarray, message: int = 0, original: np.ndarray | None = None) -> np.ndarray:
     """The picture with the mark in it: (H, W, 3) uint8 in and out, the same on every machine.
 
     message: ``BITS`` bits that go with it. Too small a picture (shorter side under some 100 pixels) has no room for
-    waves enough; what is put into it is not found again. ``ValueError`` for another shape or message.
+    waves enough; what is put into it is not found again. original: the photograph, (H, W, 3) uint8, that this is an
+    edit of: every pixel that is still its stays so, exactly. ``ValueError`` for another shape or message.
     """
     if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3:
         raise ValueError(f"a picture to mark is (H, W, 3) uint8, not {picture.shape} {picture.dtype}")
@@ -27,8 +31,14 @@ def embed(picture: np.ndarray, message: int = 0) -> np.ndarray:
         raise ValueError(f"message {message}: choose a number of {BITS} bits")
     luma = picture @ LUMA  # (H, W)
     change = _strength(luma) * _wave_sum(pattern(), message, *luma.shape)
+    most = 1.0
+    if original is not None:
+        if original.shape != picture.shape:
+            raise ValueError(f"a picture of shape {picture.shape} is no edit of one of shape {original.shape}")
+        change *= (picture != original).any(2)
+        most = LOUDER
     loudness = np.sqrt(np.mean(change**2))
-    change *= min(1.0, 255 * 10 ** (-PSNR / 20) / max(loudness, 1e-9))
+    change *= min(most, 255 * 10 ** (-PSNR / 20) / max(loudness, 1e-9))
     return np.clip(np.rint(picture + change[..., None]), 0, 255).astype(np.uint8)
 
 

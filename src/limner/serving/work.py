@@ -125,7 +125,7 @@ def _into(photo: np.ndarray, matrix: np.ndarray, opening: np.ndarray) -> Finish:
         source = encode_png(photo)
         recipe = {**picture.recipe, "kind": "edit", "repainted": hashlib.sha256(photo.tobytes()).hexdigest()}
         ingredients = (*picture.ingredients, Ingredient("photograph", source, "image/png", edited=True))
-        return Picture(Image.fromarray(mixed), recipe, ingredients)
+        return Picture(Image.fromarray(mixed), recipe, ingredients, photo)
 
     return finish
 

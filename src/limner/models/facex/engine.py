@@ -64,10 +64,14 @@ class Prepared:
     reference: Reference
     mask: np.ndarray
 
+    @property
+    def photo(self) -> np.ndarray:
+        """The whole photo that is edited, (H, W, 3) uint8."""
+        return self.subjects[CANVAS].photo
+
     def blend(self, painted: np.ndarray) -> np.ndarray:
         """The whole photo (H, W, 3) with a painted crop (S, S, 3) in its place."""
-        canvas = self.subjects[CANVAS]
-        return blend_back(canvas.photo, painted, self.mask, canvas.portrait.crop)
+        return blend_back(self.photo, painted, self.mask, self.subjects[CANVAS].portrait.crop)
 
 
 class FaceX:
@@ -206,7 +210,7 @@ class FaceX:
             for each, crop in zip(batch, self.paint(batch, steps, strength, sampler, step)):
                 recipe = self.recipe(each.plan, each.subjects, each.seed, steps, strength, sampler)
                 image = Image.fromarray(each.blend(crop))
-                pictures.append(Picture(image, recipe | shared, ingredients(each.subjects)))
+                pictures.append(Picture(image, recipe | shared, ingredients(each.subjects), each.photo))
         return pictures
 
     def replay(self, recipe: Mapping[str, Any], photos: Mapping[str, Source]) -> Picture:

@@ -64,10 +64,10 @@ def edit_video(
             subject = _subject(editor, track, number, frame, role, stills, video.name)
             prepared.append(editor.prepare(plan, {**stills, role: subject}, seed))
         painted = iter(editor.paint(prepared, steps, strength, sampler) if prepared else ())
-        pictures = {number: each.blend(next(painted)) for (number, _), each in zip(edited, prepared)}
+        pictures = {number: (each.blend(next(painted)), each.photo) for (number, _), each in zip(edited, prepared)}
         for number, frame in group:
-            picture = pictures.get(number, frame)
-            yield embed(picture, message) if watermark else picture
+            picture, photo = pictures.get(number, (frame, frame))
+            yield embed(picture, message, photo) if watermark else picture
 
     def frames() -> Iterator[np.ndarray]:
         for group in groups(enumerate(clip), BATCH):

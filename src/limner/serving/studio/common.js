@@ -55,11 +55,12 @@ window.limner = {};
     const body = document.body;
     const apply = (dark) => { body.classList.toggle("dark", dark); toggle.setAttribute("aria-pressed", dark); };
     const kept = localStorage.getItem("limner-theme");
-    if (kept) apply(kept === "dark");
+    apply(kept ? kept === "dark" : body.classList.contains("dark"));
     toggle.addEventListener("click", () => {
       const dark = !body.classList.contains("dark");
       localStorage.setItem("limner-theme", dark ? "dark" : "light");
       apply(dark);
     });
+    toggle.disabled = false; // from here on a click is heard
   };
 })();

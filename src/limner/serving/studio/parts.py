@@ -79,7 +79,7 @@ def header() -> gr.HTML:
     template = (
         '<header class="lm-header"><div><h1>Limner</h1><p>Reads faces, paints them, says what it did.</p></div>'
         '<div class="lm-side"><span class="lm-status" role="status">…</span>'
-        '<button type="button" class="lm-theme lm-small" aria-pressed="false">Light / dark</button></div></header>'
+        '<button type="button" class="lm-theme lm-small" disabled>Light / dark</button></div></header>'
     )
     return _part("status", template, elem_id="header")
 
