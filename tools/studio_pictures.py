@@ -79,6 +79,15 @@ def visit(browser: Browser, url: str) -> None:
     page.locator("#edit-shape").click()
     expect(page.locator("#edit-result .lm-pair img")).to_have_count(2)
     keep(page, "edit")
+    before = page.locator("#edit-result .lm-link").get_attribute("href") or ""
+    page.get_by_role("tab", name="Move", exact=True).click()
+    page.locator("#edit-words textarea").fill("")
+    page.locator("#edit-yaw input[type=number]").fill("-25")
+    page.locator("#edit-yaw input[type=number]").press("Tab")
+    page.locator("#edit-move").click()
+    expect(page.locator("#edit-result .lm-link")).not_to_have_attribute("href", before)
+    expect(page.locator("#edit-result .lm-pair img")).to_have_count(2)
+    keep(page, "move")
     dark = browser.new_page(viewport={"width": 1280, "height": 960}, color_scheme="dark")
     phone = browser.new_page(viewport={"width": 390, "height": 844}, color_scheme="dark", device_scale_factor=2)
     for other, name in ((dark, "gallery"), (phone, "phone")):
