@@ -53,9 +53,12 @@ window.limner = {};
     setInterval(show, 3000);
     const toggle = element.querySelector(".lm-theme");
     const body = document.body;
-    const apply = (dark) => { body.classList.toggle("dark", dark); toggle.setAttribute("aria-pressed", dark); };
+    const apply = (dark) => body.classList.toggle("dark", dark);
+    const tell = () => toggle.setAttribute("aria-pressed", body.classList.contains("dark"));
     const kept = localStorage.getItem("limner-theme");
-    apply(kept ? kept === "dark" : body.classList.contains("dark"));
+    if (kept) apply(kept === "dark");
+    tell();
+    new MutationObserver(tell).observe(body, { attributeFilter: ["class"] }); // the page may follow the system later
     toggle.addEventListener("click", () => {
       const dark = !body.classList.contains("dark");
       localStorage.setItem("limner-theme", dark ? "dark" : "light");
