@@ -67,8 +67,7 @@ def visit(browser: Browser, url: str) -> None:
     page.locator("#paint-start input").click()
     page.get_by_role("option", name="Template 2").click()
     expect(page.locator("#paint-map .lm-painter")).to_have_attribute("data-painted", re.compile(r"\d{4,}"))
-    page.locator("#paint-steps input[type=number]").fill("16")
-    page.locator("#paint-steps input[type=number]").press("Tab")
+    slide(page, "paint-steps", "16")
     page.locator("#paint-go").click()
     expect(page.locator("#paint-results .lm-picture")).to_have_count(4)
     page.mouse.click(5, 5)
@@ -82,8 +81,7 @@ def visit(browser: Browser, url: str) -> None:
     before = page.locator("#edit-result .lm-link").get_attribute("href") or ""
     page.get_by_role("tab", name="Move", exact=True).click()
     page.locator("#edit-words textarea").fill("")
-    page.locator("#edit-yaw input[type=number]").fill("-25")
-    page.locator("#edit-yaw input[type=number]").press("Tab")
+    slide(page, "edit-yaw", "-25")
     page.locator("#edit-move").click()
     expect(page.locator("#edit-result .lm-link")).not_to_have_attribute("href", before)
     expect(page.locator("#edit-result .lm-pair img")).to_have_count(2)
@@ -105,6 +103,13 @@ def visit(browser: Browser, url: str) -> None:
 def place(page: Page, name: str) -> None:
     """Go to a place."""
     page.get_by_role("tab", name=name, exact=True).first.click()
+
+
+def slide(page: Page, name: str, value: str) -> None:
+    """Set a slider by its number."""
+    field = page.locator(f"#{name} input[type=number]")
+    field.fill(value)
+    field.press("Tab")
 
 
 def keep(page: Page, name: str) -> None:

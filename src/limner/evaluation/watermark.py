@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from limner.errors import InputError
+from limner.evaluation.edits import psnr as psnr_of
 from limner.faces.folders import picture_files
 from limner.faces.geometry import resize
 from limner.faces.picture import SUFFIXES, encode_jpeg, read_picture
@@ -123,7 +124,7 @@ def evaluate_watermark(
         picture = read_picture(file)
         message = int(random.integers(2**BITS))
         with_mark = embed(picture, message)
-        psnr.append(10 * np.log10(255**2 / np.mean((with_mark - picture.astype(float)) ** 2)))
+        psnr.append(psnr_of(with_mark, picture))
         for name, attack in ATTACKS.items():
             result = detect(attack(with_mark, random))
             found[name] += result.found
@@ -132,7 +133,7 @@ def evaluate_watermark(
         for part in PARTS:
             after = edited(picture, part)
             with_mark = embed(after, message, picture)
-            psnr_of_parts[part].append(10 * np.log10(255**2 / np.mean((with_mark - after.astype(float)) ** 2)))
+            psnr_of_parts[part].append(psnr_of(with_mark, after))
             for name in ATTACKS_ON_PARTS:
                 result = detect(ATTACKS[name](with_mark, random))
                 found_in_parts[part][name] += result.found

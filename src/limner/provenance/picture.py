@@ -32,7 +32,7 @@ class Picture:
     ingredients: tuple[Ingredient, ...] = field(default=(), repr=False)
     """The pictures it was made from, for the manifest."""
     original: np.ndarray | None = field(default=None, repr=False, compare=False)
-    """The photograph it is an edit of, (H, W, 3) uint8: the watermark leaves alone what the edit did."""
+    """The photograph it is an edit of, (H, W, 3) uint8: pixels that are still its are not marked."""
 
     def save(
         self, path: str | os.PathLike[str], watermark: bool = True, manifest: bool | None = None

@@ -12,10 +12,8 @@ from limner.provenance.pattern import BITS, HIGHEST, TILES, Pattern, column_wave
 
 PSNR = 42.0  # dB against the unmarked picture, at least, before rounding (0.1 dB); our choice: 4 more than promised
 SMOOTH, BUSY, MOST = 1.0, 0.35, 6.0  # grey levels where nothing happens, per level of activity, and the most
-LUMA = np.array([0.299, 0.587, 0.114])
-
-
 LOUDER = 2.0  # at most, where only a small part may be marked and the whole keeps its PSNR
+LUMA = np.array([0.299, 0.587, 0.114])
 
 
 def embed(picture: np.ndarray, message: int = 0, original: np.ndarray | None = None) -> np.ndarray:

@@ -64,10 +64,12 @@ def edit_video(
             subject = _subject(editor, track, number, frame, role, stills, video.name)
             prepared.append(editor.prepare(plan, {**stills, role: subject}, seed))
         painted = iter(editor.paint(prepared, steps, strength, sampler) if prepared else ())
-        pictures = {number: (each.blend(next(painted)), each.photo) for (number, _), each in zip(edited, prepared)}
+        pictures = {}
+        for (number, _), each in zip(edited, prepared):
+            picture = each.blend(next(painted))
+            pictures[number] = embed(picture, message, each.photo) if watermark else picture
         for number, frame in group:
-            picture, photo = pictures.get(number, (frame, frame))
-            yield embed(picture, message, photo) if watermark else picture
+            yield pictures.get(number, frame)
 
     def frames() -> Iterator[np.ndarray]:
         for group in groups(enumerate(clip), BATCH):
