@@ -15,6 +15,14 @@ from serving.conftest import PHOTO, Running
 
 PATIENCE = 240_000  # milliseconds: machines that do other things at the same time
 QUICK = "2"  # steps
+SLOW_UPLOADS = """() => {
+    const asked = new Promise((done) => { window.letThrough = done; }), fetch = window.fetch;
+    window.fetch = async (address, ...more) => {
+        if (address === "/v1/uploads") await asked;
+        return fetch(address, ...more);
+    };
+}"""
+"""Keeps uploads waiting until ``letThrough()``."""
 OTHER = PHOTO.with_name("face-10015.jpg")
 
 
@@ -148,9 +156,13 @@ def test_edit_moves_and_swaps(page: Page, http: httpx.Client) -> None:
         page.get_by_role("tab", name=tab, exact=True).click()
         if tab == "Move":
             slide(page, "edit-yaw", "20")
-        else:
+            page.locator(f"#{button}").click()
+        else:  # a photo that takes its time: the button pressed meanwhile waits for it
+            page.evaluate(SLOW_UPLOADS)
             choose(page, "edit-source", str(OTHER))
-        page.locator(f"#{button}").click()
+            page.locator(f"#{button}").click()
+            expect(page.locator(f"#{button}")).to_have_attribute("aria-busy", "true")
+            page.evaluate("letThrough()")
         expect(result).not_to_have_attribute("href", made)
         made = result.get_attribute("href") or ""
         file = http.get(made).content

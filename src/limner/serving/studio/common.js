@@ -33,7 +33,23 @@ window.limner = {};
     return { ids, width: canvas.width, height: canvas.height };
   };
   const say = (trigger, name) => setTimeout(() => trigger(name), 30);
-  Object.assign(window.limner, { make, loadImage, parsed, idsOf, say });
+  // Photos on their way. A button that is pressed meanwhile waits for them, for it would find them missing.
+  const underway = new Set();
+  const sending = (work) => {
+    underway.add(work);
+    work.finally(() => underway.delete(work));
+  };
+  document.addEventListener("click", async (event) => {
+    const button = event.target.closest("button.lg, button.primary");
+    if (!button || !underway.size) return;
+    event.stopImmediatePropagation();
+    event.preventDefault();
+    if (button.ariaBusy === "true") return;
+    button.ariaBusy = "true";
+    while (underway.size) await Promise.allSettled(underway);
+    setTimeout(() => { button.ariaBusy = null; button.click(); }, 60);  // after `say` has told the page
+  }, true);
+  Object.assign(window.limner, { make, loadImage, parsed, idsOf, say, sending });
 
   // Which engines are loaded, asked every few seconds.
   window.limner.status = (element) => {

@@ -1,6 +1,6 @@
 // A photo: dropped, chosen, or pasted. Sent to /v1/uploads; the value is its id.
 limner.picker = (element, trigger, props, watch, event) => {
-  const { make, say } = limner;
+  const { make, say, sending } = limner;
   const root = element.querySelector(".lm-picker");
   const input = make("input", { type: "file", accept: "image/*", class: "lm-hidden", tabindex: "-1", "aria-hidden": "true" });
   const shown = make("img", { alt: "the chosen picture", hidden: true });
@@ -15,8 +15,8 @@ limner.picker = (element, trigger, props, watch, event) => {
     hint.hidden = !!id;
     if (id) shown.src = `/v1/pictures/${id}?side=512`;
   };
-  const send = async (file) => {
-    if (!file) return;
+  const send = (file) => { if (file) sending(upload(file)); };
+  const upload = async (file) => {
     note.textContent = "";
     root.classList.add("lm-busy");
     try {
