@@ -114,11 +114,25 @@ def test_turns_of_a_conversation_are_read_one_after_another() -> None:
     """Its loss is the mean over the tokens of both answers, the second after the first turn."""
     model, codes, features = random_model(), draw_codes(1), draw_features(1)
     first, second = ([3], [7, 8]), ([4, 5], [9])
-    together = conversation_loss(model, codes, [[first, second]], **features).loss
+    together = conversation_loss(model, codes, [[first, second]], *features.values()).loss
     alone = answer_loss(model, codes, [first[0]], [first[1]], **features).loss
     history = [*first[0], *first[1], TINY.eot, TINY.sot, *second[0]]
     after = answer_loss(model, codes, [history], [second[1]], **features).loss
     assert torch.allclose(together, (3 * alone + 2 * after) / 5, atol=1e-5)
+
+
+def test_turns_apart_are_sequences_of_their_own() -> None:
+    model, codes, features = random_model(), draw_codes(2), draw_features(2)
+    talks = [[([3], [7, 8]), ([4, 5], [9])], [([6, 4], [9, 9, 8])]]
+    together = conversation_loss(model, codes, talks, *features.values(), apart=True).loss
+    alone = [
+        (len(said) + 1, answer_loss(model, codes[[k]], [asked], [said], *(f[[k]] for f in features.values())).loss)
+        for k, talk in enumerate(talks)
+        for asked, said in talk
+    ]
+    expected = torch.stack([n * loss for n, loss in alone]).sum() / sum(n for n, _ in alone)
+    assert torch.allclose(together, expected, atol=1e-5)
+    assert not torch.allclose(together, conversation_loss(model, codes, talks, *features.values()).loss, atol=1e-5)
 
 
 def test_leaving_out_padding_changes_nothing() -> None:
@@ -161,6 +175,10 @@ def test_it_learns_a_few_faces_by_heart_and_every_parameter_learns(folder: Path,
         masks.append(float(parts["mask"]))
     assert np.mean(answers[-10:]) < 0.4 * np.mean(answers[:5]) and np.mean(masks[-15:]) < 0.8 * np.mean(masks[:5])
     assert {name for name, _ in model.named_parameters()} - moved == set()
+    with torch.no_grad():
+        assert t.validate(model)["looking"] == 0  # one held-out face, shown for itself
+        t.held_out = t.train
+        assert t.validate(model)["looking"] > 0.1  # the faces' answers differ
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "muon"])
@@ -185,7 +203,7 @@ def test_validation_and_export(folder: Path) -> None:
     with torch.no_grad():
         first = t.validate(model)
         assert first == t.validate(model) and t.samples(model) is None
-    assert set(first) == {"answer", "mask", "score", "balance", "paint.busiest", "understand.busiest"}
+    assert set(first) == {"answer", "mask", "score", "balance", "looking", "paint.busiest", "understand.busiest"}
     t.export(model, folder / "w.safetensors", {"step": "1"})
     again = UniF2aceTransformer(t.config)
     header = load_into(again, folder / "w.safetensors")
@@ -225,6 +243,50 @@ def test_only_a_share_of_the_faces_is_asked_about(folder: Path) -> None:
         batch["answers"][2:] = 1  # of five faces, the last three
         loss.append(t.loss(model, batch, torch.Generator(), 0)[1]["answer"])
         assert torch.equal(*loss) == (t is few)
+
+
+def test_only_a_share_of_the_faces_is_painted(folder: Path) -> None:
+    few, all_of_them = task(paint=0.4), task()
+    for t in (few, all_of_them):
+        model, batch = t.build(), t.batch(0)
+        loss = [t.loss(model, {**batch, "texts": batch["texts"].clone()}, torch.Generator().manual_seed(1), 0)[1]]
+        batch["texts"][2:] = 1  # of five faces, the last three
+        loss.append(t.loss(model, batch, torch.Generator().manual_seed(1), 0)[1])
+        assert torch.equal(loss[0]["mask"], loss[1]["mask"]) == (t is few)
+        assert torch.equal(loss[0]["answer"], loss[1]["answer"])
+
+
+def test_fitted_resamplers_tell_faces_apart(folder: Path) -> None:
+    """What most of the features have in common hides the rest, until they are fitted to them."""
+    data = Prepared.open(folder)
+    for name in ("clip", "face"):
+        data.tensors[name] = 0.05 * data.tensors[name] + 3
+    data.save(folder / "set.safetensors")
+    differ = {}
+    for fitted in (False, True):
+        model = task(fit_features=fitted).build()
+        assert isinstance(model, UniF2aceTransformer)
+        with torch.no_grad():
+            mixed = model.mix(**{name: data.tensors[name].float() for name in ("clip", "face")})
+            differ[fitted] = [float(mixed.of(name).std(0).mean()) for name in ("clip", "face")]
+            entered = model.face_in.enter(data.tensors["face"][:5].float())  # type: ignore[union-attr]
+        if fitted:
+            kept = data.tensors["face"].shape[-1]
+            assert torch.allclose(entered.mean((0, 1)), torch.zeros(entered.shape[-1]), atol=1e-2)
+            assert (entered.std((0, 1)) > 0.9).sum() == kept
+        levels = [block.sequence.groups["understand"].scale for block in model.blocks[:-1]]  # type: ignore[union-attr]
+        assert all(bool((scale == float(fitted)).all()) for scale in levels)
+    assert all(after > 3 * before for before, after in zip(differ[False], differ[True]))
+
+
+def test_answers_can_weigh_more(folder: Path) -> None:
+    losses = []
+    for weight in (1.0, 10.0):
+        t = task(answer_weight=weight)
+        loss, parts = t.loss(t.build(), t.batch(0), torch.Generator().manual_seed(1), 0)
+        losses.append((loss, parts["answer"]))
+    (plain, answer), (heavy, same) = losses
+    assert torch.equal(answer, same) and torch.allclose(heavy - plain, 9 * answer, rtol=1e-4)
 
 
 def test_sample_sheets_go_through_the_codec(folder: Path) -> None:

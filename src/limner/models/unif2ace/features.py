@@ -130,6 +130,29 @@ class Resampler(nn.Module):
             x = layer(x, read)
         return self.norm(self.leave(x))
 
+    @torch.no_grad()
+    def fit(self, features: Tensor, generator: torch.Generator) -> None:
+        """Start anew, fitted to the features of some faces, (B, F, C): what enters is their strongest R components,
+        each of zero mean and unit variance, and every further layer keeps that scale.
+
+        Our choice: because what all faces have in common is most of an encoder's features (nine tenths of the identity
+        network's), and behind a random projection the rest is too faint to be learnt from.
+        """
+        rows = features.flatten(0, 1).double()
+        mean = rows.mean(0)
+        variance, directions = torch.linalg.eigh((rows - mean).T.cov())  # (C,) rising, (C, C) in columns
+        kept = min(self.enter.out_features, int((variance > 1e-4 * variance[-1]).sum()))
+        way_in = (directions[:, -kept:] / variance[-kept:].sqrt()).T  # (R, C)
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.normal_(module.weight, std=module.in_features**-0.5, generator=generator)
+                nn.init.zeros_(module.bias)
+            elif isinstance(module, nn.LayerNorm):
+                module.reset_parameters()
+        nn.init.normal_(self.queries, std=0.02, generator=generator)
+        for part, value in ((self.enter.weight, way_in), (self.enter.bias, -way_in @ mean)):
+            part.zero_()[:kept] = value.to(part.dtype)
+
 
 class RatioEmbedding(nn.Module):
     """Embedding of the mask ratio γ for the Noise expert [O]: sinusoids, then two layers. (B,) to (B, 1, D)."""

@@ -28,6 +28,7 @@ from .sequence import (
     omni_mask,
     paint_sequence,
     text_ids,
+    turns_apart,
 )
 from .transformer import Output, UniF2aceTransformer
 
@@ -88,13 +89,17 @@ def conversation_loss(
     talks: Sequence[Sequence[Turn]],
     clip: Tensor | None = None,
     face: Tensor | None = None,
+    apart: bool = False,
 ) -> Answered:
-    """``answer_loss`` of several turns on each picture, later ones after earlier ones."""
+    """``answer_loss`` of several turns on each picture, later ones after earlier ones; ``apart``: each as if it were
+    the only one (``turns_apart``)."""
     config = model.config
     given = conversation_sequence(config, codes, talks)
-    mask = omni_mask(config, given.tokens, "understand")
+    mask, positions = omni_mask(config, given.tokens, "understand"), None
+    if apart:
+        mask, positions = turns_apart(given, mask)
     place, mixed = image_place(config, "understand"), model.mix(clip=clip, face=face)
-    out = model(given.tokens, mask, "understand", image=place, mixed=mixed)
+    out = model(given.tokens, mask, "understand", image=place, mixed=mixed, positions=positions)
     read = given.labels[:, 1:] != IGNORED  # the state before a token predicts it
     logits = model.logits(out.hidden[:, :-1][read], text_ids(config)).float()  # (M, V)
     return Answered(F.cross_entropy(logits, given.labels[:, 1:][read]), *_routings(out))

@@ -87,6 +87,8 @@ class Understanding(NamedTuple):
     """(B, L): answers and their [eot], ``IGNORED`` elsewhere."""
     lengths: Tensor
     """(B,) tokens of each before padding."""
+    turns: Tensor
+    """(B, L): 0 for the picture's tokens, k for those of turn k, padding too."""
 
 
 def understand_sequence(
@@ -99,7 +101,7 @@ def understand_sequence(
     if answers is not None:
         return conversation_sequence(config, codes, [[turn] for turn in zip(questions, answers, strict=True)])
     asked = [[config.sot, *_words(config, question)] for question in questions]
-    return _packed(config, codes, asked, [[IGNORED] * len(text) for text in asked])
+    return _packed(config, codes, asked, [[IGNORED] * len(text) for text in asked], [[1] * len(text) for text in asked])
 
 
 def conversation_sequence(config: UniF2aceConfig, codes: Tensor, talks: Sequence[Sequence[Turn]]) -> Understanding:
@@ -108,19 +110,38 @@ def conversation_sequence(config: UniF2aceConfig, codes: Tensor, talks: Sequence
     Our choice: because a picture is most of a sequence, several turns cost little more than one, and a model that saw
     earlier turns can be talked with.
     """
-    texts, labels = [], []
+    texts, labels, turns = [], [], []
     for talk in talks:
-        text, label = [], []
-        for question, answer in talk:
+        text, label, turn = [], [], []
+        for number, (question, answer) in enumerate(talk, start=1):
             asked, said = [config.sot, *_words(config, question)], [*_words(config, answer), config.eot]
             text += asked + said
             label += [IGNORED] * len(asked) + said
+            turn += [number] * (len(asked) + len(said))
         texts.append(text)
         labels.append(label)
-    return _packed(config, codes, texts, labels)
+        turns.append(turn)
+    return _packed(config, codes, texts, labels, turns)
 
 
-def _packed(config: UniF2aceConfig, codes: Tensor, texts: list[list[int]], labels: list[list[int]]) -> Understanding:
+def turns_apart(given: Understanding, mask: Tensor) -> tuple[Tensor, Tensor]:
+    """A mask (B, L, L) and positions (B, L) under which every turn is as if it were the only one, after the picture.
+
+    mask: ``omni_mask`` of the sequence. Our choice: because a model that sees earlier answers copies from them where it
+    should look, and because a picture's tokens, most of a sequence, are then read once for many questions.
+    """
+    turns = given.turns
+    own = (turns[:, None, :] == 0) | (turns[:, None, :] == turns[:, :, None])
+    place = torch.arange(turns.shape[1], device=turns.device)
+    begins = turns.diff(dim=1, prepend=turns[:, :1]) != 0
+    start = (place * begins).cummax(1).values  # (B, L), 0 in the picture
+    picture = (turns == 0).sum(1, keepdim=True)
+    return mask & own, torch.where(turns == 0, place, place - start + picture)
+
+
+def _packed(
+    config: UniF2aceConfig, codes: Tensor, texts: list[list[int]], labels: list[list[int]], turns: list[list[int]]
+) -> Understanding:
     image = torch.cat([codes.new_full((len(codes), 1), config.special("mmu")), image_segment(config, codes)], dim=1)
     longest = max(len(text) for text in texts)
     pad, read = config.special("pad"), image.shape[1]
@@ -128,7 +149,9 @@ def _packed(config: UniF2aceConfig, codes: Tensor, texts: list[list[int]], label
     tokens = torch.cat([image, torch.tensor(padded, device=codes.device)], dim=1)
     full = [[IGNORED] * read + label + [IGNORED] * (longest - len(label)) for label in labels]
     lengths = torch.tensor([read + len(text) for text in texts], device=codes.device)
-    return Understanding(tokens, torch.tensor(full, device=codes.device), lengths)
+    numbers = [[0] * read + turn + turn[-1:] * (longest - len(turn)) for turn in turns]
+    spoken, numbered = (torch.tensor(rows, device=codes.device) for rows in (full, numbers))
+    return Understanding(tokens, spoken, lengths, numbered)
 
 
 def leading_padding(config: UniF2aceConfig, tokens: Tensor) -> int:

@@ -76,6 +76,13 @@ class SequenceLevel(nn.Module):
                 )
         return x + self.scale * (out - h), routing
 
+    @torch.no_grad()
+    def open_up(self) -> None:
+        """Let what experts mix in through from the first step on: scale 1, and 1 − w near .9."""
+        self.scale.fill_(1)
+        for mix in self.mix.values():
+            mix.bias.copy_(torch.tensor([-1.0, 1.0]))  # pyright: ignore[reportCallIssue]
+
     def expert(self, name: str, h: Tensor, mixed: Mixed, rows: Tensor) -> Tensor:
         """E_name of normed tokens h (b, N, D), which are the ``rows`` (B,) of the batch."""
         if name == "copy":

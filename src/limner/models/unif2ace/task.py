@@ -19,12 +19,15 @@ from .code_bits import folded_weights, share_bits
 from .config import PRESETS, UniF2aceConfig, preset
 from .d3diff import ALPHA, draw_masks
 from .loading import COMPANIONS
-from .losses import balance, conversation_loss, paint_loss
+from .losses import Answered, balance, conversation_loss, paint_loss
 from .painting import guided_logits, read_words
 from .prepared import Prepared, unpad, unpad_turns
 from .routing import Routing
 from .transformer import UniF2aceTransformer
 from .unmasking import all_masked, confidence
+
+FITTED = 2000
+"""Faces, about, that resamplers are fitted to."""
 
 
 class UniF2aceSettings(BaseModel):
@@ -37,12 +40,25 @@ class UniF2aceSettings(BaseModel):
     preset: str = Field(default="nano", description=f"Sizes to start from: {', '.join(PRESETS)}.")
     model: dict[str, Any] = Field(default={}, description="Fields of UniF2aceConfig that differ from the preset.")
     start: str | None = Field(default=None, description="Weight file to start from, relative to LIMNER_DATA.")
+    fit_features: bool = Field(
+        default=False, description="Whether the resamplers start anew, fitted to the set's features (fit_features)."
+    )
     alpha: float = Field(default=ALPHA, ge=0, description="Weight of the score term.")
     mask_weight: float = Field(default=1.0, ge=0, description="Weight of the mask term; 0: score only.")
     balance: float = Field(default=0.01, ge=0, description="Weight of the balance loss, per group.")
     bits: bool = Field(default=True, description="Whether codes with a bit in common learn together (code_bits.py).")
-    understand: float = Field(default=1.0, gt=0, le=1, description="Share of a batch's faces also asked about.")
+    understand: float = Field(default=1.0, gt=0, le=1, description="Share of a batch's faces that are asked about.")
+    paint: float = Field(default=1.0, gt=0, le=1, description="Share of a batch's faces that are painted.")
+    answer_weight: float = Field(
+        default=1.0,
+        gt=0,
+        description="Weight of the answers' loss [P: 1]. At nano size the gradients of painting are ten times as long "
+        "in what both tasks share, and a model that starts from nothing learns to answer without looking.",
+    )
     turns: int = Field(default=4, ge=1, description="Questions asked about a face in one sequence.")
+    apart: float = Field(
+        default=0.0, ge=0, le=1, description="Share of batches whose questions do not see each other (turns_apart)."
+    )
     long: float = Field(
         default=0.5, ge=0, le=1, description="Share of batches with long captions; others have prompts."
     )
@@ -56,7 +72,7 @@ class UniF2aceSettings(BaseModel):
 
 
 class UniF2aceTask:
-    """Loss = next-token cross-entropy + D3Diff + λ·balance [P]."""
+    """Loss = w·next-token cross-entropy + D3Diff + λ·balance [P, with w = 1]."""
 
     def __init__(self, settings: dict[str, Any], batch_size: int, seed: int) -> None:
         self.settings = s = UniF2aceSettings.model_validate(settings)
@@ -73,6 +89,10 @@ class UniF2aceTask:
         if self.settings.start is None:
             generator = torch.Generator().manual_seed(self.seed)
             model.initialise(generator)
+        if self.settings.fit_features:
+            rows = torch.from_numpy(self.train[:: max(1, len(self.train) // FITTED)])
+            clip, face = (self.data.tensors[name][rows].float() for name in ("clip", "face"))
+            model.fit_features(clip, face, torch.Generator().manual_seed(self.seed))
         if self.settings.bits:
             share_bits(model, generator)
         return model
@@ -91,23 +111,25 @@ class UniF2aceTask:
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """See the class; parts for the log are the three losses, and each group's busiest expert's share."""
         assert isinstance(model, UniF2aceTransformer)
-        s, codes = self.settings, batch["codes"]
+        s = self.settings
+        shown, asked = _first(batch, s.paint), _first(batch, s.understand)
+        codes = shown["codes"]
         gamma, masked = (drawn.to(codes.device) for drawn in draw_masks((codes.shape[0], codes.shape[1]), generator))
         dropped = (torch.rand(len(codes), generator=generator) < s.drop_text).tolist()
-        texts = [[] if drop else text for drop, text in zip(dropped, unpad(batch["texts"]))]
+        texts = [[] if drop else text for drop, text in zip(dropped, unpad(shown["texts"]))]
         painted = paint_loss(model, texts, codes, masked, gamma, s.alpha, s.mask_weight)
-        asked = slice(max(1, round(s.understand * len(codes))))
-        talks = unpad_turns(batch["questions"][asked], batch["answers"][asked])
-        answered = conversation_loss(model, codes[asked], talks, batch["clip"][asked], batch["face"][asked])
+        answered = self._answers(model, asked, step)
         even = balance(painted.routing, answered.routing)
         parts = {"answer": answered.loss, "mask": painted.loss.mask, "score": painted.loss.score, "balance": even}
         for group, routing in (("paint", painted.routing), ("understand", answered.routing)):
             if routing:
                 parts[f"{group}.busiest"] = _busiest(routing)
-        return answered.loss + painted.loss.total + s.balance * even, {k: v.detach() for k, v in parts.items()}
+        total = s.answer_weight * answered.loss + painted.loss.total + s.balance * even
+        return total, {k: v.detach() for k, v in parts.items()}
 
     def validate(self, model: nn.Module) -> dict[str, float]:
-        """The losses on held-out faces, with the same masks every time."""
+        """The losses on held-out faces, with the same masks every time; and ``looking``: how many nats a token answers
+        lose when every picture is another face's, near 0 for a model that answers without looking."""
         assert isinstance(model, UniF2aceTransformer)
         rows = self.held_out[: self.settings.validation_faces]
         generator, sums, faces = torch.Generator().manual_seed(1), {}, 0
@@ -116,10 +138,18 @@ class UniF2aceTask:
             drawn = self.data.batch(part, np.random.default_rng(start), long=start % 64 == 0, turns=self.settings.turns)
             batch = {k: v.to(model.norm.weight.device) for k, v in drawn.items()}
             _, parts = self.loss(model, batch, generator, 0)
+            asked = _first(batch, self.settings.understand)
+            others = {name: asked[name].roll(1, 0) for name in ("codes", "clip", "face")}
+            parts["looking"] = self._answers(model, {**asked, **others}, 0).loss - parts["answer"]
             faces += len(part)
             for key, value in parts.items():
                 sums[key] = sums.get(key, 0.0) + float(value) * len(part)
         return {key: value / faces for key, value in sums.items()}
+
+    def _answers(self, model: UniF2aceTransformer, batch: dict[str, Tensor], step: int) -> Answered:
+        apart = np.random.default_rng([self.seed, 2, step]).random() < self.settings.apart
+        talks = unpad_turns(batch["questions"], batch["answers"])
+        return conversation_loss(model, batch["codes"], talks, batch["clip"], batch["face"], bool(apart))
 
     def samples(self, model: nn.Module) -> np.ndarray | None:
         """Held-out faces through the codec above, paintings from their prompts below; None if not wanted."""
@@ -143,6 +173,11 @@ class UniF2aceTask:
         header |= {name: self.data.header[name] for name in COMPANIONS if name in self.data.header}
         assert isinstance(model, UniF2aceTransformer)
         save_tensors(path, folded_weights(model), {**header, **facts}, dtype=torch.float16)
+
+
+def _first(batch: dict[str, Tensor], share: float) -> dict[str, Tensor]:
+    """That share of a batch's faces, at least one."""
+    return {name: part[: max(1, round(share * len(part)))] for name, part in batch.items()}
 
 
 def _busiest(routing: tuple[Routing, ...]) -> Tensor:
