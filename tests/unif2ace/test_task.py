@@ -114,7 +114,7 @@ def test_turns_of_a_conversation_are_read_one_after_another() -> None:
     """Its loss is the mean over the tokens of both answers, the second after the first turn."""
     model, codes, features = random_model(), draw_codes(1), draw_features(1)
     first, second = ([3], [7, 8]), ([4, 5], [9])
-    together = conversation_loss(model, codes, [[first, second]], *features.values()).loss
+    together = conversation_loss(model, codes, [[first, second]], features["clip"], features["face"]).loss
     alone = answer_loss(model, codes, [first[0]], [first[1]], **features).loss
     history = [*first[0], *first[1], TINY.eot, TINY.sot, *second[0]]
     after = answer_loss(model, codes, [history], [second[1]], **features).loss
@@ -124,7 +124,7 @@ def test_turns_of_a_conversation_are_read_one_after_another() -> None:
 def test_turns_apart_are_sequences_of_their_own() -> None:
     model, codes, features = random_model(), draw_codes(2), draw_features(2)
     talks = [[([3], [7, 8]), ([4, 5], [9])], [([6, 4], [9, 9, 8])]]
-    together = conversation_loss(model, codes, talks, *features.values(), apart=True).loss
+    together = conversation_loss(model, codes, talks, features["clip"], features["face"], apart=True).loss
     alone = [
         (len(said) + 1, answer_loss(model, codes[[k]], [asked], [said], *(f[[k]] for f in features.values())).loss)
         for k, talk in enumerate(talks)
@@ -132,7 +132,9 @@ def test_turns_apart_are_sequences_of_their_own() -> None:
     ]
     expected = torch.stack([n * loss for n, loss in alone]).sum() / sum(n for n, _ in alone)
     assert torch.allclose(together, expected, atol=1e-5)
-    assert not torch.allclose(together, conversation_loss(model, codes, talks, *features.values()).loss, atol=1e-5)
+    assert not torch.allclose(
+        together, conversation_loss(model, codes, talks, features["clip"], features["face"]).loss, atol=1e-5
+    )
 
 
 def test_leaving_out_padding_changes_nothing() -> None:
