@@ -2,11 +2,12 @@
 
     python benchmarks/unif2ace_speed.py [--weights unif2ace-nano] [--repeats 5] [--clock cpu --threads 1]
 
-Answers: 120 tokens, keys and values kept, or the whole sequence anew for every token. Painting: 18 steps, guided, words
-read once, or at every step. Experts: a training step with every token through all experts at once, or sorted by expert.
-Padding: a training step with it left out, or kept. Attention: a training step with it written out, or fused. Without
-weights the model is random: times do not depend on what it has learned. ``--clock cpu`` counts processor time instead,
-which a busy machine disturbs less.
+Answers: 120 tokens, keys and values kept, or the whole sequence anew for every token. Decoder: an answer with the
+weights laid out for one token (decoding.py), or with the model itself. Painting: 18 steps, guided, words read once and
+logits where they are needed, or all of it at every step. Experts: a training step with every token through all experts
+at once, or sorted by expert. Padding: a training step with it left out, or kept. Attention: a training step with it
+written out, or fused. Without weights the model is random: times do not depend on what it has learned. ``--clock cpu``
+counts processor time instead, which a busy machine disturbs less.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from limner.models.unif2ace import losses, transformer
 from limner.models.unif2ace.answering import answer, read_pictures
 from limner.models.unif2ace.config import NANO
 from limner.models.unif2ace.d3diff import draw_masks
+from limner.models.unif2ace.decoding import TokenDecoder
 from limner.models.unif2ace.experts import RoutedExperts
 from limner.models.unif2ace.loading import load_parts
 from limner.models.unif2ace.painting import guided_logits, read_words
@@ -55,10 +57,10 @@ def features(model: UniF2aceTransformer, batch: int) -> dict[str, torch.Tensor]:
 
 
 @torch.no_grad()
-def answer_cached(model: UniF2aceTransformer, codes: torch.Tensor) -> list[int]:
-    """The picture read once, then one token at a time."""
+def answer_cached(model: UniF2aceTransformer, codes: torch.Tensor, decoder: TokenDecoder | None = None) -> list[int]:
+    """The picture read once, then one token at a time, as ``UniF2ace`` does."""
     cache = read_pictures(model, codes, model.mix(**features(model, 1)))
-    return answer(model, cache, [QUESTION], limit=TOKENS)[0]
+    return answer(model, cache, [QUESTION], limit=TOKENS, decoder=decoder)[0]
 
 
 @torch.no_grad()
@@ -75,13 +77,13 @@ def answer_plain(model: UniF2aceTransformer, codes: torch.Tensor) -> list[int]:
 
 
 def paint_cached(model: UniF2aceTransformer) -> torch.Tensor:
-    """Words read once."""
+    """Words read once, logits of masked tokens only."""
     predict = guided_logits(model, read_words(model, [TEXT]), read_words(model, [[]]), GUIDANCE)
     return confidence(predict, all_masked(1, model.config.image_tokens, model.config.codebook), STEPS, seed=0)
 
 
 def paint_plain(model: UniF2aceTransformer) -> torch.Tensor:
-    """Words read at every step, in both branches."""
+    """Words read at every step, in both branches, and all logits."""
     config, place = model.config, image_place(model.config, "paint")
 
     @torch.no_grad()
@@ -90,7 +92,7 @@ def paint_plain(model: UniF2aceTransformer) -> torch.Tensor:
         mixed = model.mix(gamma=torch.full((2,), gamma))
         out = model(tokens, omni_mask(config, tokens, "paint"), "paint", image=place, mixed=mixed)
         one, other = model.logits(out.hidden[:, place], code_ids(config)).float().chunk(2)
-        return (1 + GUIDANCE) * one - GUIDANCE * other
+        return ((1 + GUIDANCE) * one - GUIDANCE * other)[codes == config.codebook]
 
     return confidence(predict, all_masked(1, config.image_tokens, config.codebook), STEPS, seed=0)
 
@@ -159,9 +161,17 @@ def main() -> None:
         interleaved, repeats=given.repeats, clock={"wall": time.perf_counter, "cpu": time.process_time}[given.clock]
     )
     model.requires_grad_(False)
-    assert answer_cached(model, codes) == answer_plain(model, codes)
+    decoder = TokenDecoder(model)
+    said = answer_plain(model, codes)
+    assert answer_cached(model, codes) == said and answer_cached(model, codes, decoder) == said
+    assert torch.equal(paint_cached(model), paint_plain(model))
     figures: dict[str, Any] = {
-        "answer": compare({"cached": lambda: answer_cached(model, codes), "plain": lambda: answer_plain(model, codes)}),
+        "answer": compare(
+            {"cached": lambda: answer_cached(model, codes, decoder), "plain": lambda: answer_plain(model, codes)}
+        ),
+        "decoder": compare(
+            {"laid out": lambda: answer_cached(model, codes, decoder), "model": lambda: answer_cached(model, codes)}
+        ),
         "paint": compare({"cached": lambda: paint_cached(model), "plain": lambda: paint_plain(model)}),
     }
     figures["answer"]["tokens_per_second"] = TOKENS / figures["answer"]["seconds"]["cached"]

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from limner.errors import InputError
 from limner.models.unif2ace.answering import Choice, answer, read_pictures
 from limner.models.unif2ace.cache import KVCache
+from limner.models.unif2ace.decoding import TokenDecoder
 from limner.models.unif2ace.sequence import image_place, omni_mask, text_ids, understand_sequence
 from limner.models.unif2ace.transformer import UniF2aceTransformer
 from limner.models.unif2ace.unmasking import draw
@@ -136,3 +139,32 @@ def test_what_can_be_drawn() -> None:
     for field, value in (("temperature", -1.0), ("top_k", 0), ("top_p", 0.0)):
         with pytest.raises(ValueError, match=field):
             Choice(**{field: value})  # pyright: ignore[reportArgumentType]
+
+
+@pytest.mark.parametrize("config", [TINY, dense(), replace(TINY, shared_experts=2, qk_norm=False, gelu="tanh")])
+@pytest.mark.parametrize("rows", [[0], [3], [1, 2]])
+def test_the_decoder_answers_as_the_model(config, rows: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of one row, and of two questions of different lengths; the model reads no more than the questions."""
+    model = random_model(config)
+    decoder, cache = TokenDecoder(model, torch.float32), pictures(model).rows(torch.tensor(rows))
+    asked = [QUESTIONS[row] for row in rows]
+    expected = [answer(model, cache, asked, limit=70, choice=choice, seed=5) for choice in (Choice(), DRAWN)]
+    read: list[int] = []
+    forward = model.forward
+    monkeypatch.setattr(model, "forward", lambda *given, **more: read.append(1) or forward(*given, **more))
+    found = [answer(model, cache, asked, 70, choice, 5, decoder=decoder) for choice in (Choice(), DRAWN)]
+    assert found == expected and len(read) == 2
+
+
+def test_the_decoder_in_half_precision_is_near_and_leaves_many_rows_alone() -> None:
+    model = random_model()
+    cache, seen = pictures(model).rows(torch.tensor([0])), torch.ones(1, 13, dtype=torch.bool)
+    token, place = torch.tensor([3]), torch.tensor([12])
+    exact, near = (
+        TokenDecoder(model, dtype).step(token, seen, place, cache)[0] for dtype in (torch.float32, torch.float16)
+    )
+    assert torch.allclose(exact, near, atol=2e-2, rtol=0) and not torch.equal(exact, near)
+    out = model(token[:, None], None, "understand", past=cache)
+    assert torch.allclose(exact, model.logits(out.hidden[:, 0], text_ids(TINY)), atol=1e-5)
+    assert TokenDecoder.suits(model, 2) and not TokenDecoder.suits(model, 3)
+    assert not TokenDecoder.suits(random_model().bfloat16(), 1)

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from .cache import KVCache
+from .decoding import TokenDecoder
 from .sequence import image_place, image_segment, omni_mask, text_ids
 from .sequence_experts import Mixed
 from .transformer import UniF2aceTransformer
@@ -85,12 +86,14 @@ def answer(
     choice: Choice | None = None,
     seed: int = 0,
     callback: Callback | None = None,
+    decoder: TokenDecoder | None = None,
 ) -> list[list[int]]:
     """Answers to one question per row of ``pictures`` (see ``read_pictures`` and ``KVCache.rows``), as token ids.
 
     questions: token ids without start of text. Each answer ends before [eot], or after ``limit`` tokens. Row k draws
     from generator ``seed + k``. Logits are computed for the last row only, and for text tokens only (our choice:
-    because an answer is words).
+    because an answer is words). decoder: of this model; takes the place of its forward pass for every token after the
+    question, where that is faster.
     """
     config, device, choice = model.config, model.head.weight.device, choice or Choice()
     read, noise = pictures.length, generators(seed, pictures.batch)
@@ -104,11 +107,13 @@ def answer(
     causal = torch.ones(longest, longest, dtype=torch.bool, device=device).tril()
     mask = torch.cat([causal.new_ones(longest, read), causal], dim=1).expand(len(texts), -1, -1)
     out = model(tokens, mask, "understand", past=pictures)
-    last = out.hidden[torch.arange(len(texts), device=device), lengths - 1]  # (B, D)
+    cache, last = out.cache, out.hidden[torch.arange(len(texts), device=device), lengths - 1]  # (B, D)
+    assert cache is not None
+    logits = model.logits(last, text_ids(config))
     answers: list[list[int]] = [[] for _ in texts]
     ended = torch.zeros(len(texts), dtype=torch.bool)
     for count in range(1, limit + 1):
-        p = choice.probabilities(model.logits(last, text_ids(config)).float().cpu())
+        p = choice.probabilities(logits.float().cpu())
         u = torch.cat([torch.rand(1, generator=generator) for generator in noise])
         chosen = draw(p, u).masked_fill(ended, config.eot)  # (B,)
         ended |= chosen == config.eot
@@ -119,8 +124,11 @@ def answer(
         if bool(ended.all()) or count == limit:
             break
         seen = torch.cat([seen, seen.new_ones(len(texts), 1)], dim=1)
-        positions = (read + lengths + count - 1)[:, None]
-        step = chosen[:, None].to(device)
-        out = model(step, seen[:, None], "understand", positions=positions, past=out.cache)
-        last = out.hidden[:, 0]
+        positions, tokens = read + lengths + count - 1, chosen.to(device)
+        if decoder is not None and decoder.suits(model, len(texts)):
+            logits, cache = decoder.step(tokens, seen, positions, cache)
+            continue
+        out = model(tokens[:, None], seen[:, None], "understand", positions=positions[:, None], past=cache)
+        cache, logits = out.cache, model.logits(out.hidden[:, 0], text_ids(config))
+        assert cache is not None
     return answers

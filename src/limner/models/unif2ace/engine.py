@@ -24,6 +24,7 @@ from limner.weights.fingerprint import weights_hash
 
 from .answering import Choice, answer, read_pictures
 from .answers import Answer, FaceAnswer, Look, left_to_right, name_positions
+from .decoding import TokenDecoder
 from .loading import DEFAULT, Parts, load_parts
 from .painting import guided_logits, read_words
 from .request import SETTINGS, check_request
@@ -59,6 +60,12 @@ class UniF2ace:
     def reader(self) -> FaceReader:
         """What finds the faces."""
         return FaceReader.load()
+
+    @cached_property
+    def decoder(self) -> TokenDecoder | None:
+        """The quick way to one answer at a time, where there is one."""
+        model = self.parts.model
+        return TokenDecoder(model) if TokenDecoder.suits(model, 1) else None
 
     def look(self, photo: Source | Look, min_score: float = 0.5) -> Look:
         """Find the faces of a photo, align and read them: all that questions need, once a photo.
@@ -172,7 +179,7 @@ class UniF2ace:
             cache = look.cache.rows(rows.to(self.parts.device))
             answers += answer(
                 self.parts.model, cache, prompts[start : start + BATCH], limit, choice, seed + start,
-                None if stream is None else tell,
+                None if stream is None else tell, self.decoder,
             )  # fmt: skip
         said = [[*prompt, *ids, config.eot, config.sot] for prompt, ids in zip(prompts, answers, strict=True)]
         return [tokenizer.decode(ids).strip() for ids in answers], said

@@ -55,6 +55,11 @@ class RoutedExperts(nn.Module):
         wide = 2 * gates.shape[1] >= len(self.up)
         return (self.wide if wide else self.sorted)(h, gates, experts), routing
 
+    def gates(self, h: Tensor) -> Tensor:
+        """Every expert's gate, 0 for those not chosen: (T, D) to (T, X)."""
+        _, gates, experts = self.router.choose(h)
+        return gates.new_zeros(len(h), len(self.up)).scatter(1, experts, gates)
+
     def wide(self, h: Tensor, gates: Tensor, experts: Tensor) -> Tensor:
         """Every token through all experts at once, weighed by its gates. (T, D), (T, k), (T, k) to (T, D)."""
         count, _, width = self.up.shape

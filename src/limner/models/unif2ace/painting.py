@@ -57,8 +57,9 @@ def image_mask(config: UniF2aceConfig, padding: Tensor) -> Tensor:
 def guided_logits(
     model: UniF2aceTransformer, words: Words, empty: Words | None = None, guidance: float = 0.0
 ) -> Predict:
-    """logits = (1 + g)·words − g·empty [S], as a function of (codes, γ); over the image codes only, of image rows only.
+    """logits = (1 + g)·words − g·empty [S], as a function of (codes, γ); over image codes only, of masked tokens only.
 
+    Logits are linear in the states, so it is the states that are mixed, and the head is read once (our choice).
     empty: the empty prompt read by the same model, one row; without it, or with g = 0, words alone decide and the
     second branch is not evaluated.
     """
@@ -79,11 +80,13 @@ def guided_logits(
         mixed = model.mix(gamma=torch.full((len(tokens),), gamma, device=device))
         place = slice(1, 1 + config.image_tokens)
         out = model(tokens, mask, "paint", image=place, mixed=mixed, past=words.cache)
-        logits = model.logits(out.hidden[:, place], code_ids(config)).float().to(codes.device)  # (2 B or B, N, K)
-        if not guided:
-            return logits
-        with_words, without = logits.chunk(2)
-        return (1 + guidance) * with_words - guidance * without
+        hidden, masked = out.hidden[:, place], tokens[:count, place] == config.mask_id
+        if guided:
+            one, other = (half[masked].float() for half in hidden.chunk(2))  # (M, D)
+            wanted = ((1 + guidance) * one - guidance * other).to(hidden.dtype)
+        else:
+            wanted = hidden[masked]
+        return model.logits(wanted, code_ids(config)).float().to(codes.device)
 
     return predict
 

@@ -38,12 +38,17 @@ class Router(nn.Module):
         renormalise: gates of the chosen sum to 1, as the sequence level needs, to be the identity when all copy. The
         token level does not (our choice: because then a router learns at k = 1 too).
         """
+        probability, gates, experts = self.choose(x)
+        return gates, experts, _measure(probability, experts, counted)
+
+    def choose(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Probabilities (R, X), and gates and experts (R, k) each: ``forward`` without the statistics."""
         with torch.autocast(x.device.type, enabled=False):
             probability = torch.softmax(F.linear(x.float(), self.weight.float()), dim=-1)  # (R, X)
         gates, experts = probability.topk(self.top_k, dim=-1)  # (R, k)
         if self.renormalise:
             gates = gates / gates.sum(-1, keepdim=True)
-        return gates, experts, _measure(probability, experts, counted)
+        return probability, gates, experts
 
 
 def _measure(probability: Tensor, experts: Tensor, counted: Tensor | None) -> Routing:

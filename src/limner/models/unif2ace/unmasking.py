@@ -4,7 +4,7 @@ Both go from all mask (t = 1) to data (t = 0) along γ(t), and reveal tokens on 
 (B, N), K where masked. Noise comes from one CPU generator per picture, so picture k of a seed is the same picture
 whatever the batch.
 
-Legend: B pictures, N image tokens, K codes.
+Legend: B pictures, N image tokens, K codes, M masked tokens of all pictures, one after another.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from torch import Tensor
 from .d3diff import mask_probability, score
 
 Predict = Callable[[Tensor, float], Tensor]
-"""(codes (B, N), γ) to logits over the K codes, (B, N, K)."""
+"""(codes (B, N), γ) to logits over the K codes of the masked tokens, (M, K). (Our choice: because shown tokens' logits
+would be a third of a painting's and are read by nobody.)"""
 
 Callback = Callable[[int, float, Tensor], None]
 """After each step: (step from 1, γ reached, codes). To cancel, raise."""
@@ -71,15 +72,16 @@ def confidence(
     count, gammas = start.shape[1], times(steps)
     for step in range(1, steps + 1):
         logits = predict(codes, gammas[step - 1]).float()
-        codebook, masked = logits.shape[2], codes == logits.shape[2]
-        u, v = (uniforms(noise, count).to(logits.device) for _ in range(2))
+        codebook = logits.shape[1]
+        masked = codes == codebook
+        u, v = (uniforms(noise, count).to(logits.device)[masked] for _ in range(2))  # (M,)
         log_p = torch.log_softmax(logits, dim=-1)
-        drawn = draw(log_p.exp(), u)  # (B, N)
+        drawn = draw(log_p.exp(), u)  # (M,)
         heat = temperature * (1 - step / steps)
         waiting = -torch.log1p(-v.double())  # exponential; minus its logarithm is Gumbel
-        surety = log_p.gather(-1, drawn[..., None])[..., 0] - heat * torch.log(waiting.clamp(min=1e-30))
-        surety = surety.masked_fill(~masked, math.inf)
-        codes = torch.where(masked, drawn, codes)
+        sure = log_p.gather(-1, drawn[:, None])[:, 0] - heat * torch.log(waiting.clamp(min=1e-30))
+        surety = sure.new_full(codes.shape, math.inf).masked_scatter(masked, sure)
+        codes = codes.masked_scatter(masked, drawn)
         if step < steps:
             left = masked.sum(1)
             stay = torch.full_like(left, math.floor(count * gammas[step])).clamp(min=1).minimum((left - 1).clamp(min=0))
@@ -113,13 +115,14 @@ def leap(
     for step in range(1, steps + 1):
         gamma, after = min(gammas[step - 1], 1 - 1e-4), gammas[step] if step < steps else 0.0
         logits = predict(codes, gammas[step - 1]).float() / temperature
-        masked = codes == logits.shape[2]
-        u = uniforms(noise, count).to(logits.device)
+        masked = codes == logits.shape[1]
+        u = uniforms(noise, count).to(logits.device)[masked]  # (M,)
         log_p = torch.log_softmax(logits.double(), dim=-1)
-        chances = reveal(score(log_p, torch.tensor(gamma, dtype=torch.float64)), gamma, after)  # (B, N, K)
+        chances = reveal(score(log_p, torch.tensor(gamma, dtype=torch.float64)), gamma, after)  # (M, K)
         total = chances.sum(-1)
-        shown = masked & ((u < total) | (step == steps))
-        codes = torch.where(shown, draw(chances, (u / total).clamp(max=1 - 1e-7)), codes)
+        drawn = draw(chances, (u / total).clamp(max=1 - 1e-7))
+        shown = (u < total) | (step == steps)
+        codes = codes.masked_scatter(masked, torch.where(shown, drawn, logits.shape[1]))
         if callback is not None:
             callback(step, after, codes)
     return codes
