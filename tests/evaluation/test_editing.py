@@ -21,8 +21,9 @@ from limner.codecs.perceptual import LPIPS
 from limner.errors import InputError
 from limner.evaluation import editing
 from limner.evaluation.bench import Bench
-from limner.evaluation.edits import Look, Sampling, look_at, psnr
+from limner.evaluation.edits import Look, Sampling, look_at
 from limner.evaluation.galleries import read_gallery
+from limner.evaluation.nearness import psnr
 from limner.faces.geometry import warp
 from limner.faces.picture import encode_png, read_picture, save_png
 from limner.faces.reader import FaceReader

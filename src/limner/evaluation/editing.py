@@ -18,12 +18,10 @@ from limner.evaluation.edits import (
     Look,
     identity_distance,
     motion_distances,
-    perceptual,
-    perceptual_inside,
-    psnr,
     rank_of,
 )
 from limner.evaluation.frechet import PROTOCOL, features, frechet_distance
+from limner.evaluation.nearness import perceptual, perceptual_inside, psnr
 from limner.faces.geometry import paste_back
 from limner.faces.record import Face
 from limner.faces.regions import Region

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from limner.errors import InputError
-from limner.evaluation.edits import psnr as psnr_of
+from limner.evaluation.nearness import psnr as psnr_of
 from limner.faces.folders import picture_files
 from limner.faces.geometry import resize
 from limner.faces.picture import SUFFIXES, encode_jpeg, read_picture
