@@ -113,9 +113,13 @@ def answer(
     answers: list[list[int]] = [[] for _ in texts]
     ended = torch.zeros(len(texts), dtype=torch.bool)
     for count in range(1, limit + 1):
-        p = choice.probabilities(logits.float().cpu())
-        u = torch.cat([torch.rand(1, generator=generator) for generator in noise])
-        chosen = draw(p, u).masked_fill(ended, config.eot)  # (B,)
+        scores = logits.float().cpu()
+        if choice.temperature == 0:
+            chosen = scores.argmax(-1)  # (B,)
+        else:
+            u = torch.cat([torch.rand(1, generator=generator) for generator in noise])
+            chosen = draw(choice.probabilities(scores), u)
+        chosen = chosen.masked_fill(ended, config.eot)
         ended |= chosen == config.eot
         for row in (~ended).nonzero()[:, 0].tolist():
             answers[row].append(int(chosen[row]))

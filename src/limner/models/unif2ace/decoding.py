@@ -88,8 +88,9 @@ class TokenDecoder:
         q, k, v = read[:, : 3 * width].view(len(h), 3, attention.heads, 1, -1).unbind(1)  # (B, H, 1, E) each
         if attention.q_norm is not None and attention.k_norm is not None:
             q, k = attention.q_norm(q), attention.k_norm(k)
-        keys, values = cache.write(index, rotate(k, turns), v)
-        attended = F.scaled_dot_product_attention(rotate(q, turns), keys, values, attn_mask=mask).reshape(len(h), width)
+        q, k = rotate(torch.cat([q, k], 1), turns).chunk(2, 1)
+        keys, values = cache.write(index, k, v)
+        attended = F.scaled_dot_product_attention(q, keys, values, attn_mask=mask).reshape(len(h), width)
         hidden = F.gelu(read[:, 3 * width :], approximate=self.config.gelu)  # (B, U)
         if block.routed is None:
             return self._times(torch.cat([attended, hidden], 1), block.write) + block.write_bias
