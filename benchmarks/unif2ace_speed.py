@@ -6,8 +6,9 @@ Answers: 120 tokens, keys and values kept, or the whole sequence anew for every 
 weights laid out for one token (decoding.py), or with the model itself. Painting: 18 steps, guided, words read once and
 logits where they are needed, or all of it at every step. Experts: a training step with every token through all experts
 at once, or sorted by expert. Padding: a training step with it left out, or kept. Attention: a training step with it
-written out, or fused. Without weights the model is random: times do not depend on what it has learned. ``--clock cpu``
-counts processor time instead, which a busy machine disturbs less.
+written out, or fused. Describe: a bundled photograph, by trained weights only. Without weights the model is random: the
+other times do not depend on what it has learned. ``--clock cpu`` counts processor time instead, which a busy machine
+disturbs less.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import sys
 import time
 from collections.abc import Callable
 from functools import partial
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +33,7 @@ from limner.models.unif2ace.answering import answer, read_pictures
 from limner.models.unif2ace.config import NANO
 from limner.models.unif2ace.d3diff import draw_masks
 from limner.models.unif2ace.decoding import TokenDecoder
+from limner.models.unif2ace.engine import UniF2ace
 from limner.models.unif2ace.experts import RoutedExperts
 from limner.models.unif2ace.loading import load_parts
 from limner.models.unif2ace.painting import guided_logits, read_words
@@ -45,6 +48,7 @@ from limner.models.unif2ace.sequence import (
 from limner.models.unif2ace.transformer import UniF2aceTransformer
 from limner.models.unif2ace.unmasking import all_masked, confidence
 
+PHOTOGRAPHS = Path(str(files("limner.demo"))) / "photographs"
 TOKENS, STEPS, GUIDANCE = 120, 18, 3.0
 QUESTION, TEXT = list(range(2, 15)), list(range(2, 18))  # as long as the set's are in the mean
 
@@ -122,6 +126,19 @@ def training_step(
     model.zero_grad(set_to_none=True)
 
 
+def describing(weights: str, repeats: int) -> dict[str, float]:
+    """Median seconds of a warm `describe` of a bundled photograph, face reader and all, and to its first words."""
+    engine, photo = UniF2ace.load(weights), next(iter(sorted(PHOTOGRAPHS.glob("*.jpg"))))
+    engine.describe(photo)
+    whole, first = [], []
+    for _ in range(repeats):
+        began, words = time.perf_counter(), list[float]()
+        engine.describe(photo, stream=lambda row, text, words=words: words.append(time.perf_counter()))
+        whole.append(time.perf_counter() - began)
+        first.append(words[0] - began)
+    return {"seconds": float(np.median(whole)), "seconds_to_first_words": float(np.median(first))}
+
+
 def interleaved(ways: dict[str, Callable[[], Any]], repeats: int, clock: Callable[[], float]) -> dict[str, Any]:
     """Median seconds of two ways, and the ratio of the medians, the second to the first.
 
@@ -174,6 +191,8 @@ def main() -> None:
         ),
         "paint": compare({"cached": lambda: paint_cached(model), "plain": lambda: paint_plain(model)}),
     }
+    if given.weights is not None:
+        figures["describe"] = describing(given.weights, given.repeats)
     figures["answer"]["tokens_per_second"] = TOKENS / figures["answer"]["seconds"]["cached"]
     model.requires_grad_(True)
     step = partial(training_step, model, given.batch)
