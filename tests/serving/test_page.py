@@ -156,13 +156,11 @@ def test_edit_moves_and_swaps(page: Page, http: httpx.Client) -> None:
         page.get_by_role("tab", name=tab, exact=True).click()
         if tab == "Move":
             slide(page, "edit-yaw", "20")
-            page.locator(f"#{button}").click()
-        else:  # a photo that takes its time: the button pressed meanwhile waits for it
-            page.evaluate(SLOW_UPLOADS)
+        else:
             choose(page, "edit-source", str(OTHER))
-            page.locator(f"#{button}").click()
-            expect(page.locator(f"#{button}")).to_have_attribute("aria-busy", "true")
-            page.evaluate("letThrough()")
+            expect(page.locator("#edit-source img")).to_be_visible()
+            page.wait_for_timeout(1500)
+        page.locator(f"#{button}").click()
         expect(result).not_to_have_attribute("href", made)
         made = result.get_attribute("href") or ""
         file = http.get(made).content
@@ -171,6 +169,17 @@ def test_edit_moves_and_swaps(page: Page, http: httpx.Client) -> None:
         plan = read_recipe(file)["plan"]
         assert plan["sliders"] == ({"yaw": 20.0} if tab == "Move" else {})
         assert plan["factors"].get("identity") == (None if tab == "Move" else "source")
+
+
+def test_a_button_waits_for_a_photo_on_its_way(page: Page) -> None:
+    page.get_by_role("tab", name="Regions", exact=True).click()
+    page.evaluate(SLOW_UPLOADS)
+    choose(page, "edit-donor", str(OTHER))
+    page.locator("#edit-regions").click()
+    expect(page.locator("#edit-regions")).to_have_attribute("aria-busy", "true")
+    page.evaluate("letThrough()")
+    expect(page.locator("#edit-note")).to_contain_text("Nothing to change yet")
+    expect(page.locator("#edit-regions")).not_to_have_attribute("aria-busy", "true")
 
 
 def test_gallery_gives_settings_back(page: Page, http: httpx.Client, tmp_path) -> None:
