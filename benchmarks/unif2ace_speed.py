@@ -128,7 +128,7 @@ def training_step(
 
 def describing(weights: str, repeats: int) -> dict[str, float]:
     """Median seconds of a warm `describe` of a bundled photograph, face reader and all, and to its first words."""
-    engine, photo = UniF2ace.load(weights), next(iter(sorted(PHOTOGRAPHS.glob("*.jpg"))))
+    engine, photo = UniF2ace.load(weights), min(PHOTOGRAPHS.glob("*.jpg"))
     engine.describe(photo)
     whole, first = [], []
     for _ in range(repeats):

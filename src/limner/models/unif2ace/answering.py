@@ -110,6 +110,7 @@ def answer(
     cache, last = out.cache, out.hidden[torch.arange(len(texts), device=device), lengths - 1]  # (B, D)
     assert cache is not None
     logits = model.logits(last, text_ids(config))
+    quick = decoder if decoder is not None and decoder.suits(model, len(texts)) else None
     answers: list[list[int]] = [[] for _ in texts]
     ended = torch.zeros(len(texts), dtype=torch.bool)
     for count in range(1, limit + 1):
@@ -129,8 +130,8 @@ def answer(
             break
         seen = torch.cat([seen, seen.new_ones(len(texts), 1)], dim=1)
         positions, tokens = read + lengths + count - 1, chosen.to(device)
-        if decoder is not None and decoder.suits(model, len(texts)):
-            logits, cache = decoder.step(tokens, seen, positions, cache)
+        if quick is not None:
+            logits, cache = quick.step(tokens, seen, positions, cache)
             continue
         out = model(tokens[:, None], seen[:, None], "understand", positions=positions[:, None], past=cache)
         cache, logits = out.cache, model.logits(out.hidden[:, 0], text_ids(config))

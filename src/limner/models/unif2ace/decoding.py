@@ -71,7 +71,7 @@ class TokenDecoder:
         config, cache = self.config, past.extended(1)
         turns = rotations(positions[:, None], config.turned, config.rope_theta)
         mask = None if bool(seen.all()) else seen[:, None, None]
-        x = F.embedding(tokens, self.model.embed.weight)  # (B, D)
+        x = self.model.embed(tokens)  # (B, D)
         for index, block in enumerate(self.blocks):
             x = x + self._block(block, block.norm(x), turns, mask, index, cache)
         return self._times(self.model.norm(x), self.head) + self.head_bias, cache

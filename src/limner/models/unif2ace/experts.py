@@ -58,12 +58,16 @@ class RoutedExperts(nn.Module):
     def gates(self, h: Tensor) -> Tensor:
         """Every expert's gate, 0 for those not chosen: (T, D) to (T, X)."""
         _, gates, experts = self.router.choose(h)
-        return gates.new_zeros(len(h), len(self.up)).scatter(1, experts, gates)
+        return self._spread(gates, experts)
+
+    def _spread(self, gates: Tensor, experts: Tensor) -> Tensor:
+        """Gates of the chosen (T, k) in the places of their experts, 0 elsewhere: (T, X)."""
+        return gates.new_zeros(len(gates), len(self.up)).scatter(1, experts, gates)
 
     def wide(self, h: Tensor, gates: Tensor, experts: Tensor) -> Tensor:
         """Every token through all experts at once, weighed by its gates. (T, D), (T, k), (T, k) to (T, D)."""
         count, _, width = self.up.shape
-        weights = gates.new_zeros(len(h), count).scatter(1, experts, gates)  # (T, X)
+        weights = self._spread(gates, experts)  # (T, X)
         hidden = F.gelu(F.linear(h, self.up.flatten(0, 1), self.up_bias), approximate=self.gelu)  # (T, X H)
         hidden = (hidden.unflatten(1, (count, -1)) * weights[..., None].to(hidden.dtype)).flatten(1)
         answers = F.linear(hidden, self.down.transpose(0, 1).flatten(1))

@@ -47,7 +47,8 @@ window.limner = {};
     if (button.ariaBusy === "true") return;
     button.ariaBusy = "true";
     while (underway.size) await Promise.allSettled(underway);
-    setTimeout(() => { button.ariaBusy = null; button.click(); }, 500);  // after `say` has told the page, on a busy machine, too
+    const press = () => { button.ariaBusy = null; button.click(); };
+    setTimeout(press, 500); // after `say` has told the page, on a busy machine, too
   }, true);
   Object.assign(window.limner, { make, loadImage, parsed, idsOf, say, sending });
 
