@@ -32,7 +32,9 @@ def plainly(model: UniF2aceTransformer, row: int, limit: int, choice: Choice, se
         mask = omni_mask(config, tokens, "understand")
         place = image_place(config, "understand")
         hidden = model(tokens, mask, "understand", image=place, mixed=model.mix(**features)).hidden
-        p = choice.probabilities(model.logits(hidden)[:, -1, text_ids(config)])
+        logits = model.logits(hidden)[:, -1, text_ids(config)]
+        logits[0, [token for token in range(logits.shape[1]) if twice([*said, token], choice.no_repeat)]] = -torch.inf
+        p = choice.probabilities(logits)
         token = int(draw(p, torch.rand(1, generator=generator)))
         if token == config.eot:
             break
@@ -40,17 +42,35 @@ def plainly(model: UniF2aceTransformer, row: int, limit: int, choice: Choice, se
     return said
 
 
+def twice(said: list[int], n: int) -> bool:
+    """Whether any ``n`` tokens in a row are said twice; never for n = 0."""
+    rows = [tuple(said[k : k + n]) for k in range(len(said) - n + 1)] if n else []
+    return len(set(rows)) < len(rows)
+
+
 def pictures(model: UniF2aceTransformer) -> KVCache:
     return read_pictures(model, draw_codes(4), model.mix(**draw_features(4)))
 
 
 @pytest.mark.parametrize("config", [TINY, dense()])
-@pytest.mark.parametrize("choice", [Choice(), DRAWN])
+@pytest.mark.parametrize("choice", [Choice(), DRAWN, Choice(no_repeat=0), Choice(no_repeat=1), Choice(no_repeat=2)])
 def test_cached_and_batched_is_plain_and_single(config, choice: Choice) -> None:
     model = random_model(config)
     found = answer(model, pictures(model), QUESTIONS, limit=12, choice=choice, seed=5)
     assert found == [plainly(model, row, 12, choice, 5) for row in range(4)]
     assert max(len(said) for said in found) > 2 and len({tuple(said) for said in found}) > 1
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 5])
+def test_no_tokens_in_a_row_are_said_twice(n: int) -> None:
+    model = random_model()
+    model.head.bias[TINY.eot] = -99
+    limit = 19 if n == 1 else 40  # of twenty words, one of them eot, none twice
+    for choice in (Choice(no_repeat=n), Choice(no_repeat=n, temperature=0.3)):
+        found = answer(model, pictures(model), QUESTIONS, limit=limit, choice=choice)
+        assert all(len(said) == limit and not twice(said, n) for said in found)
+        assert any(twice(said, n - 1) for said in found) or n == 1
+    assert any(twice(said, n) for said in answer(model, pictures(model), QUESTIONS, limit, Choice(no_repeat=0)))
 
 
 def test_answers_are_long_enough_to_outgrow_the_spare_room() -> None:
@@ -136,7 +156,7 @@ def test_what_can_be_drawn() -> None:
         (Choice(temperature=0.5), [0.01 / 0.3, 0.16 / 0.3, 0.04 / 0.3, 0.09 / 0.3]),
     ):
         assert torch.allclose(choice.probabilities(logits)[0], torch.tensor(expected).float(), atol=1e-6)
-    for field, value in (("temperature", -1.0), ("top_k", 0), ("top_p", 0.0)):
+    for field, value in (("temperature", -1.0), ("top_k", 0), ("top_p", 0.0), ("no_repeat", -1)):
         with pytest.raises(ValueError, match=field):
             Choice(**{field: value})  # pyright: ignore[reportArgumentType]
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -44,6 +47,34 @@ def test_nano_encoders_are_the_shipped_networks() -> None:
     vectors = identity.encode(pictures())
     assert vectors.shape == (2, 1, 128) and identity.width == preset("nano").face_width
     assert torch.allclose(vectors.square().mean(2), torch.ones(2, 1), atol=1e-5)
+
+
+def test_a_face_is_three_tokens_at_nano() -> None:
+    """On two photographs: who it is, its shape and its view and colours; a mirrored face turns the other way."""
+    from limner.demo import show
+    from limner.faces.batches import to_model
+    from limner.faces.picture import read_picture
+    from limner.faces.reader import FaceReader
+    from limner.models.unif2ace.encoders import FACE, load_encoder
+
+    folder = Path(show.__file__).parent / "photographs"
+    photos = [p for p in map(read_picture, sorted(folder.glob("*.*g"))) if p.shape[0] == p.shape[1]][:2]
+    faces = np.concatenate([FaceReader.load().align(photo, 0.5, 256)[0] for photo in photos])
+    x = to_model(np.concatenate([faces, faces[:, :, ::-1]]))
+    encoder, identity = load_encoder(FACE, "face"), load_encoder("face-identity", "face")
+    found = encoder.encode(x)
+    count = len(faces)
+    assert found.shape == (2 * count, 3, 128) and encoder.width == 128 and bool(found.isfinite().all())
+    assert torch.equal(found[:, 0], identity.encode(x)[:, 0])
+    shape, angles, place = found[:, 1], found[:, 2, :3], found[:, 2, 3:6]
+    assert 0.3 < float(shape.square().mean().sqrt()) < 2  # in standard deviations
+    straight, mirrored = angles[:count], angles[count:]
+    assert float(angles[:, 0].abs().max()) > 0.1  # somebody is turned away
+    assert torch.allclose(mirrored, straight * torch.tensor([-1, 1, -1]), atol=0.15)
+    assert float(place.abs().max()) < 1
+    colours = found[:, 2, 6:114].view(-1, 3, 6, 6)
+    assert torch.allclose(colours.mean((2, 3)), x.mean((2, 3)), atol=0.02) and not found[:, 2, 114:].any()
+    assert torch.allclose(colours[count:], colours[:count].flip(3), atol=1e-5)
 
 
 def test_resampler_gives_a_token_per_image_token_and_does_not_mind_the_order_of_features() -> None:

@@ -266,7 +266,7 @@ def test_fitted_resamplers_tell_faces_apart(folder: Path) -> None:
     data.save(folder / "set.safetensors")
     differ = {}
     for fitted in (False, True):
-        model = task(fit_features=fitted).build()
+        model = task(fit_features=["clip", "face"] if fitted else []).build()
         assert isinstance(model, UniF2aceTransformer)
         with torch.no_grad():
             mixed = model.mix(**{name: data.tensors[name].float() for name in ("clip", "face")})
@@ -279,6 +279,9 @@ def test_fitted_resamplers_tell_faces_apart(folder: Path) -> None:
         levels = [block.sequence.groups["understand"].scale for block in model.blocks[:-1]]  # type: ignore[union-attr]
         assert all(bool((scale == float(fitted)).all()) for scale in levels)
     assert all(after > 3 * before for before, after in zip(differ[False], differ[True]))
+    alone, untouched = task(fit_features=["face"]).build(), task().build()
+    assert torch.equal(alone.clip_in.queries, untouched.clip_in.queries)  # type: ignore[union-attr]
+    assert not torch.equal(alone.face_in.queries, untouched.face_in.queries)  # type: ignore[union-attr]
 
 
 def test_answers_can_weigh_more(folder: Path) -> None:

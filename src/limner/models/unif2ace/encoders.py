@@ -1,7 +1,8 @@
 """Feature encoders by name: the shipped nano networks, or CLIP and ArcFace-style networks from local files.
 
 clip: `efficientnet-lite0`, or a folder of a CLIP model in transformers' format (config.json and safetensors)
-face: `face-identity`, or an ONNX file of an ArcFace-style network (glintr100.onnx of AntelopeV2)
+face: `face-features` (identity, shape and colours: face_features.py), `face-identity` alone, or an ONNX file of an
+    ArcFace-style network (glintr100.onnx of AntelopeV2)
 """
 
 from __future__ import annotations
@@ -18,12 +19,17 @@ from torch.nn import functional as F
 from limner.errors import InputError
 from limner.faces.efficientnet import EfficientNetLite0
 from limner.faces.identity import IdentityEncoder
+from limner.faces.landmarks import MeshNetwork
+from limner.faces.shape import ShapeModel
 from limner.weights.store import locate
 
+from .face_features import FaceFeatures
 from .features import CLIPFeatures, FeatureEncoder, IdentityFeatures, MapFeatures
 
-CLIP, FACE = "efficientnet-lite0", "face-identity"
+CLIP, FACE = "efficientnet-lite0", "face-features"
 """What nano uses."""
+
+IDENTITY = "face-identity"
 
 # The square of an FFHQ-aligned picture that ArcFace's own alignment would cut out: left, top, side, in shares of the
 # picture's side. Eyes 1/4 of the side apart at 0.47 of the height become 35.2 of 112 pixels apart at 51.6.
@@ -69,13 +75,16 @@ def load_encoder(source: str, kind: Literal["clip", "face"]) -> FeatureEncoder:
     """The encoder of that name or at that place; see above. ``InputError`` with the way out for anything else."""
     if kind == "clip" and source == CLIP:
         return MapFeatures(EfficientNetLite0.load(), 320)
-    if kind == "face" and source == FACE:
-        return IdentityFeatures(IdentityEncoder.load(), 128)
+    if kind == "face" and source in (FACE, IDENTITY):
+        identity = IdentityFeatures(IdentityEncoder.load(), 128)
+        return identity if source == IDENTITY else FaceFeatures(identity, MeshNetwork.load(), ShapeModel.load())
     place = locate(source)
     if kind == "clip":
         return CLIPFeatures(_clip_tower(place))
     if place.suffix != ".onnx":
-        raise InputError(f"{place}: identity features come from '{FACE}' or an .onnx file of an ArcFace-style network")
+        raise InputError(
+            f"{place}: identity features come from '{FACE}', '{IDENTITY}' or an .onnx file of an ArcFace-style network"
+        )
     network = ArcFace(place)
     return IdentityFeatures(network, network.width)
 

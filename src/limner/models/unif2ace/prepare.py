@@ -189,7 +189,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--codec", default="lfq-codec-nano", help="registry name or folder of a discrete codec")
     parser.add_argument("--tokenizer", default="unif2ace-words", help="registry name or folder with tokenizer.json")
     parser.add_argument("--clip", default=CLIP, help="semantic features: a registry name, or a CLIP model's folder")
-    parser.add_argument("--face", default=FACE, help="identity features: a registry name, or an ArcFace .onnx file")
+    parser.add_argument(
+        "--face", default=FACE, help="identity features: face-features, face-identity, or an ArcFace .onnx file"
+    )
     parser.add_argument("--no-mirror", action="store_true", help="do not add mirrored faces")
     given = parser.parse_args(arguments)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -40,8 +40,8 @@ class UniF2aceSettings(BaseModel):
     preset: str = Field(default="nano", description=f"Sizes to start from: {', '.join(PRESETS)}.")
     model: dict[str, Any] = Field(default={}, description="Fields of UniF2aceConfig that differ from the preset.")
     start: str | None = Field(default=None, description="Weight file to start from, relative to LIMNER_DATA.")
-    fit_features: bool = Field(
-        default=False, description="Whether the resamplers start anew, fitted to the set's features (fit_features)."
+    fit_features: tuple[Literal["clip", "face"], ...] = Field(
+        default=(), description="Features whose resamplers start anew, fitted to the set's (UniF2aceTransformer)."
     )
     alpha: float = Field(default=ALPHA, ge=0, description="Weight of the score term.")
     mask_weight: float = Field(default=1.0, ge=0, description="Weight of the mask term; 0: score only.")
@@ -91,8 +91,8 @@ class UniF2aceTask:
             model.initialise(generator)
         if self.settings.fit_features:
             rows = torch.from_numpy(self.train[:: max(1, len(self.train) // FITTED)])
-            clip, face = (self.data.tensors[name][rows].float() for name in ("clip", "face"))
-            model.fit_features(clip, face, torch.Generator().manual_seed(self.seed))
+            fitted = {name: self.data.tensors[name][rows].float() for name in self.settings.fit_features}
+            model.fit_features(fitted.get("clip"), fitted.get("face"), torch.Generator().manual_seed(self.seed))
         if self.settings.bits:
             share_bits(model, generator)
         return model

@@ -139,11 +139,11 @@ class UniF2aceTransformer(nn.Module):
                 nn.init.normal_(parameter, std=deviation, generator=generator)
         return self
 
-    def fit_features(self, clip: Tensor, face: Tensor, generator: torch.Generator) -> None:
+    def fit_features(self, clip: Tensor | None, face: Tensor | None, generator: torch.Generator) -> None:
         """Start the resamplers anew, fitted to feature tokens (B, F, C) of some faces (``Resampler.fit``), with the
-        understanding group's sequence level open to them. A dense model is left as it is."""
+        understanding group's sequence level open to them. One without features is left as it is."""
         for resampler, features in ((self.clip_in, clip), (self.face_in, face)):
-            if resampler is not None:
+            if resampler is not None and features is not None:
                 resampler.fit(features, generator)
         for module in self.modules():
             if isinstance(module, SequenceExperts) and "understand" in module.groups:
