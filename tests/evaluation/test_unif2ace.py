@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from limner.cli.app import main
+from limner.data.build import DATA
 from limner.errors import InputError
 from limner.evaluation.ablation import VARIANTS, choose_variants, markdown, summarise
 from limner.evaluation.answers import (
@@ -201,7 +202,7 @@ def test_variants_are_the_paper_s() -> None:
 @pytest.fixture
 def built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A built set of three faces, all pictures noise, one of each split."""
-    from limner.data.build import DATA, MANIFEST
+    from limner.data.build import MANIFEST
     from limner.data.shards import FIELDS, SPLITS, pack_attributes, write_shard
     from limner.faces.picture import encode_jpeg, encode_png
     from limner.faces.record import Attribute
@@ -231,20 +232,24 @@ def test_the_suites_at_the_command_line(built: Path, capsys) -> None:
     words = ["evaluate", "unif2ace", "set", "--weights", str(weights), "--out", str(built.parent)]
     log = built.parent / "log.json"
     assert main([*words, "--suite", "answers", "--log", str(log)]) == 0
-    figures = json.loads((built.parent / "unif2ace-answers.json").read_text())["figures"]
+    figures = json.loads((built.parent / f"unif2ace-answers.{built.name}.json").read_text())["figures"]
     assert figures["faces"] == 2 and figures["kinds"]["yes/no"]["commonest_answer_right"] == 1.0
     said = json.loads(log.read_text())
     assert [each["id"] for each in said] == ["test0", "test1"] and said[0]["said"]
     assert main([*words, "--suite", "captions"]) == 0
-    figures = json.loads((built.parent / "unif2ace-captions.json").read_text())["figures"]
+    figures = json.loads((built.parent / f"unif2ace-captions.{built.name}.json").read_text())["figures"]
     assert (
         figures["set"]["precision"] == 1.0 and figures["set"]["recall"] == 0.5 and figures["model"]["attributes"] >= 0
     )
     painting = ["--suite", "painting", "--count", "2", "--steps", "1", "--sheet", str(built.parent / "s.png")]
     assert main([*words, *painting]) == 0
-    figures = json.loads((built.parent / "unif2ace-painting.json").read_text())["figures"]
+    figures = json.loads((built.parent / f"unif2ace-painting.{built.name}.json").read_text())["figures"]
     assert figures["prompts"] == 2 and figures["fidelity"]["frechet"] > 0 and (built.parent / "s.png").is_file()
     assert main([*words, "--suite", "singing"]) == 2
+    (built / DATA / "train-00000.parquet").unlink()
+    assert main([*words, "--suite", "answers"]) == 0
+    figures = json.loads((built.parent / f"unif2ace-answers.{built.name}.json").read_text())["figures"]
+    assert figures["kinds"]["yes/no"]["commonest_answer_right"] == 1.0, "of the test faces, where none was trained on"
 
 
 def test_prepared_from_a_built_set_by_the_command(built: Path, capsys) -> None:

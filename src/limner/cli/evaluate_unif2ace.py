@@ -12,14 +12,16 @@ from limner.cli.bars import bar
 from limner.cli.stored import picture, store
 from limner.errors import InputError
 
-SUITES = ("answers", "captions", "painting")
+SUITES = ("answers", "captions", "painting", "prompted")
 Out = Annotated[Path, typer.Option(help="Folder the result (JSON) is written to.")]
 RESULTS = Path("results")
 
 
 def unif2ace(
-    faces: Annotated[Path, typer.Argument(metavar="SET", help="Built set whose test faces to measure on.")],
-    suite: Annotated[str, typer.Option(help="answers, captions or painting.")] = "answers",
+    faces: Annotated[
+        Path, typer.Argument(metavar="SET", help="Built set whose test faces to measure on; prompted: a folder.")
+    ],
+    suite: Annotated[str, typer.Option(help="answers, captions, painting or prompted.")] = "answers",
     count: Annotated[int, typer.Option(help="How many faces (painting: prompts, too); 0: all test faces.")] = 0,
     weights: Annotated[str, typer.Option(help="Weights: a registry name or a path.")] = "unif2ace-nano",
     steps: Annotated[int, typer.Option(help="Sampling steps of paintings.")] = 18,
@@ -33,7 +35,9 @@ def unif2ace(
     """Measure UniF²ace on faces of people it never saw.
 
     answers: share right by kind of question, beside the commonest answer's. captions: precision and recall of what they
-    claim, and how varied they are. painting: wishes granted, and the Fréchet distance to unseen faces.
+    claim, and how varied they are. painting: wishes granted, and the Fréchet distance to unseen faces. prompted:
+    answers about age and sex on generated portraits, held against the prompts they were made from (prompts.csv or
+    labels.csv in the folder).
     """
     if suite not in SUITES:
         raise InputError(f"--suite {suite}: choose {', '.join(SUITES)}")
@@ -51,6 +55,11 @@ def unif2ace(
         settings |= painting
         if sheet is not None:
             picture(sheet, drawn)
+    elif suite == "prompted":
+        from limner.evaluation.prompted import measure_prompted
+
+        with bar(suite) as progress:
+            figures, entries = measure_prompted(engine, folder, count, seed, progress)
     else:
         from limner.evaluation.answers import measure_answers, measure_captions
 
@@ -61,7 +70,8 @@ def unif2ace(
         from limner.files import write_json_atomic
 
         write_json_atomic(log, entries)
-    store(out / f"unif2ace-{suite}.json", figures, seed if suite == "painting" else None, settings)
+    seeded = suite in ("painting", "prompted")
+    store(out / f"unif2ace-{suite}.{folder.name}.json", figures, seed if seeded else None, settings)
 
 
 def unif2ace_experts(

@@ -107,7 +107,8 @@ def measure_answers(
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Ask the questions of a built set's test faces, whose people no training picture shows; every one on its own.
 
-    Returns figures by kind, with those of the commonest answer beside them, and every question with its answer.
+    Returns figures by kind, with those of the commonest answer beside them (of the training faces; in a set without
+    any, of the test faces themselves), and every question with its answer.
     """
     rows = list(islice(iterate(folder, "test", ["id", "image", "questions"]), count or None))
     log: list[dict[str, Any]] = []
@@ -121,8 +122,8 @@ def measure_answers(
                 if number < len(row["questions"]):
                     log.append({"id": row["id"], **each, "said": answer, "right": is_right(each, answer)})
         progress(min(start + BATCH, len(rows)), len(rows))
-    trained = (asked for row in iterate(folder, "train", ["questions"]) for asked in row["questions"])
-    return {"faces": len(rows), **summarise_answers(log, commonest_right(trained, log))}, log
+    trained = [asked for row in iterate(folder, "train", ["questions"]) for asked in row["questions"]]
+    return {"faces": len(rows), **summarise_answers(log, commonest_right(trained or log, log))}, log
 
 
 def summarise_answers(log: Sequence[Mapping[str, Any]], commonest: Mapping[str, float]) -> dict[str, Any]:

@@ -14,6 +14,8 @@ from limner.faces.worn import worn
 # Our choice: what is less sure than this is left out rather than guessed. A yes or no is a coin toss at 0.5.
 LEAST_CONFIDENCE = 0.4
 LEAST_CONFIDENCE_YES_NO = 0.6
+AGE_BORDERS = (16, 36, 56)
+"""Years up to which somebody is of the first, second and third of the age groups."""
 
 
 def measure(face: Evidence) -> dict[str, Attribute]:
@@ -22,6 +24,13 @@ def measure(face: Evidence) -> dict[str, Attribute]:
     for name, each in found.items():
         assert VOCABULARY[name].allows(each.value), f"{name}: {each.value!r} is not in the vocabulary"
     return {name: found[name] for name in VOCABULARY if name in found and _sure(found[name])}
+
+
+def age_group(years: float, spread: float, by: str) -> Attribute:
+    """The group of an age known with this standard deviation."""
+    groups = VOCABULARY["age_group"].values
+    assert isinstance(groups, tuple)
+    return graded(years, AGE_BORDERS, groups, spread, by)
 
 
 def _sure(each: Attribute) -> bool:
@@ -33,7 +42,7 @@ def _person(face: Evidence) -> dict[str, Attribute]:
     by = "age-gender network"
     spread = max(face.age_spread, 5.0)
     gender = Attribute("woman" if face.woman > 0.5 else "man", max(face.woman, 1 - face.woman), by)
-    group = graded(face.age, (16, 36, 56), ("child", "young adult", "middle-aged", "older"), spread, by)
+    group = age_group(face.age, spread, by)
     return {
         "gender_presentation": gender,
         "age": Attribute(round(face.age, 1), max(0.0, 1 - spread / 25), by),
