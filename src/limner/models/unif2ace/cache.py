@@ -58,6 +58,11 @@ class KVCache:
         slabs = [slab[:, index, :, : self.length] for slab in self._slabs]
         return KVCache(self.config, self.group, self.length, slabs, [self.length])
 
+    def without_first(self, columns: int) -> KVCache:
+        """All columns but the first so many."""
+        slabs = [slab[:, :, :, columns : self.length] for slab in self._slabs]
+        return KVCache(self.config, self.group, self.length - columns, slabs, [self.length - columns])
+
     def joined(self, other: KVCache) -> KVCache:
         """The rows of both, these first. ``InputError`` where the two do not belong together."""
         other.check(self.config, self.group, other.batch)

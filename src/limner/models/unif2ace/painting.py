@@ -48,7 +48,7 @@ def read_words(model: UniF2aceTransformer, texts: Sequence[Sequence[int]]) -> Wo
 
 
 def image_mask(config: UniF2aceConfig, padding: Tensor) -> Tensor:
-    """What rows [soi] … [eoi] see: all text and all image, no padding. (B, T + 1) to (B, N + 2, T + N + 3)."""
+    """What rows [soi] … [eoi] see: all text and all image, no padding. (B, P) to (B, N + 2, P + N + 2)."""
     rows = config.image_tokens + 2
     seen = torch.cat([~padding, padding.new_ones(len(padding), rows)], dim=1)
     return seen[:, None].expand(-1, rows, -1)
@@ -69,8 +69,10 @@ def guided_logits(
         assert empty is not None
         every = torch.zeros(count, dtype=torch.long)
         words = _join(words, empty.rows(every))
-    mask = image_mask(config, words.padding)
     assert words.cache.length == prefix_length(config)
+    spare = int(words.padding.all(0).cumprod(0).sum())  # columns that are padding in every row: nobody sees them
+    read, mask = words.cache.without_first(spare), image_mask(config, words.padding[:, spare:])
+    positions = torch.arange(prefix_length(config), prefix_length(config) + mask.shape[1])[None].to(mask.device)
 
     @torch.no_grad()
     def predict(codes: Tensor, gamma: float) -> Tensor:
@@ -79,7 +81,7 @@ def guided_logits(
         tokens = tokens.repeat(2, 1) if guided else tokens
         mixed = model.mix(gamma=torch.full((len(tokens),), gamma, device=device))
         place = slice(1, 1 + config.image_tokens)
-        out = model(tokens, mask, "paint", image=place, mixed=mixed, past=words.cache)
+        out = model(tokens, mask, "paint", image=place, mixed=mixed, positions=positions, past=read)
         hidden, masked = out.hidden[:, place], tokens[:count, place] == config.mask_id
         if guided:
             one, other = (half[masked].float() for half in hidden.chunk(2))  # (M, D)
