@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -60,6 +61,28 @@ def test_each_factor_comes_from_its_photo(config: ControlConfig, assembler: Repr
         else:
             expected = alone[1 if factor in plan.factors else 0][:, rows]
         assert torch.equal(tokens[:, rows], expected), factor
+
+
+def test_a_fitted_assembler_tells_people_apart(config: ControlConfig) -> None:
+    """What all faces have in common hides identity and textures, until the ways in are fitted to them."""
+    faces = drawn(200, 1, config)
+    levels = tuple(level * 0.05 + 3 for level in faces.levels)
+    shared = replace(faces, identity=faces.identity * 0.05 + 3, levels=levels)
+    torch.manual_seed(0)
+    made = RepresentationAssembler(config)
+    before = made.encode(shared).std(0).mean(-1)  # (N,)
+    made.fit(shared)
+    after = made.encode(shared).std(0).mean(-1)
+    for number, factor in enumerate(FACTORS):
+        ratio = after[made.factor_of == number] / before[made.factor_of == number]
+        fitted = factor == "identity" or factor in GROUPS
+        assert bool((ratio > 2).all()) if fitted else torch.equal(ratio, torch.ones_like(ratio)), factor
+    one_region = shared.map(lambda x: x.clone())
+    one_region.groups.zero_()
+    for level in one_region.levels:
+        level[:, 1:] = torch.nan  # of regions that are not there, nothing is taken
+    made.fit(one_region)
+    assert all(bool(p.isfinite().all()) for p in made.parameters())
 
 
 def test_rows_of_a_batch_do_not_see_each_other(config: ControlConfig, assembler: RepresentationAssembler) -> None:

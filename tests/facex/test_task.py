@@ -284,6 +284,17 @@ def test_a_controller_may_begin_at_work(data: PreparedPairs) -> None:
         assert bool(made.steered.controller.reference.weight.abs().sum() > 0) == (gain > 0)
 
 
+def test_ways_in_may_begin_fitted_to_the_set(data: PreparedPairs) -> None:
+    made = task(fit_factors=True)
+    model = made.build()
+    assert isinstance(model, Controller)
+    faces = data.factors(made.train)
+    entered = model.assembler.identity[0](faces.identity)  # pyright: ignore[reportIndexIssue]
+    assert torch.allclose(entered.mean((0, 1)), torch.zeros(entered.shape[-1]), atol=1e-2)
+    shown = model.assembler.textures[0][0](faces.levels[0][faces.present])  # pyright: ignore[reportIndexIssue]
+    assert torch.allclose(shown[:, :4].std(0), torch.ones(4), atol=1e-2) and not shown[:, 4:].any()
+
+
 def test_losses_on_pictures_now_and_then(data: PreparedPairs) -> None:
     made = task(identity_weight=1.0, low_noise=0.01, picture_rows=1, picture_every=3)
     model = made.build()

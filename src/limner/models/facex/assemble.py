@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from limner.weights.whiten import whiten
+
 from .config import ControlConfig
 from .decompose import Factors, pool_regions
 from .masks import GROUPS
@@ -84,6 +86,19 @@ class RepresentationAssembler(nn.Module):
         motion = [network(x).unflatten(1, (-1, self.config.width)) for network, x in zip(self.motion, parts)]
         tokens = torch.cat([identity, textures, *motion], 1)  # (B, N, D)
         return tokens + self.factors[self.factor_of] if self.config.representation_assembler else tokens
+
+    @torch.no_grad()
+    def fit(self, factors: Factors) -> None:
+        """Start the ways in of identity and, without an adapter, of textures anew, fitted to some faces."""
+        ways = [(self.identity, factors.identity)]
+        if self.adapter is None:
+            ways += [(project, level[factors.present]) for project, level in zip(self.textures, factors.levels)]
+        for project, features in ways:
+            assert isinstance(project, nn.Sequential)
+            way_in, norm = project
+            assert isinstance(way_in, nn.Linear) and isinstance(norm, nn.LayerNorm)
+            whiten(way_in, features.float())
+            norm.reset_parameters()
 
     def pick(self, photos: list[Tensor], choice: Tensor) -> Tensor:
         """Tokens of each factor from the photo chosen for it.

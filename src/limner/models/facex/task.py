@@ -36,6 +36,9 @@ from .schedule import NoiseSchedule
 from .steer import SteeredUNet
 
 SHARES = {"head": 0.3, "face": 0.2, "person": 0.3, "part": 0.1, "hole": 0.1}
+FITTED = 1000
+"""Faces, about, that the ways in of factors are fitted to."""
+
 WORDLESS = 0.1
 """Share of the faces painted from words alone that get no words, so that guidance has something to guide from."""
 
@@ -60,6 +63,11 @@ class FaceXSettings(BaseModel):
         ge=0,
         description="γ of an untrained controller. At 0 (published) it changes nothing, and γ, one number a block, "
         "grows slowly; a UNet that learns too has nothing to keep: above 0 the reference's weights are drawn as well.",
+    )
+    fit_factors: bool = Field(
+        default=False,
+        description="Whether the ways in of identity and textures start anew, fitted to the set's "
+        "(RepresentationAssembler.fit).",
     )
     faces: str | None = Field(
         default=None,
@@ -143,6 +151,8 @@ class FaceXTask:
             load_into(controller, data_root() / s.start)
         elif s.gain:
             controller.begin(s.gain)
+        if s.fit_factors:
+            controller.assembler.fit(self.data.factors(self.train[:: max(1, len(self.train) // FITTED)]))
         self.steered = SteeredUNet(self.base.unet, controller, self.base.name)
         self.base.unet.requires_grad_(not s.fix_unet)
         return controller if s.fix_unet else nn.ModuleDict({"controller": controller, "unet": self.base.unet})

@@ -15,6 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from limner.weights.whiten import whiten
+
 from .config import UniF2aceConfig
 
 
@@ -132,17 +134,8 @@ class Resampler(nn.Module):
 
     @torch.no_grad()
     def fit(self, features: Tensor, generator: torch.Generator) -> None:
-        """Start anew, fitted to the features of some faces, (B, F, C): what enters is their strongest R components,
-        each of zero mean and unit variance, and every further layer keeps that scale.
-
-        Our choice: because what all faces have in common is most of an encoder's features (nine tenths of the identity
-        network's), and behind a random projection the rest is too faint to be learnt from.
-        """
-        rows = features.flatten(0, 1).double()
-        mean = rows.mean(0)
-        variance, directions = torch.linalg.eigh((rows - mean).T.cov())  # (C,) rising, (C, C) in columns
-        kept = min(self.enter.out_features, int((variance > 1e-4 * variance[-1]).sum()))
-        way_in = (directions[:, -kept:] / variance[-kept:].sqrt()).T  # (R, C)
+        """Start anew, fitted to the features of some faces, (B, F, C): what enters is whitened, and every further layer
+        keeps that scale."""
         for module in self.modules():
             if isinstance(module, nn.Linear):
                 nn.init.normal_(module.weight, std=module.in_features**-0.5, generator=generator)
@@ -150,8 +143,7 @@ class Resampler(nn.Module):
             elif isinstance(module, nn.LayerNorm):
                 module.reset_parameters()
         nn.init.normal_(self.queries, std=0.02, generator=generator)
-        for part, value in ((self.enter.weight, way_in), (self.enter.bias, -way_in @ mean)):
-            part.zero_()[:kept] = value.to(part.dtype)
+        whiten(self.enter, features)
 
 
 class RatioEmbedding(nn.Module):
