@@ -83,6 +83,13 @@ def test_a_feather_lies_inside_and_is_full_in_the_middle() -> None:
     assert not soft[~mask].any() and (soft[24:40, 24:40] == 255).all()
     assert 0 < soft[32, 18] < 255 and soft[32, 16] <= soft[32, 17] <= soft[32, 18]
     assert np.array_equal(feather(mask, 0), mask * np.uint8(255))
+    rough = np.random.default_rng(0).random((30, 30)) < 0.97
+    rough[:, :4] = False
+    wide = np.pad(rough, 2)  # the photo goes on behind the crop's border
+    least = np.array([[wide[y : y + 5, x : x + 5].min() for x in range(30)] for y in range(30)], float)
+    wide = np.pad(least, 2, mode="edge")
+    mean = np.array([[wide[y : y + 5, x : x + 5].mean() for x in range(30)] for y in range(30)])
+    assert np.abs(feather(rough, 2) - 255 * mean).max() <= 0.51 and 20 < mean.mean() * 255 < 200
 
 
 def test_shifted_times_are_later() -> None:

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 import torch
 
 from limner.faces import geometry
 from limner.faces.attributes import measure
-from limner.faces.demographics import DemographicsNetwork
+from limner.faces.demographics import Demographics, DemographicsNetwork
 from limner.faces.detect import Detection, FaceDetector
 from limner.faces.emotion import EmotionNet
 from limner.faces.evidence import SIZE, Evidence
@@ -25,12 +26,13 @@ from limner.faces.light import light_on
 from limner.faces.motion import gaze_direction, head_pose
 from limner.faces.parse import RegionParser
 from limner.faces.picture import Source, read_picture
-from limner.faces.record import Face, Pose
+from limner.faces.record import Attribute, Face, Pose
 from limner.faces.topology import Topology
 from limner.faces.traits import TraitHeads
 
 PRESENT = 0.5  # mesh score under which a detection is no face
 SAME_FACE = 0.5  # overlap of boxes from which two meshes are one face
+IDENTITY = 128  # numbers of an identity vector
 WHOLE = np.array([[1.0, 0, 0], [0, 1, 0]])
 # The square, in shares of an aligned picture, in which the mesh network is first asked for the face.
 ALIGNED_FACE = (0.19, 0.25, 0.81, 0.87)
@@ -44,6 +46,15 @@ class _Found:
     mesh: np.ndarray
     irises: np.ndarray
     crop: np.ndarray
+
+
+class _People(NamedTuple):
+    """What networks say of B aligned pictures."""
+
+    identity: np.ndarray
+    emotion: np.ndarray
+    traits: list[dict[str, dict[str, float]]]
+    demographics: Demographics
 
 
 class FaceReader:
@@ -64,17 +75,18 @@ class FaceReader:
     traits = cached_property(lambda self: TraitHeads.load())
     demographics = cached_property(lambda self: DemographicsNetwork.load())
 
-    def read(self, photo: Source, min_score: float = 0.5) -> list[Face]:
+    def read(self, photo: Source, min_score: float = 0.5, whole: bool = True) -> list[Face]:
         """The faces in a photo, largest box first; [] when there is none.
 
         photo: path, encoded bytes, PIL image or (H, W, 3) uint8 RGB array. min_score: detections below it are dropped.
+        whole: False leaves out who they are (``identity`` is not a number) and ``attributes`` (empty): half the work.
         Raises PictureError for what is not a picture and ValueError for a score outside 0..1.
         """
         picture = read_picture(photo)
         distinct = self._find(picture, min_score)
         if not distinct:
             return []
-        faces = self._describe(_aligned(picture, distinct), distinct, picture.shape[:2])
+        faces = self._describe(_aligned(picture, distinct), distinct, picture.shape[:2], whole)
         return sorted(faces, key=lambda face: -face.area)
 
     def align(self, photo: Source, min_score: float = 0.5, size: int = SIZE) -> tuple[np.ndarray, np.ndarray]:
@@ -127,15 +139,12 @@ class FaceReader:
         crop = geometry.align_ffhq(mesh.points, SIZE)
         return _Found(score=detection.score, mesh=mesh.points, irises=irises, crop=crop)
 
-    def _describe(self, crops: np.ndarray, found: list[_Found], size: tuple[int, int]) -> list[Face]:
+    def _describe(
+        self, crops: np.ndarray, found: list[_Found], size: tuple[int, int], whole: bool = True
+    ) -> list[Face]:
         """Faces from their aligned pictures (B, 256, 256, 3); size: height and width of the photo."""
         regions = self.parser.parse(crops).ids
-        tensor = torch.from_numpy(crops).permute(0, 3, 1, 2).float().div(127.5).sub(1)
-        with torch.inference_mode():
-            identity = self.identity(tensor).numpy()
-            emotion = self.emotion(tensor).numpy()
-        traits = self.traits(tensor)
-        people = self.demographics(crops)
+        people = self._recognise(crops) if whole else None
         faces = []
         for index, each in enumerate(found):
             mesh = geometry.transform_points(each.mesh, each.crop)
@@ -145,25 +154,28 @@ class FaceReader:
             expression = expression_of(mesh, pose, gaze, self.topology)
             light = light_on(crops[index], mesh, regions[index], self.topology)
             in_photo = head_pose(each.mesh.astype(np.float64), self.topology)
-            evidence = Evidence(
-                picture=crops[index],
-                inside=_inside(each.crop, size),
-                regions=regions[index],
-                mesh=mesh,
-                irises=irises,
-                pose=pose,
-                photo_roll=in_photo.roll,
-                gaze=gaze,
-                expression=dict(zip(EXPRESSION_NAMES, expression.tolist(), strict=True)),
-                emotion=emotion[index],
-                age=float(people.age[index]),
-                age_spread=float(people.age_spread[index]),
-                woman=float(people.woman[index]),
-                light=light,
-                scores=traits[index],
-                enlarged=geometry.scale_of(each.crop),
-                topology=self.topology,
-            )
+            attributes: dict[str, Attribute] = {}
+            if people is not None:
+                evidence = Evidence(
+                    picture=crops[index],
+                    inside=_inside(each.crop, size),
+                    regions=regions[index],
+                    mesh=mesh,
+                    irises=irises,
+                    pose=pose,
+                    photo_roll=in_photo.roll,
+                    gaze=gaze,
+                    expression=dict(zip(EXPRESSION_NAMES, expression.tolist(), strict=True)),
+                    emotion=people.emotion[index],
+                    age=float(people.demographics.age[index]),
+                    age_spread=float(people.demographics.age_spread[index]),
+                    woman=float(people.demographics.woman[index]),
+                    light=light,
+                    scores=people.traits[index],
+                    enlarged=geometry.scale_of(each.crop),
+                    topology=self.topology,
+                )
+                attributes = measure(evidence)
             faces.append(
                 Face(
                     box=_box(each.mesh, size),
@@ -176,11 +188,18 @@ class FaceReader:
                     light=light,
                     regions=_regions_in_photo(regions[index], each.crop, size),
                     crop=each.crop,
-                    identity=identity[index],
-                    attributes=measure(evidence),
+                    identity=np.full(IDENTITY, np.nan, np.float32) if people is None else people.identity[index],
+                    attributes=attributes,
                 )
             )
         return faces
+
+    def _recognise(self, crops: np.ndarray) -> _People:
+        """What the networks that read a whole aligned picture say, (B, 256, 256, 3)."""
+        tensor = torch.from_numpy(crops).permute(0, 3, 1, 2).float().div(127.5).sub(1)
+        with torch.inference_mode():
+            identity, emotion = self.identity(tensor).numpy(), self.emotion(tensor).numpy()
+        return _People(identity, emotion, self.traits(tensor), self.demographics(crops))
 
 
 def _aligned(picture: np.ndarray, found: list[_Found], size: int = SIZE) -> np.ndarray:

@@ -20,10 +20,13 @@ def feather(mask: np.ndarray, pixels: int) -> np.ndarray:
     if pixels < 1:
         return mask.astype(np.uint8) * 255
     x = torch.from_numpy(mask)[None, None].float()
-    kernel = 2 * pixels + 1
-    pad = (pixels,) * 4
-    eroded = -F.max_pool2d(-F.pad(x, pad, value=0.0), kernel, stride=1)
-    soft = F.avg_pool2d(F.pad(eroded, pad, mode="replicate"), kernel, stride=1)
+    kernel, pad = 2 * pixels + 1, (pixels,) * 4
+    soft = -F.pad(x, pad, value=0.0)
+    for side in ((kernel, 1), (1, kernel)):  # a square's extreme, or mean, is that of its columns' ones
+        soft = F.max_pool2d(soft, side, stride=1)
+    soft = F.pad(-soft, pad, mode="replicate")
+    for side in ((kernel, 1), (1, kernel)):
+        soft = F.avg_pool2d(soft, side, stride=1)
     return (soft * 255)[0, 0].round().to(torch.uint8).numpy()
 
 

@@ -148,7 +148,7 @@ def follow(clip: Clip, reader: Any, number: int | None = None, progress: Progres
     rows: list[dict[str, np.ndarray]] = []
     found: list[bool] = []
     for done, frame in enumerate(clip, 1):
-        faces = reader.read(frame)
+        faces = reader.read(frame, whole=False)
         face = choose_face(faces, number, clip.path.name) if last is None and faces else _nearest(faces, last)
         found.append(face is not None)
         if face is not None:
@@ -208,8 +208,8 @@ class Workshop:
         return self._file(number).is_file()
 
     def keep(self, number: int, picture: np.ndarray) -> None:
-        """A frame that was made."""
-        save_png(self._file(number), picture)
+        """A frame that was made; packed loosely, for it lies here for minutes."""
+        save_png(self._file(number), picture, level=1)
 
     def frame(self, number: int) -> np.ndarray:
         """A frame that is made."""
