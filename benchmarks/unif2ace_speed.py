@@ -29,7 +29,7 @@ from torch.nn import functional as F
 
 from limner.evaluation.results import store_result
 from limner.models.unif2ace import losses, transformer
-from limner.models.unif2ace.answering import answer, read_pictures
+from limner.models.unif2ace.answering import Choice, answer, read_pictures
 from limner.models.unif2ace.config import NANO
 from limner.models.unif2ace.d3diff import draw_masks
 from limner.models.unif2ace.decoding import TokenDecoder
@@ -64,7 +64,7 @@ def features(model: UniF2aceTransformer, batch: int) -> dict[str, torch.Tensor]:
 def answer_cached(model: UniF2aceTransformer, codes: torch.Tensor, decoder: TokenDecoder | None = None) -> list[int]:
     """The picture read once, then one token at a time, as ``UniF2ace`` does."""
     cache = read_pictures(model, codes, model.mix(**features(model, 1)))
-    return answer(model, cache, [QUESTION], limit=TOKENS, decoder=decoder)[0]
+    return answer(model, cache, [QUESTION], TOKENS, Choice(no_repeat=0), decoder=decoder)[0]
 
 
 @torch.no_grad()

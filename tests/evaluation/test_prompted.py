@@ -1,17 +1,18 @@
-"""Answers held against the prompts of generated portraits: what prompts state by hand, the suite on photographs."""
+"""Answers held against the prompts of generated portraits: what prompts state by hand, the suite on a built set."""
 
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from limner.cli.app import main
-from limner.evaluation.prompted import read_portraits, stated_facts, summarise
-from limner.faces.picture import save_png
+from limner.data.build import DATA, MANIFEST
+from limner.data.shards import FIELDS, write_shard
+from limner.evaluation.prompted import prompted_rows, stated_facts, summarise
+from limner.faces.picture import encode_jpeg, encode_png
 from unif2ace.parts import write_tiny
 
 
@@ -19,23 +20,29 @@ from unif2ace.parts import write_tiny
     ("text", "sex", "age"),
     [
         ("profile picture of a 22-year-old woman from Eswatini", "woman", "young adult"),
-        ("profile picture of a 56-year-old man", "man", "middle-aged"),
-        ("profile picture of a 57-year-old man", "man", "older"),
+        ("profile picture of a 52-year-old man", "man", "middle-aged"),
+        ("profile picture of a 60-year-old man", "man", "older"),
         ("2.5 year old toddler", None, "child"),
         ("10 month old baby", None, "child"),
         ("baby girl", "woman", "child"),
         ("elderly male", "man", "older"),
         ("middle-aged adult female", "woman", "middle-aged"),
         ("30 year old adult", None, "young adult"),
-        ("a man and a woman, elderly", None, "older"),
-        ("an elderly person with a child", None, None),
+        ("a 30-year-old woman with a 5-year-old child", "woman", None),
+        ("teenage girl", "woman", None),
         ("mandarin collar, goldman", None, None),
         ("Female with age 40", "woman", None),
     ],
 )
 def test_what_a_prompt_states(text: str, sex: str | None, age: str | None) -> None:
     stated = {"gender_presentation": sex, "age_group": age}
-    assert stated_facts(text) == {name: value for name, value in stated.items() if value is not None}
+    found = {name: fact.value for name, fact in stated_facts(text).items()}
+    assert found == {name: value for name, value in stated.items() if value is not None}
+
+
+def test_an_age_near_a_border_is_not_asked_about() -> None:
+    sure, unsure = (stated_facts(f"a {years}-year-old")["age_group"].confidence for years in (46, 36))
+    assert sure > 0.99 and unsure == pytest.approx(0.5, abs=0.01)
 
 
 def test_shares_by_attribute_beside_the_commonest() -> None:
@@ -44,58 +51,67 @@ def test_shares_by_attribute_beside_the_commonest() -> None:
         {"about": "age_group", "kind": "yes/no", "value": "yes", "question": "?", "right": False},
         {"about": "age_group", "kind": "yes/no", "value": "no", "question": "?", "right": False},
         {"about": "age_group", "kind": "open", "value": "older", "question": "?", "right": True},
-        {"about": "age_group", "kind": "open", "value": "", "question": "?", "right": None},
     ]
     assert summarise(log) == {"age_group": {"judged": 4, "right": 0.5, "commonest_answer_right": pytest.approx(3 / 4)}}
 
 
 @pytest.fixture
-def portraits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Two photographs of one face, one picture of none, one without words that count."""
-    from limner.demo import show
-
+def built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A built set of noise from three folders, of which two have words."""
     monkeypatch.setenv("LIMNER_DATA", str(tmp_path))
-    folder = tmp_path / "portraits"
-    folder.mkdir()
-    photographs = Path(show.__file__).parent / "photographs"
-    for name in ("face-10015.jpg", "face-10016.jpg"):
-        shutil.copy(photographs / name, folder / name)
-    save_png(folder / "noise.png", np.random.default_rng(0).integers(0, 256, (200, 200, 3), dtype=np.uint8))
-    rows = [
-        "file,prompt",
-        "face-10015.jpg,a 40-year-old woman",
-        "noise.png,an elderly man",
-        'face-10016.jpg,"a man, 70 years old"',
-        "none.png,a landscape",
-    ]
-    (folder / "prompts.csv").write_text("\n".join(rows))
+    folder = tmp_path / "set"
+    (folder / DATA).mkdir(parents=True)
+    (folder / MANIFEST).write_text("{}")
+    ids = {
+        "test": ["a/one.png", "a/two.png", "b/one.png", "c/one.png"],
+        "validation": ["a/three.png"],
+        "train": ["a/four.png"],
+    }
+    for split, names in ids.items():
+        rows = []
+        for number, name in enumerate(names):
+            noise = np.random.default_rng(number).integers(0, 256, (256, 256, 3), dtype=np.uint8)
+            row = dict.fromkeys(field for field, _ in FIELDS)
+            row |= {"id": name, "split": split, "image": {"bytes": encode_jpeg(noise, 95), "path": ""}}
+            row |= {"regions": {"bytes": encode_png(np.zeros((256, 256), np.uint8)), "path": ""}}
+            rows.append(row)
+        write_shard(folder / DATA / f"{split}-00000.parquet", rows, {})
+    for name in "abc":
+        (tmp_path / name).mkdir()
+    stated = ["one.png,a 45-year-old woman", '"two.png","a landscape, with a cow"', "three.png,an elderly man",
+              "four.png,an elderly man"]  # fmt: skip
+    (tmp_path / "a" / "prompts.csv").write_text("\n".join(["file,prompt", *stated]))
+    (tmp_path / "b" / "labels.csv").write_text("file,generator,label\none.png,x,baby\n")
     return folder
 
 
-def test_the_suite_asks_about_what_prompts_state(portraits: Path, capsys) -> None:
-    weights, log = write_tiny(portraits.parent / "weights"), portraits.parent / "log.json"
-    words = ["evaluate", "unif2ace", "portraits", "--suite", "prompted", "--weights", str(weights)]
-    assert main([*words, "--out", str(portraits.parent), "--log", str(log)]) == 0
-    figures = json.loads((portraits.parent / "unif2ace-prompted.portraits.json").read_text())["figures"]
+def test_held_out_faces_with_words_are_asked_about_what_they_state(built: Path) -> None:
+    rows = {row["id"]: row["questions"] for row in prompted_rows(built, built.parent, 0)}
+    assert list(rows) == ["a/one.png", "b/one.png", "a/three.png"]
+    assert {each["about"] for each in rows["b/one.png"]} == {"age_group"}
+    for name, word in (("a/one.png", "woman"), ("a/three.png", "man")):
+        chosen = [q["value"] for q in rows[name] if q["about"] == "gender_presentation" and q["kind"] != "yes/no"]
+        assert chosen and set(chosen) == {word}
+        assert {"gender_presentation", "age_group"} == {each["about"] for each in rows[name]}
+
+
+def test_the_suite_at_the_command_line(built: Path, capsys) -> None:
+    weights, log = write_tiny(built.parent / "weights"), built.parent / "log.json"
+    words = ["evaluate", "unif2ace", "set", "--suite", "prompted", "--weights", str(weights)]
+    words += ["--out", str(built.parent), "--log", str(log)]
+    assert main(words) == 0
+    figures = json.loads((built.parent / "unif2ace-prompted.set.json").read_text())["figures"]
     said = json.loads(log.read_text())
-    assert figures["portraits"] == 2 and figures["without_one_face"] == 1
-    assert {each["id"] for each in said} == {"face-10015.jpg", "face-10016.jpg"}
-    for name in ("age_group", "gender_presentation"):
-        asked = [each for each in said if each["about"] == name]
-        assert len(asked) >= 2 and figures[name]["judged"] == sum(each["right"] is not None for each in asked)
-    yes = [each for each in said if each["about"] == "gender_presentation" and each["id"] == "face-10015.jpg"]
-    assert all(("woman" in each["answer"]) or each["value"] in ("yes", "no") for each in yes)
-    (portraits / "prompts.csv").write_text("file,prompt\na.png,a landscape\n")
+    assert set(figures) == {"a", "b"} and figures["a"]["portraits"] == 2
+    for source in "ab":
+        for about in set(figures[source]) - {"portraits"}:
+            judged = [e["right"] for e in said if e["id"].startswith(source) and e["about"] == about]
+            assert figures[source][about]["judged"] == len(judged) > 0
+            assert figures[source][about]["right"] == pytest.approx(np.mean(judged), abs=1e-5)
+    assert main([*words, "--count", "1"]) == 0 and len({e["id"] for e in json.loads(log.read_text())}) == 1
+    (built.parent / "a" / "prompts.csv").write_text("name,prompt\none.png,a woman\n")
     capsys.readouterr()
-    assert main(words) == 2 and "state an age or a sex" in capsys.readouterr().err
-    (portraits / "prompts.csv").write_text("name,prompt\na.png,a landscape\n")
     assert main(words) == 2 and "needs the columns file and prompt" in capsys.readouterr().err
-    (portraits / "prompts.csv").unlink()
+    (built.parent / "a" / "prompts.csv").write_text("file,prompt\none.png,a cow\n")
+    (built.parent / "b" / "labels.csv").unlink()
     assert main(words) == 2 and "prompts.csv (columns file, prompt) or labels.csv" in capsys.readouterr().err
-
-
-def test_labels_serve_as_well(portraits: Path) -> None:
-    (portraits / "prompts.csv").unlink()
-    (portraits / "labels.csv").write_text("file,generator,label\nnoise.png,x,elderly male\nface.png,x,necklace\n")
-    found = {"gender_presentation": "man", "age_group": "older"}
-    assert read_portraits(portraits) == [(portraits / "noise.png", found)]

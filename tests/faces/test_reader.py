@@ -123,12 +123,13 @@ def test_no_face_no_record(reader):
     assert reader.read(np.zeros((16, 16, 3), np.uint8)) == []
 
 
-def test_less_can_be_read(reader, face, astronaut, monkeypatch):
-    """Without recognising anybody: the same face, no identity, no attributes, none of the networks for them."""
+def test_faces_can_be_read_without_recognising_anybody(reader, face, astronaut, monkeypatch):
+    """The same face, no identity, no attributes, none of the networks for them."""
     for name in ("identity", "emotion", "traits", "demographics"):
         monkeypatch.setitem(vars(reader), name, None)
-    (bare,) = reader.read(astronaut, whole=False)
+    (bare,) = reader.read(astronaut, recognise=False)
     assert np.isnan(bare.identity).all() and bare.identity.shape == face.identity.shape and not bare.attributes
+    assert bare.to_dict()["identity"] is None and len(face.to_dict()["identity"]) == 128
     for name in ("box", "landmarks", "irises", "gaze", "expression", "light", "regions", "crop"):
         assert np.array_equal(getattr(bare, name), getattr(face, name)), name
     assert bare.pose == face.pose and bare.score == face.score

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -55,7 +56,9 @@ def test_a_face_is_three_tokens_at_nano() -> None:
     from limner.faces.batches import to_model
     from limner.faces.picture import read_picture
     from limner.faces.reader import FaceReader
+    from limner.faces.shape import ShapeModel
     from limner.models.unif2ace.encoders import FACE, load_encoder
+    from limner.models.unif2ace.face_features import FARTHEST
 
     folder = Path(show.__file__).parent / "photographs"
     photos = [p for p in map(read_picture, sorted(folder.glob("*.*g"))) if p.shape[0] == p.shape[1]][:2]
@@ -67,11 +70,21 @@ def test_a_face_is_three_tokens_at_nano() -> None:
     assert found.shape == (2 * count, 3, 128) and encoder.width == 128 and bool(found.isfinite().all())
     assert torch.equal(found[:, 0], identity.encode(x)[:, 0])
     shape, angles, place = found[:, 1], found[:, 2, :3], found[:, 2, 3:6]
-    assert 0.3 < float(shape.square().mean().sqrt()) < 2  # in standard deviations
+    model = ShapeModel.load()
+    for row, face in enumerate(FaceReader.load().read_crops(faces)):
+        assert face is not None
+        expected = model.decompose(face.landmarks)
+        own = torch.from_numpy(np.concatenate([expected.identity, expected.expression]).clip(-FARTHEST, FARTHEST))
+        assert np.corrcoef(shape[row], own)[0, 1] > 0.75  # the mesh was looked for from another place
+        assert np.abs(shape[row] - own).mean() < 0.5 < np.abs(own).mean()
+        pose = expected.pose
+        assert angles[row].tolist() == pytest.approx([pose.yaw / 20, pose.pitch / 20, pose.roll / 20], abs=0.05)
+        eyes = (pose.centre[:2] - 128) / 64
+        assert place[row].tolist() == pytest.approx([*eyes, pose.scale / 6.4 - 2], abs=0.05)
+    assert float(shape.abs().max()) <= FARTHEST
     straight, mirrored = angles[:count], angles[count:]
     assert float(angles[:, 0].abs().max()) > 0.1  # somebody is turned away
     assert torch.allclose(mirrored, straight * torch.tensor([-1, 1, -1]), atol=0.15)
-    assert float(place.abs().max()) < 1
     colours = found[:, 2, 6:114].view(-1, 3, 6, 6)
     assert torch.allclose(colours.mean((2, 3)), x.mean((2, 3)), atol=0.02) and not found[:, 2, 114:].any()
     assert torch.allclose(colours[count:], colours[:count].flip(3), atol=1e-5)

@@ -7,8 +7,9 @@ import torch
 from torch import Tensor
 
 from limner.errors import InputError
+from limner.models.unif2ace.cache import KVCache
 from limner.models.unif2ace.painting import guided_logits, read_words
-from limner.models.unif2ace.sequence import code_ids, image_place, omni_mask, paint_sequence
+from limner.models.unif2ace.sequence import code_ids, image_place, omni_mask, paint_sequence, prefix_length
 from limner.models.unif2ace.transformer import UniF2aceTransformer
 from limner.models.unif2ace.unmasking import SAMPLERS, all_masked, sampler
 from unif2ace.tiny import TINY, dense, draw_codes, random_model
@@ -37,12 +38,17 @@ def plain(model: UniF2aceTransformer, texts: list[list[int]], guidance: float = 
 
 @pytest.mark.parametrize("config", [TINY, dense()])
 @pytest.mark.parametrize("guidance", [0.0, 3.0])
-def test_cached_words_give_the_plain_logits(config, guidance: float) -> None:
-    model = random_model(config)
-    cached = guided_logits(model, read_words(model, TEXTS), read_words(model, [[]]), guidance)
+@pytest.mark.parametrize("texts", [TEXTS, [[3, 4], [5], [6]]])
+def test_cached_words_give_the_plain_logits(config, guidance: float, texts: list[list[int]], monkeypatch) -> None:
+    """Also where no text fills its place: what no row sees is left out, and the others stay where they were."""
+    model, kept = random_model(config), []
+    trimmed = KVCache.without_first
+    monkeypatch.setattr(KVCache, "without_first", lambda self, n: kept.append(self.length - n) or trimmed(self, n))
+    cached = guided_logits(model, read_words(model, texts), read_words(model, [[]]), guidance)
+    assert kept == [3 + max(map(len, texts))] and (texts is TEXTS) == (kept[0] == prefix_length(config))
     for masked, gamma in ((1.0, 1.0), (0.5, 0.6), (0.1, 0.2)):
         codes = draw_codes(3, seed=int(10 * gamma), masked=masked)
-        expected = plain(model, TEXTS, guidance)(codes, gamma)
+        expected = plain(model, texts, guidance)(codes, gamma)
         found = cached(codes, gamma)
         assert found.shape == (int((codes == 16).sum()), 16) and expected.std() > 0.1
         assert torch.allclose(found, expected, atol=2e-5)

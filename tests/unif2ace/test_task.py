@@ -237,6 +237,22 @@ def test_codes_with_a_bit_in_common_learn_together(folder: Path) -> None:
     torch.testing.assert_close(again.embed.weight, model.embed.weight, atol=1e-3, rtol=0)
 
 
+def test_weights_that_learned_from_other_parts_are_refused(folder: Path) -> None:
+    first = task()
+    first.data.header |= {"codec_hash": "one", "face": "a face network"}
+    first.export(first.build(), folder / "start.safetensors", {})
+    second = task(start="start.safetensors")
+    second.data.header |= {"codec_hash": "one", "face": "another"}
+    with pytest.raises(InputError, match=r"face 'a face network', .* prepared with 'another': .* fit_features"):
+        second.build()
+    fitted = task(start="start.safetensors", fit_features=["face"])
+    fitted.data.header |= second.data.header
+    assert isinstance(fitted.build(), UniF2aceTransformer)
+    fitted.data.header["codec_hash"] = "two"
+    with pytest.raises(InputError, match="learned with codec_hash 'one'"):
+        fitted.build()
+
+
 def test_only_a_share_of_the_faces_is_asked_about(folder: Path) -> None:
     few, all_of_them = task(understand=0.4), task()
     for t in (few, all_of_them):
@@ -280,6 +296,9 @@ def test_fitted_resamplers_tell_faces_apart(folder: Path) -> None:
         assert all(bool((scale == float(fitted)).all()) for scale in levels)
     assert all(after > 3 * before for before, after in zip(differ[False], differ[True]))
     alone, untouched = task(fit_features=["face"]).build(), task().build()
+    other = task(fit_features=["clip"]).build()
+    assert torch.equal(other.face_in.queries, untouched.face_in.queries)  # type: ignore[union-attr]
+    assert not torch.equal(other.clip_in.queries, untouched.clip_in.queries)  # type: ignore[union-attr]
     assert torch.equal(alone.clip_in.queries, untouched.clip_in.queries)  # type: ignore[union-attr]
     assert not torch.equal(alone.face_in.queries, untouched.face_in.queries)  # type: ignore[union-attr]
 

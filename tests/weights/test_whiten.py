@@ -19,7 +19,7 @@ def correlated(rows: int, width: int, rank: int) -> torch.Tensor:
 
 @pytest.mark.parametrize(("width", "out", "kept"), [(6, 6, 6), (6, 9, 6), (6, 4, 4)])
 def test_outputs_are_white(width: int, out: int, kept: int) -> None:
-    layer, features = nn.Linear(width, out), correlated(4000, width, width).view(40, 100, width)
+    layer, features = nn.Linear(width, out), correlated(8000, width, width).view(2000, 4, width)
     assert whiten(layer, features) == kept
     found = layer(features).detach().flatten(0, 1)
     assert torch.allclose(found.mean(0), torch.zeros(out), atol=1e-2)
@@ -30,6 +30,21 @@ def test_outputs_are_white(width: int, out: int, kept: int) -> None:
         strongest = torch.linalg.svdvals(rows)[:kept].square().sum()
         back = torch.linalg.lstsq(found, rows).solution
         assert (found @ back).square().sum() > 0.999 * strongest
+
+
+def test_what_a_token_always_has_is_no_component() -> None:
+    layer, features = nn.Linear(6, 6), correlated(8000, 6, 6).view(2000, 4, 6)
+    shifts = 50 * torch.randn(4, 6, generator=torch.Generator().manual_seed(1))
+    assert whiten(layer, features + shifts) == 6
+    found = layer(features + shifts).detach()
+    assert torch.allclose(found.std(0), torch.ones(4, 6), atol=0.05)
+    assert torch.allclose(found.mean((0, 1)), torch.zeros(6), atol=1e-2)
+
+
+@pytest.mark.parametrize("features", [torch.ones(5, 2, 3), torch.randn(1, 2, 3), torch.full((5, 2, 3), torch.nan)])
+def test_faces_that_do_not_differ_are_refused(features: torch.Tensor) -> None:
+    with pytest.raises(ValueError, match="must differ"):
+        whiten(nn.Linear(3, 3), features)
 
 
 def test_noise_below_the_strongest_is_left_out() -> None:

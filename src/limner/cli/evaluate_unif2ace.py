@@ -18,26 +18,24 @@ RESULTS = Path("results")
 
 
 def unif2ace(
-    faces: Annotated[
-        Path, typer.Argument(metavar="SET", help="Built set whose test faces to measure on; prompted: a folder.")
-    ],
+    faces: Annotated[Path, typer.Argument(metavar="SET", help="Built set whose held-out faces to measure on.")],
     suite: Annotated[str, typer.Option(help="answers, captions, painting or prompted.")] = "answers",
-    count: Annotated[int, typer.Option(help="How many faces (painting: prompts, too); 0: all test faces.")] = 0,
+    count: Annotated[int, typer.Option(help="How many faces (painting: prompts, too); 0: all.")] = 0,
     weights: Annotated[str, typer.Option(help="Weights: a registry name or a path.")] = "unif2ace-nano",
     steps: Annotated[int, typer.Option(help="Sampling steps of paintings.")] = 18,
     guidance: Annotated[float | None, typer.Option(help="Guidance of paintings; default: the weights' own.")] = None,
     sampler: Annotated[str, typer.Option(help="Sampler of paintings: confidence or leap.")] = "confidence",
-    seed: Annotated[int, typer.Option(help="Seed of prompts and paintings.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of prompts, paintings, and of questions about prompts.")] = 0,
     log: Annotated[Path | None, typer.Option(help="Also write every question, caption or prompt to this file.")] = None,
     sheet: Annotated[Path | None, typer.Option(help="Also draw a sheet of the first paintings.")] = None,
     out: Out = RESULTS,
 ) -> None:
     """Measure UniF²ace on faces of people it never saw.
 
-    answers: share right by kind of question, beside the commonest answer's. captions: precision and recall of what they
-    claim, and how varied they are. painting: wishes granted, and the Fréchet distance to unseen faces. prompted:
-    answers about age and sex on generated portraits, held against the prompts they were made from (prompts.csv or
-    labels.csv in the folder).
+    answers: share right by kind of question, beside the commonest answer's. captions: precision and recall of what
+    they claim, and how varied they are. painting: wishes granted, and the Fréchet distance to unseen faces. prompted:
+    answers about age and sex of generated portraits, held against the words they were made from: prompts.csv or
+    labels.csv in the folders, below LIMNER_DATA, that the set was built from.
     """
     if suite not in SUITES:
         raise InputError(f"--suite {suite}: choose {', '.join(SUITES)}")
@@ -59,7 +57,7 @@ def unif2ace(
         from limner.evaluation.prompted import measure_prompted
 
         with bar(suite) as progress:
-            figures, entries = measure_prompted(engine, folder, count, seed, progress)
+            figures, entries = measure_prompted(engine, folder, data_root(), count, seed, progress)
     else:
         from limner.evaluation.answers import measure_answers, measure_captions
 
@@ -71,7 +69,7 @@ def unif2ace(
 
         write_json_atomic(log, entries)
     seeded = suite in ("painting", "prompted")
-    store(out / f"unif2ace-{suite}.{folder.name}.json", figures, seed if seeded else None, settings)
+    store(out / f"unif2ace-{suite}.{folder.resolve().name}.json", figures, seed if seeded else None, settings)
 
 
 def unif2ace_experts(

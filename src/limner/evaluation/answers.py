@@ -111,6 +111,16 @@ def measure_answers(
     any, of the test faces themselves), and every question with its answer.
     """
     rows = list(islice(iterate(folder, "test", ["id", "image", "questions"]), count or None))
+    log = ask_all(engine, rows, progress)
+    trained = [asked for row in iterate(folder, "train", ["questions"]) for asked in row["questions"]]
+    return {"faces": len(rows), **summarise_answers(log, commonest_right(trained or log, log))}, log
+
+
+def ask_all(engine: UniF2ace, rows: Sequence[Mapping[str, Any]], progress: Progress) -> list[dict[str, Any]]:
+    """Ask every face its questions, each on its own; every question with what was said and whether it is right.
+
+    rows: id, encoded aligned image and questions (``Asked``) of each face, as a built set has them.
+    """
     log: list[dict[str, Any]] = []
     for start in range(0, len(rows), BATCH):
         part = rows[start : start + BATCH]
@@ -122,8 +132,7 @@ def measure_answers(
                 if number < len(row["questions"]):
                     log.append({"id": row["id"], **each, "said": answer, "right": is_right(each, answer)})
         progress(min(start + BATCH, len(rows)), len(rows))
-    trained = [asked for row in iterate(folder, "train", ["questions"]) for asked in row["questions"]]
-    return {"faces": len(rows), **summarise_answers(log, commonest_right(trained or log, log))}, log
+    return log
 
 
 def summarise_answers(log: Sequence[Mapping[str, Any]], commonest: Mapping[str, float]) -> dict[str, Any]:

@@ -75,18 +75,18 @@ class FaceReader:
     traits = cached_property(lambda self: TraitHeads.load())
     demographics = cached_property(lambda self: DemographicsNetwork.load())
 
-    def read(self, photo: Source, min_score: float = 0.5, whole: bool = True) -> list[Face]:
+    def read(self, photo: Source, min_score: float = 0.5, recognise: bool = True) -> list[Face]:
         """The faces in a photo, largest box first; [] when there is none.
 
         photo: path, encoded bytes, PIL image or (H, W, 3) uint8 RGB array. min_score: detections below it are dropped.
-        whole: False leaves out who they are (``identity`` is not a number) and ``attributes`` (empty): half the work.
+        recognise: False leaves out ``identity`` (not a number then) and ``attributes`` (empty then).
         Raises PictureError for what is not a picture and ValueError for a score outside 0..1.
         """
         picture = read_picture(photo)
         distinct = self._find(picture, min_score)
         if not distinct:
             return []
-        faces = self._describe(_aligned(picture, distinct), distinct, picture.shape[:2], whole)
+        faces = self._describe(_aligned(picture, distinct), distinct, picture.shape[:2], recognise)
         return sorted(faces, key=lambda face: -face.area)
 
     def align(self, photo: Source, min_score: float = 0.5, size: int = SIZE) -> tuple[np.ndarray, np.ndarray]:
@@ -140,11 +140,11 @@ class FaceReader:
         return _Found(score=detection.score, mesh=mesh.points, irises=irises, crop=crop)
 
     def _describe(
-        self, crops: np.ndarray, found: list[_Found], size: tuple[int, int], whole: bool = True
+        self, crops: np.ndarray, found: list[_Found], size: tuple[int, int], recognise: bool = True
     ) -> list[Face]:
         """Faces from their aligned pictures (B, 256, 256, 3); size: height and width of the photo."""
         regions = self.parser.parse(crops).ids
-        people = self._recognise(crops) if whole else None
+        people = self._recognise(crops) if recognise else None
         faces = []
         for index, each in enumerate(found):
             mesh = geometry.transform_points(each.mesh, each.crop)
@@ -195,7 +195,7 @@ class FaceReader:
         return faces
 
     def _recognise(self, crops: np.ndarray) -> _People:
-        """What the networks that read a whole aligned picture say, (B, 256, 256, 3)."""
+        """What the networks that recognise people say of aligned pictures, (B, 256, 256, 3)."""
         tensor = torch.from_numpy(crops).permute(0, 3, 1, 2).float().div(127.5).sub(1)
         with torch.inference_mode():
             identity, emotion = self.identity(tensor).numpy(), self.emotion(tensor).numpy()

@@ -39,8 +39,8 @@ class Face:
     right eye first, centre then outline. gaze: (2,) degrees, yaw and pitch of the line of sight relative to the camera,
     signs as in Pose. expression: (K,) in 0..1, named by `expression.EXPRESSION_NAMES`. light: (27,), nine spherical
     harmonics for red, then green, then blue (see `light`). regions: (H, W) uint8 at the photo's size, `regions.Region`.
-    crop: (2, 3), photo to the aligned 256 x 256 picture. identity: (128,). attributes: name to Attribute; what could
-    not be measured on this face is absent.
+    crop: (2, 3), photo to the aligned 256 x 256 picture. identity: (128,), not a number where nobody was to be
+    recognised. attributes: name to Attribute; what could not be measured on this face is absent.
     """
 
     box: np.ndarray
@@ -76,7 +76,7 @@ class Face:
             "expression": dict(zip(EXPRESSION_NAMES, _rounded(self.expression, 4), strict=True)),
             "light": _rounded(self.light, 4),
             "crop": _rounded(self.crop, 6),
-            "identity": _rounded(self.identity, 5),
+            "identity": None if np.isnan(self.identity).any() else _rounded(self.identity, 5),
             "attributes": {
                 name: {"value": each.value, "confidence": round(float(each.confidence), 3), "by": each.by}
                 for name, each in self.attributes.items()

@@ -81,12 +81,12 @@ _TOKEN = re.compile(r"[\w'-]+|[,.;:]")
 _NO = r"(?:no|without|nor|neither|not|bare of)(?: \w+)? "
 # Turns of phrase, tried from the top; the first that says something about an attribute counts.
 _PHRASES: tuple[tuple[str, str, Value], ...] = (
-    (r"\b(?:woman|girl|lady|she|her|hers)\b", "gender_presentation", "woman"),
-    (r"\b(?:man|boy|gentleman|he|his|him)\b", "gender_presentation", "man"),
-    (r"\b(?:girl|boy|child)\b", "age_group", "child"),
+    (r"\b(?:woman|female|girl|lady|she|her|hers)\b", "gender_presentation", "woman"),
+    (r"\b(?:man|male|boy|gentleman|he|his|him)\b", "gender_presentation", "man"),
+    (r"\b(?:girl|boy|child|toddler|baby|infant)\b", "age_group", "child"),
     (r"\byoung (?:[\w-]+ )*(?:woman|man|person)\b", "age_group", "young adult"),
     (r"\bmiddle-aged\b", "age_group", "middle-aged"),
-    (r"\b(?:older|elderly)\b", "age_group", "older"),
+    (r"\b(?:older|elderly|senior)\b", "age_group", "older"),
     (rf"{_NO}(?:eye)?glasses\b", "glasses", False),
     (r"\bsunglasses\b", "sunglasses", True),
     (r"\b(?:glasses|eyeglasses|spectacles|bespectacled)\b", "glasses", True),

@@ -89,10 +89,12 @@ class RepresentationAssembler(nn.Module):
 
     @torch.no_grad()
     def fit(self, factors: Factors) -> None:
-        """Start the ways in of identity and, without an adapter, of textures anew, fitted to some faces."""
+        """Start the ways in of identity and textures anew, fitted to some faces (``whiten``); those of textures only
+        where levels are pooled as they are, since what a trained adapter makes of them changes."""
         ways = [(self.identity, factors.identity)]
         if self.adapter is None:
-            ways += [(project, level[factors.present]) for project, level in zip(self.textures, factors.levels)]
+            present = factors.present
+            ways += [(project, level[present]) for project, level in zip(self.textures, factors.levels, strict=True)]
         for project, features in ways:
             assert isinstance(project, nn.Sequential)
             way_in, norm = project

@@ -246,7 +246,7 @@ class FaceX:
         """A photo's face, read and taken apart. ``InputError``, one line, if it has none that serves."""
         file = Path(source).name if isinstance(source, str | os.PathLike) else name
         photo = read_picture(source, name)
-        found = self.reader.read(photo, whole=False)
+        found = self.reader.read(photo, recognise=False)
         return self.taken_apart(photo, choose_face(found, face, file), file, face or 1)
 
     def taken_apart(self, photo: np.ndarray, face: Face, file: str, number: int = 1) -> Subject:

@@ -37,7 +37,7 @@ from .steer import SteeredUNet
 
 SHARES = {"head": 0.3, "face": 0.2, "person": 0.3, "part": 0.1, "hole": 0.1}
 FITTED = 1000
-"""Faces, about, that the ways in of factors are fitted to."""
+"""Faces, at most, that the ways in of factors are fitted to."""
 
 WORDLESS = 0.1
 """Share of the faces painted from words alone that get no words, so that guidance has something to guide from."""
@@ -66,8 +66,8 @@ class FaceXSettings(BaseModel):
     )
     fit_factors: bool = Field(
         default=False,
-        description="Whether the ways in of identity and textures start anew, fitted to the set's "
-        "(RepresentationAssembler.fit).",
+        description="Whether the ways in of identity, and of textures where there is no adapter, start anew, fitted to "
+        "the set's (RepresentationAssembler.fit).",
     )
     faces: str | None = Field(
         default=None,
@@ -152,7 +152,7 @@ class FaceXTask:
         elif s.gain:
             controller.begin(s.gain)
         if s.fit_factors:
-            controller.assembler.fit(self.data.factors(self.train[:: max(1, len(self.train) // FITTED)]))
+            controller.assembler.fit(self.data.factors(self.train[:: -(-len(self.train) // FITTED)]))
         self.steered = SteeredUNet(self.base.unet, controller, self.base.name)
         self.base.unet.requires_grad_(not s.fix_unet)
         return controller if s.fix_unet else nn.ModuleDict({"controller": controller, "unet": self.base.unet})

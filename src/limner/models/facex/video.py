@@ -148,7 +148,7 @@ def follow(clip: Clip, reader: Any, number: int | None = None, progress: Progres
     rows: list[dict[str, np.ndarray]] = []
     found: list[bool] = []
     for done, frame in enumerate(clip, 1):
-        faces = reader.read(frame, whole=False)
+        faces = reader.read(frame, recognise=False)
         face = choose_face(faces, number, clip.path.name) if last is None and faces else _nearest(faces, last)
         found.append(face is not None)
         if face is not None:

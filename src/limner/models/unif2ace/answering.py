@@ -25,8 +25,8 @@ Callback = Callable[[int, Tensor], None]
 """After each token: (how many so far, this one of every row (B,), ``eot`` for rows that have ended). To stop, raise."""
 
 NO_REPEAT = 5
-"""Our choice: because captions people and our writer make never say so many tokens in a row twice (none of 311 held-out
-ones does), and a small model that looks for the likeliest token comes back to what it has said."""
+"""Our choice: because the grammar's captions never say so many tokens in a row twice (none of 311 held-out ones does),
+and a small model that takes the likeliest token comes back to what it has said."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +34,7 @@ class Choice:
     """How the next token is chosen."""
 
     temperature: float = 0.0
-    """0: always the likeliest; above, logits are divided by it."""
+    """0: always the likeliest that may come; above, logits are divided by it."""
     top_k: int | None = None
     """Only the k likeliest can be drawn."""
     top_p: float = 1.0

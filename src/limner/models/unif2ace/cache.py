@@ -59,7 +59,8 @@ class KVCache:
         return KVCache(self.config, self.group, self.length, slabs, [self.length])
 
     def without_first(self, columns: int) -> KVCache:
-        """All columns but the first so many."""
+        """All columns but the first so many; ``columns`` at most ``length``."""
+        assert 0 <= columns <= self.length
         slabs = [slab[:, :, :, columns : self.length] for slab in self._slabs]
         return KVCache(self.config, self.group, self.length - columns, slabs, [self.length - columns])
 

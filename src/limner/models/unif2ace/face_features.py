@@ -21,10 +21,17 @@ from limner.faces.shape import ShapeModel
 from .features import IdentityFeatures
 
 FACE_BOX = (0.24, 0.26, 0.79, 0.93)
-"""Where a face's box is in an FFHQ-aligned picture: left, top, right, bottom in shares of its side (medians of 311)."""
+"""Where a face's box is in an FFHQ-aligned picture: left, top, right, bottom in shares of its side."""
 
 CELLS = 6
 """Cells of the grid of colours along a side."""
+
+POSE = 6
+"""Numbers of a head pose: three angles, where the point between the eyes is (two), how large the head is."""
+
+ANGLE, SHIFT, SCALE = 20.0, 0.25, (0.05, 0.025)
+"""What makes them numbers near 1. Angles: degrees. Place: shares of the picture's side from its middle. Size: shares of
+the side that a centimetre takes, a common one and a unit."""
 
 FARTHEST = 6.0
 """Standard deviations a coefficient is cut to: farther out a mesh has slipped."""
@@ -45,7 +52,9 @@ class FaceFeatures:
         split = measured.shape[1] - POSE
         shape, pose = torch.from_numpy(measured).to(pictures).split([split, POSE], dim=1)
         colours = F.adaptive_avg_pool2d(pictures, CELLS).flatten(1)
-        tokens = [F.pad(part, (0, self.width - part.shape[1])) for part in (shape, torch.cat([pose, colours], 1))]
+        parts = shape, torch.cat([pose, colours], 1)
+        assert all(part.shape[1] <= self.width for part in parts)
+        tokens = [F.pad(part, (0, self.width - part.shape[1])) for part in parts]
         return torch.cat([self.identity.encode(pictures), torch.stack(tokens, 1)], 1)
 
     def _measure(self, picture: np.ndarray) -> np.ndarray:
@@ -55,10 +64,7 @@ class FaceFeatures:
         face = self.shape.decompose(mesh.points)
         coefficients = np.concatenate([face.identity, face.expression]).clip(-FARTHEST, FARTHEST)
         pose = face.pose
-        angles = np.array([pose.yaw, pose.pitch, pose.roll]) / 20
-        place = np.append(pose.centre[:2] / side - 0.5, pose.scale / side * 10 - 0.5) * 4
-        return np.concatenate([coefficients, angles, place]).astype(np.float32)
-
-
-POSE = 6
-"""Numbers of a head pose: three angles in 20 degrees, then where the head is and how large."""
+        angles = np.array([pose.yaw, pose.pitch, pose.roll]) / ANGLE
+        place = (pose.centre[:2] / side - 0.5) / SHIFT
+        size = (pose.scale / side - SCALE[0]) / SCALE[1]
+        return np.concatenate([coefficients, angles, place, [size]]).astype(np.float32)

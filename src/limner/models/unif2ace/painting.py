@@ -2,7 +2,7 @@
 
 Text rows are causal and see no image, so their keys and values are the same at every step: exact, not an approximation.
 
-Legend: B pictures, N image tokens, K codes, T text length.
+Legend: B pictures, N image tokens, K codes, T text length, P columns of words.
 """
 
 from __future__ import annotations

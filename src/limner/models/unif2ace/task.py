@@ -11,9 +11,10 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from limner.codecs.discrete import LFQCodec
+from limner.errors import InputError
 from limner.faces.batches import to_pictures
 from limner.faces.folders import data_root
-from limner.weights.tensors import load_into, save_tensors
+from limner.weights.tensors import load_into, read_config, save_tensors
 
 from .code_bits import folded_weights, share_bits
 from .config import PRESETS, UniF2aceConfig, preset
@@ -27,7 +28,7 @@ from .transformer import UniF2aceTransformer
 from .unmasking import all_masked, confidence
 
 FITTED = 2000
-"""Faces, about, that resamplers are fitted to."""
+"""Faces, at most, that resamplers are fitted to."""
 
 
 class UniF2aceSettings(BaseModel):
@@ -84,18 +85,32 @@ class UniF2aceTask:
     def build(self) -> nn.Module:
         model = UniF2aceTransformer(self.config)
         if self.settings.start is not None:
+            self._check_start(data_root() / self.settings.start)
             load_into(model, data_root() / self.settings.start)
         generator = None
         if self.settings.start is None:
             generator = torch.Generator().manual_seed(self.seed)
             model.initialise(generator)
         if self.settings.fit_features:
-            rows = torch.from_numpy(self.train[:: max(1, len(self.train) // FITTED)])
+            rows = torch.from_numpy(self.train[:: -(-len(self.train) // FITTED)])
             fitted = {name: self.data.tensors[name][rows].float() for name in self.settings.fit_features}
             model.fit_features(fitted.get("clip"), fitted.get("face"), torch.Generator().manual_seed(self.seed))
         if self.settings.bits:
             share_bits(model, generator)
         return model
+
+    def _check_start(self, file: Path) -> None:
+        """Refuse weights that learned from another codec, tokenizer or encoder than the set's; an encoder's may differ
+        where its resampler starts anew."""
+        header = read_config(file)
+        for name in COMPANIONS:
+            had, has = header.get(name), self.data.header.get(name)
+            if had is not None and has is not None and had != has and name not in self.settings.fit_features:
+                way = f', or add it to fit_features = ["{name}"]' if name in ("clip", "face") else ""
+                raise InputError(
+                    f"{file.name} learned with {name} '{had}', {self.settings.data} was prepared with '{has}': "
+                    f"prepare a set with '{had}'{way}"
+                )
 
     def batch(self, step: int) -> dict[str, Tensor]:
         """Faces in an order that is new in each epoch, each with a text and a conversation; a function of the step."""

@@ -141,7 +141,8 @@ class UniF2aceTransformer(nn.Module):
 
     def fit_features(self, clip: Tensor | None, face: Tensor | None, generator: torch.Generator) -> None:
         """Start the resamplers anew, fitted to feature tokens (B, F, C) of some faces (``Resampler.fit``), with the
-        understanding group's sequence level open to them. One without features is left as it is."""
+        understanding group's sequence level open to them. One without features is left as it is, as is a
+        dense model."""
         for resampler, features in ((self.clip_in, clip), (self.face_in, face)):
             if resampler is not None and features is not None:
                 resampler.fit(features, generator)
