@@ -29,6 +29,7 @@ AsCsv = Annotated[bool, typer.Option("--csv", help="Print CSV: file, position, b
 Temperature = Annotated[float, typer.Option(min=0, help="0: always the likeliest word; above, words are drawn.")]
 TopK = Annotated[int | None, typer.Option(min=1, help="Draw from the k likeliest words only.")]
 TopP = Annotated[float, typer.Option(min=0.01, max=1, help="Draw from the likeliest words up to this probability.")]
+NoRepeat = Annotated[int, typer.Option(min=0, help="Say so many word parts in a row only once; 0: let them repeat.")]
 Limit = Annotated[int, typer.Option(min=1, max=4096, help="Most tokens of an answer.")]
 Seed = Annotated[int, typer.Option(help="Seed of drawn words.")]
 AT_ONCE = 8  # photos read before they are asked in one batch
@@ -43,6 +44,7 @@ def describe(
     temperature: Temperature = 0.0,
     top_k: TopK = None,
     top_p: TopP = 1.0,
+    no_repeat: NoRepeat = 5,
     limit: Limit = 200,
     seed: Seed = 0,
     engine: Engine = "unif2ace-nano",
@@ -55,7 +57,7 @@ def describe(
     """
     from limner.models.unif2ace.requests import request
 
-    settings = {"limit": limit, "choice": _choice(temperature, top_k, top_p), "seed": seed}
+    settings = {"limit": limit, "choice": _choice(temperature, top_k, top_p, no_repeat), "seed": seed}
     _answer_all(photos, [request(length)], engine, device, precision, stream, as_json, as_csv, settings, said=False)
 
 
@@ -68,6 +70,7 @@ def ask(
     temperature: Temperature = 0.0,
     top_k: TopK = None,
     top_p: TopP = 1.0,
+    no_repeat: NoRepeat = 5,
     limit: Limit = 60,
     seed: Seed = 0,
     engine: Engine = "unif2ace-nano",
@@ -75,7 +78,7 @@ def ask(
     precision: Precision = "auto",
 ) -> None:
     """Ask one or more questions about the faces in photographs. Each is asked on its own; `chat` remembers."""
-    settings = {"limit": limit, "choice": _choice(temperature, top_k, top_p), "seed": seed}
+    settings = {"limit": limit, "choice": _choice(temperature, top_k, top_p, no_repeat), "seed": seed}
     _answer_all([photos], questions, engine, device, precision, stream, as_json, as_csv, settings)
 
 
@@ -84,6 +87,7 @@ def chat(
     temperature: Temperature = 0.0,
     top_k: TopK = None,
     top_p: TopP = 1.0,
+    no_repeat: NoRepeat = 5,
     limit: Limit = 200,
     seed: Seed = 0,
     engine: Engine = "unif2ace-nano",
@@ -92,7 +96,7 @@ def chat(
 ) -> None:
     """Talk about a photograph: one question a line, until an empty line or the end of input."""
     model = _load(engine, device, precision)
-    choice = _choice(temperature, top_k, top_p)
+    choice = _choice(temperature, top_k, top_p, no_repeat)
     talk = model.chat(photo, limit=limit, choice=choice, seed=seed)
     for question in _lines():
         if len(talk.look.boxes) == 1:
@@ -161,10 +165,10 @@ def _load(engine: str, device: str, precision: str) -> UniF2ace:
     return UniF2ace.load(engine, device=device, precision=precision)
 
 
-def _choice(temperature: float, top_k: int | None, top_p: float):
+def _choice(temperature: float, top_k: int | None, top_p: float, no_repeat: int):
     from limner.models.unif2ace.answering import Choice
 
-    return Choice(temperature=temperature, top_k=top_k, top_p=top_p)
+    return Choice(temperature=temperature, top_k=top_k, top_p=top_p, no_repeat=no_repeat)
 
 
 def _stream(model: UniF2ace, look, questions: list[str], settings: dict, said: bool) -> None:
