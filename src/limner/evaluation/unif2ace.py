@@ -12,6 +12,9 @@ from limner.evaluation.painting import follow_words
 from limner.models.unif2ace.engine import UniF2ace
 from limner.progress import Progress
 
+SHOWN = 64
+"""Paintings on a sheet, at most."""
+
 WISHES = 200
 """Prompts with known wishes, unless told how many."""
 
@@ -34,6 +37,6 @@ def paint_suite(
         progress(wishes + index + 1, total)
     real = np.stack([face.picture for face in unseen])
     fidelity, _ = measure_fidelity(np.stack(painted), real, read_pictures(folder, "train"))
-    shown = painted[: len(painted) - len(painted) % 8 or len(painted)][:32]
+    shown = painted[: len(painted) - len(painted) % 8 or len(painted)][:SHOWN]
     sheet = np.concatenate([np.concatenate(shown[k : k + 8], 1) for k in range(0, len(shown), 8)], 0)
     return {**figures, "fidelity": fidelity}, log, sheet
