@@ -292,7 +292,7 @@ def test_ways_in_may_begin_fitted_to_the_set(data: PreparedPairs) -> None:
     entered = model.assembler.identity[0](faces.identity)  # pyright: ignore[reportIndexIssue]
     assert torch.allclose(entered.mean((0, 1)), torch.zeros(entered.shape[-1]), atol=1e-2)
     shown = model.assembler.textures[0][0](faces.levels[0][faces.present])  # pyright: ignore[reportIndexIssue]
-    assert torch.allclose(shown[:, :4].std(0), torch.ones(4), atol=1e-2) and not shown[:, 4:].any()
+    assert torch.allclose(shown[:, :4].std(0, correction=0), torch.ones(4), atol=1e-2) and not shown[:, 4:].any()
 
 
 def test_losses_on_pictures_now_and_then(data: PreparedPairs) -> None:
