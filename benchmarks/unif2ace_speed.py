@@ -112,7 +112,7 @@ def training_step(
     if way == "sorted":
         RoutedExperts.wide = RoutedExperts.sorted
     if padding:
-        losses.leading_padding = lambda config, tokens: 0
+        losses.leading_padding = lambda padding: 0
     if fused:
         transformer.attend = lambda q, k, v, mask: F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
     try:

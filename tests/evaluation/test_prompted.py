@@ -8,11 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from evaluation.noise_set import write_noise_set
 from limner.cli.app import main
-from limner.data.build import DATA, MANIFEST
-from limner.data.shards import FIELDS, write_shard
 from limner.evaluation.prompted import prompted_rows, stated_facts, summarise
-from limner.faces.picture import encode_jpeg, encode_png
 from unif2ace.parts import write_tiny
 
 
@@ -59,23 +57,14 @@ def test_shares_by_attribute_beside_the_commonest() -> None:
 def built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A built set of noise from three folders, of which two have words."""
     monkeypatch.setenv("LIMNER_DATA", str(tmp_path))
-    folder = tmp_path / "set"
-    (folder / DATA).mkdir(parents=True)
-    (folder / MANIFEST).write_text("{}")
     ids = {
         "test": ["a/one.png", "a/two.png", "b/one.png", "c/one.png"],
         "validation": ["a/three.png"],
         "train": ["a/four.png"],
     }
-    for split, names in ids.items():
-        rows = []
-        for number, name in enumerate(names):
-            noise = np.random.default_rng(number).integers(0, 256, (256, 256, 3), dtype=np.uint8)
-            row = dict.fromkeys(field for field, _ in FIELDS)
-            row |= {"id": name, "split": split, "image": {"bytes": encode_jpeg(noise, 95), "path": ""}}
-            row |= {"regions": {"bytes": encode_png(np.zeros((256, 256), np.uint8)), "path": ""}}
-            rows.append(row)
-        write_shard(folder / DATA / f"{split}-00000.parquet", rows, {})
+    folder = write_noise_set(
+        tmp_path / "set", {split: [{"id": name} for name in names] for split, names in ids.items()}
+    )
     for name in "abc":
         (tmp_path / name).mkdir()
     stated = ["one.png,a 45-year-old woman", '"two.png","a landscape, with a cow"', "three.png,an elderly man",

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from evaluation.noise_set import write_noise_set
 from limner.cli.app import main
 from limner.data.build import DATA
 from limner.errors import InputError
@@ -202,29 +203,17 @@ def test_variants_are_the_paper_s() -> None:
 @pytest.fixture
 def built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A built set of three faces, all pictures noise, one of each split."""
-    from limner.data.build import MANIFEST
-    from limner.data.shards import FIELDS, SPLITS, pack_attributes, write_shard
-    from limner.faces.picture import encode_jpeg, encode_png
+    from limner.data.shards import SPLITS, pack_attributes
     from limner.faces.record import Attribute
 
     monkeypatch.setenv("LIMNER_DATA", str(tmp_path))
-    folder = tmp_path / "set"
-    (folder / DATA).mkdir(parents=True)
-    (folder / MANIFEST).write_text("{}")
     attributes = {"glasses": Attribute(False, 0.9, "test"), "hair_colour": Attribute("brown", 0.9, "test")}
     question = {"question": "Is she smiling?", "answer": "Yes.", "kind": "yes/no", "about": "smile", "value": "yes"}
-    for seed, split in enumerate(SPLITS):
-        noise = np.random.default_rng(seed).integers(0, 256, (2, 256, 256, 3), dtype=np.uint8)
-        rows = []
-        for k in range(2):
-            row = dict.fromkeys(name for name, _ in FIELDS)
-            row |= {"id": f"{split}{k}", "split": split, "captions": ["A woman with brown hair."]}
-            row |= {"image": {"bytes": encode_jpeg(noise[k], 95), "path": ""}, "prompts": ["a woman", "a man"]}
-            row |= {"regions": {"bytes": encode_png(np.zeros((256, 256), np.uint8)), "path": ""}}
-            row |= {"attributes": pack_attributes(attributes), "questions": [question]}
-            rows.append(row)
-        write_shard(folder / DATA / f"{split}-00000.parquet", rows, {})
-    return folder
+    words = {"captions": ["A woman with brown hair."], "prompts": ["a woman", "a man"], "questions": [question]}
+    row = {**words, "attributes": pack_attributes(attributes)}
+    return write_noise_set(
+        tmp_path / "set", {split: [{**row, "id": f"{split}{k}"} for k in range(2)] for split in SPLITS}
+    )
 
 
 def test_the_suites_at_the_command_line(built: Path, capsys) -> None:

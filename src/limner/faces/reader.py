@@ -15,6 +15,7 @@ import torch
 
 from limner.faces import geometry
 from limner.faces.attributes import measure
+from limner.faces.batches import to_model
 from limner.faces.demographics import Demographics, DemographicsNetwork
 from limner.faces.detect import Detection, FaceDetector
 from limner.faces.emotion import EmotionNet
@@ -196,7 +197,7 @@ class FaceReader:
 
     def _recognise(self, crops: np.ndarray) -> _People:
         """What the networks that recognise people say of aligned pictures, (B, 256, 256, 3)."""
-        tensor = torch.from_numpy(crops).permute(0, 3, 1, 2).float().div(127.5).sub(1)
+        tensor = to_model(crops)
         with torch.inference_mode():
             identity, emotion = self.identity(tensor).numpy(), self.emotion(tensor).numpy()
         return _People(identity, emotion, self.traits(tensor), self.demographics(crops))

@@ -1,8 +1,8 @@
 """What an outside network saw in a picture, and the resampler that turns it into as many tokens as the image has.
 
 Full size: all patch tokens of CLIP ViT-L/14-336 and the vector of an ArcFace-style network (AntelopeV2 [P]). Nano: the
-last map of EfficientNet-lite0 and the shipped identity network. One interface for both; none of their weights
-are the model's.
+last map of EfficientNet-lite0, and the shipped identity network alone or with a face's shape and looks (face_features).
+One interface for both; none of their weights are the model's.
 
 Legend: B batch, F feature tokens, C feature width, N image tokens, D model width, R resampler width.
 """

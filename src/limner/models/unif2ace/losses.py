@@ -53,7 +53,7 @@ def paint_loss(
     """D3Diff of pictures under words. codes: (B, N); masked: (B, N) bool; gamma: (B,), from ``draw_masks``."""
     config = model.config
     tokens = paint_sequence(config, texts, codes.masked_fill(masked, config.codebook))
-    spare, place = leading_padding(config, tokens), image_place(config, "paint")
+    spare, place = leading_padding(tokens == config.special("pad")), image_place(config, "paint")
     positions = torch.arange(spare, tokens.shape[1], device=tokens.device)[None]  # padding counts as a position
     tokens, place = tokens[:, spare:], slice(place.start - spare, place.stop - spare)
     mask, mixed = omni_mask(config, tokens, "paint"), model.mix(gamma=gamma)

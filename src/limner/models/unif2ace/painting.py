@@ -14,7 +14,7 @@ from torch import Tensor
 
 from .cache import KVCache
 from .config import UniF2aceConfig
-from .sequence import code_ids, image_segment, omni_mask, prefix_length, text_prefix
+from .sequence import code_ids, image_segment, leading_padding, omni_mask, prefix_length, text_prefix
 from .transformer import UniF2aceTransformer
 from .unmasking import Predict
 
@@ -70,7 +70,7 @@ def guided_logits(
         every = torch.zeros(count, dtype=torch.long)
         words = _join(words, empty.rows(every))
     assert words.cache.length == prefix_length(config)
-    spare = int(words.padding.all(0).cumprod(0).sum())  # columns that are padding in every row: nobody sees them
+    spare = leading_padding(words.padding)
     read, mask = words.cache.without_first(spare), image_mask(config, words.padding[:, spare:])
     positions = torch.arange(prefix_length(config), prefix_length(config) + mask.shape[1])[None].to(mask.device)
 

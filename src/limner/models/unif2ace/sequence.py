@@ -154,9 +154,9 @@ def _packed(
     return Understanding(tokens, spoken, lengths, numbered)
 
 
-def leading_padding(config: UniF2aceConfig, tokens: Tensor) -> int:
-    """Columns at the left of (B, L) that are padding in every row: nobody sees them, so they can be left out."""
-    return int((tokens == config.special("pad")).all(0).cumprod(0).sum())
+def leading_padding(padding: Tensor) -> int:
+    """Columns at the left of (B, L) bool that are padding in every row: nobody sees them, so they can be left out."""
+    return int(padding.all(0).cumprod(0).sum())
 
 
 def _words(config: UniF2aceConfig, text: Sequence[int]) -> list[int]:

@@ -101,9 +101,9 @@ class UniF2aceTask:
 
     def _check_start(self, file: Path) -> None:
         """Refuse weights that learned from another codec, tokenizer or encoder than the set's; an encoder's may differ
-        where its resampler starts anew."""
+        where its resampler starts anew. Codecs and tokenizers are told by their hashes, wherever they lie."""
         header = read_config(file)
-        for name in COMPANIONS:
+        for name in ("codec_hash", "tokenizer_hash", "clip", "face"):
             had, has = header.get(name), self.data.header.get(name)
             if had is not None and has is not None and had != has and name not in self.settings.fit_features:
                 way = f', or add it to fit_features = ["{name}"]' if name in ("clip", "face") else ""
