@@ -19,7 +19,9 @@ from limner.models.facex.control import (
     load_controller,
     new_controller,
     save_controller,
+    start_from,
 )
+from limner.models.facex.plan import FACTORS, MOTION
 from limner.models.facex.reference import Reference
 from limner.models.facex.steer import SteeredUNet
 from limner.weights.tensors import load_tensors, save_tensors
@@ -34,22 +36,23 @@ def inputs(rows: int = 2, text: int = 384):
     return latents, torch.full((rows,), 500), words, torch.randn(rows, 50, 16, generator=g), reference
 
 
-def test_an_untrained_controller_changes_not_one_bit() -> None:
+@pytest.mark.parametrize("time_factors", [False, True])
+def test_an_untrained_controller_changes_not_one_bit(time_factors: bool) -> None:
     unet = tiny_unet()
     latents, times, words, face, reference = inputs()
     keep = torch.tensor([[True] * 5, [True, True, False, False, False]])
     with torch.no_grad():
         plain = unet(latents, times, encoder_hidden_states=words, encoder_attention_mask=keep).sample
-        steered = SteeredUNet(unet, new_controller(unet, ControlConfig(**CONTROL)))
+        steered = SteeredUNet(unet, new_controller(unet, ControlConfig(**CONTROL, time_factors=time_factors)))
         assert torch.equal(steered(latents, times, words, keep, face, reference), plain)
         assert torch.equal(steered(latents, times, words, keep, None, None), plain)
 
 
-@pytest.mark.parametrize("part", ["gain", "reference"])
+@pytest.mark.parametrize("part", ["gain", "reference", "whole"])
 def test_each_hand_of_the_controller_moves_the_unet(part: str) -> None:
     unet = tiny_unet()
     latents, times, words, face, reference = inputs()
-    controller = new_controller(unet, ControlConfig(**CONTROL))
+    controller = new_controller(unet, ControlConfig(**CONTROL, time_factors=True))
     steered = SteeredUNet(unet, controller)
     with torch.no_grad():
         before = steered(latents, times, words, None, face, reference)
@@ -92,10 +95,46 @@ def test_widened_convolution_is_one_convolution() -> None:
     assert torch.allclose(unet.conv_in(x), wide(x), atol=1e-5)
 
 
+def test_what_holds_for_the_whole_face_reaches_the_time_embedding() -> None:
+    """Identity's vector, motion and light; not identity's cells, nor textures; and each by what sets faces apart."""
+    unet = tiny_unet()
+    controller = random_controller(unet, time_factors=True)
+    whole, tokens = controller.whole, controller.assembler.tokens
+    assert whole is not None
+    faces = torch.randn(64, tokens, 16, generator=torch.Generator().manual_seed(2)) * 0.01 + 3  # nearly all the same
+    whole.fit(faces)
+    with torch.no_grad():
+        shifts = torch.cat([whole(faces[:1]), whole(faces[1:2])])
+        assert (shifts[0] - shifts[1]).abs().mean() > 0.3 * shifts[0].abs().mean()
+        read = {
+            factor
+            for token, factor in enumerate(controller.assembler.factor_of.tolist())
+            if not torch.equal(whole(faces[:1] + torch.eye(tokens)[token, None, :, None] * faces[1:2]), shifts[:1])
+        }
+        assert {FACTORS[number] for number in read} == {"identity", *MOTION, "light"}
+        cells = faces[:1].clone()
+        cells[:, : controller.config.identity_tokens - 1] = 0
+        assert torch.equal(whole(cells), shifts[:1])
+        assert whole(controller.assembler.none(1)).abs().max() < 3 * shifts.abs().max()  # however far the dropped are
+
+
+def test_an_older_controller_is_a_start(tmp_path: Path) -> None:
+    unet = tiny_unet()
+    old, file = random_controller(unet), tmp_path / "old.safetensors"
+    save_controller(old, file, {}, torch.float32)
+    new = new_controller(unet, ControlConfig(**CONTROL, time_factors=True))
+    start_from(new, file)
+    assert new.whole is not None and not new.whole.project.weight.any()
+    assert all(torch.equal(value, new.state_dict()[key]) for key, value in old.state_dict().items())
+    with pytest.raises(InputError, match="belongs to another"):
+        start_from(new_controller(unet, ControlConfig(**{**CONTROL, "width": 8})), file)
+
+
 def test_release_gives_the_unet_back() -> None:
     unet = tiny_unet()
     before, keys = dict(unet.attn_processors), list(unet.state_dict())
-    steered = SteeredUNet(unet, random_controller(unet))
+    steered = SteeredUNet(unet, random_controller(unet, time_factors=True))
+    assert list(steered.plain_state()) == keys
     assert steered.release() is unet
     assert dict(unet.attn_processors) == before and list(unet.state_dict()) == keys
 
@@ -123,6 +162,10 @@ def test_a_wrong_base_and_a_wrong_file_are_refused_with_the_reason(tmp_path: Pat
         SteeredUNet(tiny_unet(widths=(8, 24)), controller, "wide")
     with pytest.raises(InputError, match="latent channels are 8 there, and 4 in the family"):
         SteeredUNet(tiny_unet(channels=8), controller, "deep")
+    timed = random_controller(tiny_unet(widths=(12, 16)), time_factors=True)
+    narrow = timed.config.replaced(attention_widths=controller.config.attention_widths)
+    with pytest.raises(InputError, match="time width are 32 there, and 48 in the family"):
+        SteeredUNet(tiny_unet(), Controller(narrow, 8))
     base = write_nano_base(tmp_path / "base")
     with pytest.raises(InputError, match="no FaceX controller"):
         load_controller(base / "unet" / "diffusion_pytorch_model.safetensors")

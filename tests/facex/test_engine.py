@@ -36,7 +36,7 @@ def other(photo: np.ndarray) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def swapped(editor: FaceX, photo: np.ndarray, other: np.ndarray) -> limner.Picture:
-    return editor.swap(other, photo, **QUICK)
+    return editor.swap(other, photo, likeness=2.0, **QUICK)
 
 
 def test_pixels_outside_the_painted_region_are_the_photos(
@@ -83,6 +83,29 @@ def test_every_edit_is_another_picture(editor: FaceX, photo: np.ndarray, other: 
     for plan in plans:
         made.append(np.asarray(editor.edit(photo, plan, {"other": other}, **QUICK).image))
     assert all(not np.array_equal(a, b) for k, a in enumerate(made) for b in made[:k])
+
+
+def test_likeness_follows_what_is_another_s_and_nothing_else(
+    editor: FaceX, photo: np.ndarray, other: np.ndarray, tmp_path: Path
+) -> None:
+    def made(plan: EditPlan, **settings: Any) -> np.ndarray:
+        return np.asarray(editor.edit(photo, plan, {"other": other}, **QUICK, **settings).image).astype(int)
+
+    swap = EditPlan.swap("other")
+    plain, far, further = (made(swap, likeness=value) for value in (0.0, 1.0, 2.0))
+    assert 0 < np.abs(far - plain).mean() < np.abs(further - plain).mean()
+    own = EditPlan.motion(yaw=20)
+    assert np.array_equal(made(own, likeness=0.0), made(own, likeness=3.0))
+    with pytest.raises(InputError, match="likeness=-1"):
+        made(swap, likeness=-1.0)
+
+
+def test_recipes_from_before_likeness_are_made_again(editor: FaceX, photo: np.ndarray, other: np.ndarray) -> None:
+    picture = editor.swap(other, photo, likeness=0.0, **QUICK)
+    recipe = {key: value for key, value in picture.recipe.items() if key != "likeness"}
+    assert picture.recipe["likeness"] == 0
+    again = editor.replay(recipe, {"photo": photo, "source": other})
+    assert np.array_equal(np.asarray(again.image), np.asarray(picture.image))
 
 
 def test_a_chain_is_one_pass(editor: FaceX, photo: np.ndarray, other: np.ndarray) -> None:

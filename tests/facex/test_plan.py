@@ -34,6 +34,19 @@ def test_a_chain_is_one_plan_and_the_later_edit_decides() -> None:
     assert (EditPlan.motion(smile=0.8) + EditPlan.motion(smile=0.8)).sliders == {"smile": 1.0}
 
 
+def test_a_foil_is_the_same_motion_on_the_photo_s_own_face() -> None:
+    moved = EditPlan.swap("her", head=True) + EditPlan.reenact("him") + EditPlan.motion(yaw=10)
+    assert moved.foil().factors == EditPlan.reenact("him").factors and moved.foil().sliders == {"yaw": 10}
+    assert moved.foil().repaint == moved.repaint and EditPlan.erase(["glasses"]).foil().factors == {}
+    for own in (
+        EditPlan.motion(yaw=10),
+        EditPlan.animate(),
+        EditPlan.reenact("him"),
+        EditPlan(factors={"light": "her"}),
+    ):
+        assert own.foil() == own
+
+
 def test_a_plan_survives_json_and_speaks() -> None:
     plan = EditPlan.swap("her.jpg", head=True) + EditPlan.motion(yaw=-15) + EditPlan.erase(["hat"])
     assert EditPlan.model_validate_json(plan.model_dump_json()) == plan

@@ -9,7 +9,7 @@ import torch
 from limner.errors import InputError
 from limner.faces.geometry import paste_back
 from limner.models.facex.blend import blend_back, feather
-from limner.models.facex.sample import draw_noise, guided, make_scheduler, sample
+from limner.models.facex.sample import draw_noise, guided, make_scheduler, sample, weighed
 from limner.models.facex.schedule import NANO_SCHEDULE, NoiseSchedule
 
 EPSILON = {**NANO_SCHEDULE, "prediction_type": "epsilon", "rescale_betas_zero_snr": False}
@@ -55,6 +55,11 @@ def test_guidance_extrapolates_and_costs_nothing_at_one() -> None:
     one = guided(lambda x, t: x + 1, never, 1.0)
     assert one(torch.zeros(1), torch.tensor(0)) == 1
     assert guided(lambda x, t: x + 1, lambda x, t: x, 3.0)(torch.zeros(1), torch.tensor(0)) == 3
+    x = torch.randn(2, 1, 1, 1)
+    both = torch.tensor([5.0, 2.0]).repeat_interleave(2)[:, None, None, None]  # two conditions of two rows
+    joined = weighed(lambda x, t: x + both, (3.0, -2.0))
+    apart = guided(lambda x, t: x + 5, lambda x, t: x + 2, 3.0)
+    assert torch.allclose(joined(x, torch.tensor(0)), apart(x, torch.tensor(0)))
     with pytest.raises(InputError, match="ddim or euler"):
         make_scheduler(NANO_SCHEDULE, "heun")
     assert torch.equal(draw_noise((2, 3, 3), 5), draw_noise((2, 3, 3), 5))

@@ -27,7 +27,7 @@ from limner.models.facex.base import load_base
 from limner.models.facex.config import ControlConfig
 from limner.models.facex.control import Controller, load_controller
 from limner.models.facex.encoders import load_decomposer
-from limner.models.facex.loading import load_parts
+from limner.models.facex.loading import Strength, load_parts, strength_of
 from limner.models.facex.motion import Motion
 from limner.models.facex.pairs import SOURCE, TARGET, TASKS, PreparedPairs, unpack_factors
 from limner.models.facex.plan import FACTORS
@@ -198,8 +198,9 @@ def test_conditions_are_dropped_in_their_shares(data: PreparedPairs) -> None:
         {"fix_unet": False},
         {"model": {"width": 16, "region_assembler": False}},
         {"model": {"width": 16, "representation_assembler": False}},
+        {"model": {"width": 16, "time_factors": True}},
     ],
-    ids=["plain", "unet", "no region assembler", "no representation assembler"],
+    ids=["plain", "unet", "no region assembler", "no representation assembler", "factors in the time embedding"],
 )
 def test_the_loss_falls(data: PreparedPairs, settings: dict) -> None:
     """Overfitting a few pairs, in every ablation."""
@@ -311,6 +312,7 @@ def test_a_run_ends_in_weights_that_edit(data: PreparedPairs, folder: Path, tmp_
     train(made, recipe, tmp_path / "run")
     weights = tmp_path / "run" / "weights"
     controller, header = load_controller(weights / "controller.safetensors")
+    assert strength_of(header) == Strength(2.0, 3.0) and strength_of({}) == Strength(2.0, 0.0)
     assert header["base"] == "base" and controller.config.region_encoder == "codec"
     assert (weights / "base").exists() != fix_unet
     cpu = torch.device("cpu")

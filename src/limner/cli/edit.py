@@ -17,6 +17,7 @@ from limner.cli.editing import (
     FaceNumber,
     Guidance,
     Identity,
+    Likeness,
     Manifest,
     Out,
     Precision,
@@ -63,6 +64,7 @@ def edit(
     seed: Seed = 0,
     steps: Steps = 25,
     guidance: Guidance = None,
+    likeness: Likeness = None,
     sampler: Sampler = "euler",
     engine: Engine = "facex-nano",
     base: BaseModel = None,
@@ -88,7 +90,14 @@ def edit(
         raise InputError("nothing to edit: give a slider (--yaw, --smile …), --from, or --erase")
     check_out(out)
     editor = load_editor(engine, base, device, precision, identity, tower)
-    settings: dict[str, Any] = {"face": face, "seed": seed, "steps": steps, "guidance": guidance, "sampler": sampler}
+    settings: dict[str, Any] = {
+        "face": face,
+        "seed": seed,
+        "steps": steps,
+        "guidance": guidance,
+        "likeness": likeness,
+        "sampler": sampler,
+    }
     edit_all(editor, photos, out, partial(editor.edit, plan=plan, **settings), watermark, manifest, as_json)
 
 
@@ -101,6 +110,7 @@ def animate(
     seed: Seed = 0,
     steps: Steps = 25,
     guidance: Guidance = None,
+    likeness: Likeness = None,
     sampler: Sampler = "euler",
     engine: Engine = "facex-nano",
     identity: Identity = None,
@@ -117,7 +127,14 @@ def animate(
     check_out(out)
     editor = load_editor(engine, style, device, precision, identity, tower)
     plan = EditPlan.animate() + EditPlan(prompt=prompt)
-    settings: dict[str, Any] = {"face": face, "seed": seed, "steps": steps, "guidance": guidance, "sampler": sampler}
+    settings: dict[str, Any] = {
+        "face": face,
+        "seed": seed,
+        "steps": steps,
+        "guidance": guidance,
+        "likeness": likeness,
+        "sampler": sampler,
+    }
     edit_all(editor, photos, out, partial(editor.edit, plan=plan, **settings), watermark, manifest, as_json)
 
 

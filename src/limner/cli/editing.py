@@ -25,6 +25,10 @@ FaceNumber = Annotated[
 Seed = Annotated[int, typer.Option(help="The same seed gives the same picture, on every machine.")]
 Steps = Annotated[int, typer.Option(help="Sampling steps; 8 for a quick look.")]
 Guidance = Annotated[float | None, typer.Option(help="How strongly the plan is followed; 1: unguided.")]
+Likeness = Annotated[
+    float | None,
+    typer.Option(help="How much further what comes from another photo is followed, away from what was there; 0: not."),
+]
 Sampler = Annotated[str, typer.Option(help="euler or ddim.")]
 Engine = Annotated[str, typer.Option(help="Weights to edit with: a registry name, or a trained controller's folder.")]
 BaseModel = Annotated[

@@ -22,6 +22,7 @@ def facex(
     base: Annotated[str | None, typer.Option(help="Base model to steer, if not the weights' own.")] = None,
     steps: Annotated[int, typer.Option(min=1, help="Sampling steps.")] = 20,
     guidance: Annotated[float | None, typer.Option(help="Guidance; default: the weights' own.")] = None,
+    likeness: Annotated[float | None, typer.Option(help="Likeness; default: the weights' own.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of noise, of slider values and of holes.")] = 0,
     lpips: Annotated[str, typer.Option(help="LPIPS weights.")] = "lpips/alex.safetensors",
     log: Annotated[Path | None, typer.Option(help="Also write what was measured on every edit to this file.")] = None,
@@ -48,9 +49,10 @@ def facex(
     from limner.faces.folders import data_root
     from limner.files import write_json_atomic
     from limner.models.facex.engine import FaceX, check_settings
+    from limner.models.facex.loading import Strength
 
-    sampling = Sampling(steps, guidance, seed)
-    check_settings(seed, steps, 1.0 if guidance is None else guidance, "euler")
+    sampling = Sampling(steps, guidance, likeness, seed)
+    check_settings(seed, steps, Strength().replaced(guidance, likeness), "euler")
     gallery = read_gallery(data_root() / people, count)
     editor = FaceX.load(weights, base)
     with bar(suite) as progress:
@@ -61,6 +63,7 @@ def facex(
     if sheet is not None:
         picture(sheet, editing.sheet(cases))
     settings = {"people": str(people), "weights": weights, "base": base, "steps": steps, "guidance": guidance}
+    settings["likeness"] = likeness
     reference = published_edits(suite)
     remarks = []
     if reference:

@@ -21,10 +21,11 @@ SAME_PLACE = 0.3
 
 @dataclass(frozen=True)
 class Sampling:
-    """How edits are sampled. guidance None: the weights' own. Edit k of a suite has seed + k."""
+    """How edits are sampled. guidance, likeness None: the weights' own. Edit k of a suite has seed + k."""
 
     steps: int = 20
     guidance: float | None = None
+    likeness: float | None = None
     seed: int = 0
 
 
@@ -72,8 +73,8 @@ def edit(editor: FaceX, plan: EditPlan, looks: Mapping[str, Look], sampling: Sam
     canvas = looks[CANVAS]
     subjects = {name: look.subject for name, look in looks.items()}
     prepared = editor.prepare(plan, subjects, sampling.seed + number)
-    guidance = editor.parts.guidance if sampling.guidance is None else sampling.guidance
-    painted = editor.paint([prepared], sampling.steps, guidance, "euler")[0]
+    strength = editor.parts.strength.replaced(sampling.guidance, sampling.likeness)
+    painted = editor.paint([prepared], sampling.steps, strength, "euler")[0]
     crop = canvas.subject.portrait.crop
     photo = prepared.blend(painted)
     nothing = np.zeros(photo.shape[:2], np.uint8)

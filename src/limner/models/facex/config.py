@@ -23,6 +23,8 @@ class ControlConfig:
     """Channels of the UNet's cross-attention blocks, in its own order; with the two below, the family it fits."""
     attention_heads: tuple[int, ...] = ()
     """Heads of each."""
+    time_width: int = 0
+    """Channels of the UNet's time embedding; of the family too, where ``time_factors`` is True."""
     latent_channels: int = 4
     """Channels of the codec's latents."""
     identity_encoder: str = "arcface"
@@ -45,6 +47,10 @@ class ControlConfig:
     """Ablation: False leaves out the reference picture and its mask."""
     representation_assembler: bool = True
     """Ablation: False gives one texture for the whole face, instead of one a region, and no factor embedding."""
+    time_factors: bool = False
+    """Whether what holds for a face as a whole (identity's vector, motion, light) is also added to the time embedding,
+    from which every residual block takes its shift. Our choice for small bases, which learn to look at a few tokens
+    among many only slowly; the paper's has cross-attention alone."""
 
     def __post_init__(self) -> None:
         for name in ("width", "latent_channels", "identity_width", "identity_tokens", "expression"):
@@ -55,6 +61,8 @@ class ControlConfig:
                 raise ValueError(f"{name}={getattr(self, name)!r}: choose one of {', '.join(known)}")
         if len(self.attention_widths) != len(self.attention_heads):
             raise ValueError("attention_widths and attention_heads speak of different numbers of blocks")
+        if self.time_factors and self.time_width < 0:
+            raise ValueError(f"time_width={self.time_width}: give the channels of the base's time embedding")
         if not self.level_widths:
             raise ValueError("level_widths is empty: a region encoder has at least one level")
         if self.adapter_width and len(self.level_widths) != 3:

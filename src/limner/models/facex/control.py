@@ -18,6 +18,7 @@ from limner.weights.tensors import check_keys, load_tensors, read_tensors, save_
 
 from .assemble import RepresentationAssembler
 from .config import ControlConfig
+from .plan import FACTORS, MOTION
 
 FORMAT = "limner facex controller 1"
 
@@ -47,8 +48,46 @@ class FaceAttention(nn.Module):
         return self.gain * self.out(read)
 
 
+class FaceInTime(nn.Module):
+    """What holds for a face as a whole, as a shift of the UNet's time embedding; it starts at zero.
+
+    Of identity's tokens the vector alone, of motion and light all: the cells of identity's map and the regions'
+    textures are of a place, and stay with cross-attention. Each channel is read by how far it is from its mean over
+    some faces (``fit``), since most of a token is the same for everybody.
+    """
+
+    def __init__(self, assembler: RepresentationAssembler, time_width: int) -> None:
+        super().__init__()
+        factors, identity = assembler.factor_of, FACTORS.index("identity")
+        whole = torch.isin(factors, torch.tensor([FACTORS.index(name) for name in (*MOTION, "light")]))
+        whole[torch.nonzero(factors == identity)[-1]] = True  # the vector stands last
+        self.register_buffer("chosen", torch.nonzero(whole)[:, 0], persistent=False)
+        shape = len(self.chosen), assembler.config.width
+        self.register_buffer("mean", torch.zeros(shape))
+        self.register_buffer("deviation", torch.ones(shape))
+        self.project = nn.Linear(shape[0] * shape[1], time_width, bias=False)
+        nn.init.zeros_(self.project.weight)
+
+    chosen: Tensor
+    mean: Tensor
+    deviation: Tensor
+
+    def forward(self, face: Tensor) -> Tensor:
+        """face: (B, N, D), as the assembler gives it; returns (B, time width)."""
+        tokens = (face[:, self.chosen] - self.mean) / self.deviation
+        return self.project(F.layer_norm(tokens, tokens.shape[-1:]).flatten(1).to(face))  # dropped ones are far away
+
+    @torch.no_grad()
+    def fit(self, faces: Tensor) -> None:
+        """Means and deviations of some faces' tokens (B, N, D)."""
+        tokens = faces[:, self.chosen]
+        self.mean.copy_(tokens.mean(0))
+        self.deviation.copy_(tokens.std(0).clamp_min(1e-3))
+
+
 class Controller(nn.Module):
-    """The representation assembler, one FaceAttention a block, and the extra channels of the first convolution."""
+    """The representation assembler, one FaceAttention a block, and the extra channels of the first convolution; where
+    the configuration says so, also what a face adds to the time embedding."""
 
     def __init__(self, config: ControlConfig, first_channels: int) -> None:
         super().__init__()
@@ -63,6 +102,7 @@ class Controller(nn.Module):
             # the weights of the extra input channels: reference latent and mask; zero [O]
             self.reference = nn.Conv2d(config.latent_channels + 1, first_channels, 3, padding=1, bias=False)
             nn.init.zeros_(self.reference.weight)
+        self.whole = FaceInTime(self.assembler, config.time_width) if config.time_factors else None
 
     @torch.no_grad()
     def begin(self, gain: float) -> None:
@@ -80,6 +120,7 @@ def family_of(unet: Any) -> dict[str, Any]:
         "attention_widths": tuple(int(block.to_q.in_features) for block in blocks),
         "attention_heads": tuple(int(block.heads) for block in blocks),
         "latent_channels": int(unet.config.in_channels),
+        "time_width": int(unet.time_embedding.linear_2.out_features),
     }
 
 
@@ -87,7 +128,7 @@ def check_base(config: ControlConfig, unet: Any, name: str) -> None:
     """Raise ``InputError`` with the reason when a controller does not fit a UNet."""
     for what, found in family_of(unet).items():
         wanted = getattr(config, what)
-        if found != wanted:
+        if found != wanted and (what != "time_width" or config.time_factors):
             raise InputError(
                 f"this controller does not fit {name}: {what.replace('_', ' ')} are {_short(found)} there, and "
                 f"{_short(wanted)} in the family it was trained for; give another base"
@@ -133,6 +174,15 @@ def load_controller(path: str | os.PathLike[str]) -> tuple[Controller, dict[str,
     check_keys(tensors, controller.state_dict(), where=str(path))
     controller.load_state_dict({key: value.float() for key, value in tensors.items()})
     return controller.eval().requires_grad_(False), header
+
+
+def start_from(controller: Controller, path: str | os.PathLike[str]) -> None:
+    """Fill a controller from a file to train it on. What goes into the time embedding may be missing there: it then
+    stays at zero. ``InputError`` for a file of another kind or other sizes."""
+    tensors, wanted = load_tensors(path)[0], controller.state_dict()
+    begun = {key: value for key, value in wanted.items() if key.startswith("whole.") and key not in tensors}
+    check_keys(tensors | begun, wanted, where=str(path))
+    controller.load_state_dict(tensors | begun)
 
 
 def _short(values: object) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -30,11 +30,11 @@ from limner.weights.fingerprint import weights_hash
 from .assemble import choice_of
 from .blend import blend_back
 from .decompose import Factors
-from .loading import NANO, Parts, load_parts
+from .loading import NANO, Parts, Strength, load_parts
 from .plan import CANVAS, MOTION, EditPlan
 from .portrait import Portrait, choose_face, hash_of, portrait_of
 from .reference import Reference, assemble_reference, repaint_mask
-from .sample import SAMPLERS, draw_noise, guided, make_scheduler, sample
+from .sample import SAMPLERS, draw_noise, make_scheduler, sample, weighed
 from .sliders import move
 
 MOST_THREADS = 1024  # that a recipe may ask for
@@ -55,12 +55,14 @@ class Subject:
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
-    """An edit ready to be sampled: tokens (1, N, D), reference, mask (S, S), and what it is made from."""
+    """An edit ready to be sampled: tokens (1, N, D), those of its foil, reference, mask (S, S), and what it is made
+    from."""
 
     plan: EditPlan
     subjects: Mapping[str, Subject]
     seed: int
     tokens: Tensor
+    foil: Tensor
     reference: Reference
     mask: np.ndarray
 
@@ -137,6 +139,7 @@ class FaceX:
         seed: int = 0,
         steps: int = 25,
         guidance: float | None = None,
+        likeness: float | None = None,
         sampler: str = "euler",
         callback: Progress | None = None,
         watch: Watch | None = None,
@@ -145,11 +148,12 @@ class FaceX:
 
         plan: what to do. photos: the other photos it names; a name that is not among them is a path. face: which face
         of the photo, counted from 1, largest first; the largest for None. faces: the same for the other photos, by
-        name. guidance: how strongly factors and words are followed, 1 is unguided (default: the weights' own). sampler:
-        ``euler`` or ``ddim``. watch: as callback, and shows the whole photo as it would be now. Raises ``InputError``
-        for what cannot be edited.
+        name. guidance: how strongly factors and words are followed, 1 is unguided. likeness: how much further a face
+        or part that comes from another photo is followed, away from whose it was; 0 is not at all, above costs half as
+        much again. Both default to the weights' own. sampler: ``euler`` or ``ddim``. watch: as callback, and shows the
+        whole photo as it would be now. Raises ``InputError`` for what cannot be edited.
         """
-        strength = self.parts.guidance if guidance is None else guidance
+        strength = self.parts.strength.replaced(guidance, likeness)
         check_settings(seed, steps, strength, sampler)
 
         def step(done: int, total: int, look: Look) -> None:
@@ -159,7 +163,7 @@ class FaceX:
                 watch(done, total, look)
 
         begun = self.begin(photo, plan, photos, face, faces, seed)
-        return self.finish([begun], steps, guidance, sampler, step)[0]
+        return self.finish([begun], steps, guidance, likeness, sampler, step)[0]
 
     def begin(
         self,
@@ -187,6 +191,7 @@ class FaceX:
         begun: Sequence[Prepared],
         steps: int = 25,
         guidance: float | None = None,
+        likeness: float | None = None,
         sampler: str = "euler",
         watch: Watch | None = None,
     ) -> list[Picture]:
@@ -195,7 +200,7 @@ class FaceX:
         A picture is the one that its edit gives alone, up to what kernels round by batch size (measured in
         tests/facex/test_together.py); ``painted_with`` in its recipe counts the others of its batch.
         """
-        strength = self.parts.guidance if guidance is None else guidance
+        strength = self.parts.strength.replaced(guidance, likeness)
         pictures: list[Picture] = []
         total = steps * -(-len(begun) // BATCH)
         for first in range(0, len(begun), BATCH):
@@ -223,6 +228,7 @@ class FaceX:
             about, weights, threads = recipe["photos"], recipe["weights"], int(recipe["threads"])
             given = {name: photos[name] for name in plan.photos}
             settings = {key: recipe[key] for key in ("seed", "steps", "guidance", "sampler")}
+            settings["likeness"] = recipe.get("likeness", 0.0)  # recipes from before there was one
         except KeyError as missing:
             raise InputError(f"to make this edit again its recipe and photos are needed; missing: {missing}") from None
         except ValueError as error:
@@ -271,27 +277,37 @@ class FaceX:
             each.map(lambda x: x.to(device, dtype) if x.is_floating_point() else x.to(device))
             for each in factors.values()
         ]
-        return Prepared(whole, subjects, seed, assembler(ready, choice_of(plan, numbers)), reference, mask)
+        photos = [assembler.encode(each) for each in ready]
+        tokens, foil = (assembler.pick(photos, choice_of(each, numbers)) for each in (plan, plan.foil()))
+        return Prepared(whole, subjects, seed, tokens, foil, reference, mask)
 
     @torch.no_grad()
     def paint(
-        self, prepared: Sequence[Prepared], steps: int, guidance: float, sampler: str, watch: Watch | None = None
+        self, prepared: Sequence[Prepared], steps: int, strength: Strength, sampler: str, watch: Watch | None = None
     ) -> np.ndarray:
         """The aligned pictures (B, S, S, 3) uint8 that B prepared edits lead to; ``watch`` sees them on their way."""
         for each in prepared:
-            check_settings(each.seed, steps, guidance, sampler)
+            check_settings(each.seed, steps, strength, sampler)
         parts, count = self.parts, len(prepared)
-        tokens = torch.cat([each.tokens for each in prepared])
+        tokens, foil = (torch.cat([getattr(each, name) for each in prepared]) for name in ("tokens", "foil"))
         reference = Reference.joined([each.reference for each in prepared])
         device, dtype = tokens.device, tokens.dtype
-        words = _stacked([parts.base.text(each.plan.prompt, device, dtype) for each in prepared])
-        none = _stacked([parts.base.text("", device, dtype)] * count)
-        dropped = parts.controller.assembler.none(count)
+        words = [parts.base.text(each.plan.prompt, device, dtype) for each in prepared]
+        none = [parts.base.text("", device, dtype)] * count
+        guidance, likeness = strength.guidance, strength.likeness if not torch.equal(tokens, foil) else 0.0
+        asked = [
+            (guidance + likeness, words, tokens),
+            (1 - guidance, none, parts.controller.assembler.none(count)),
+            (-likeness, words, foil),
+        ]
+        weights, texts, faces = zip(*(each for each in asked if each[0]))
+        text, face = _stacked([each for texts_of in texts for each in texts_of]), torch.cat(faces)
+        references = Reference.joined([reference] * len(weights))
         shape = tuple(reference.latents.shape[1:])
         noise = torch.cat([draw_noise(shape, each.seed) for each in prepared]).to(device)
 
-        def predict(text: tuple[Tensor, Tensor | None], face: Tensor):
-            return lambda x, t: parts.steered(x.to(dtype), t.expand(len(x)), *text, face, reference)
+        def predict(x: Tensor, t: Tensor) -> Tensor:
+            return parts.steered(x.to(dtype), t.expand(len(x)), *text, face, references).float()
 
         codec_type = next(parts.base.codec.parameters()).dtype
 
@@ -299,7 +315,7 @@ class FaceX:
             return to_pictures(parts.base.codec.decode(latents.to(codec_type)))
 
         latents = sample(
-            guided(predict(words, tokens), predict(none, dropped), guidance),
+            weighed(predict, weights),
             noise,
             make_scheduler(parts.base.schedule, sampler),
             steps,
@@ -321,7 +337,7 @@ class FaceX:
         }
 
     def recipe(
-        self, plan: EditPlan, subjects: Mapping[str, Subject], seed: int, steps: int, guidance: float, sampler: str
+        self, plan: EditPlan, subjects: Mapping[str, Subject], seed: int, steps: int, strength: Strength, sampler: str
     ) -> dict[str, Any]:
         """Everything needed to make an edit again, given the photos."""
         dtype = self.parts.controller.assembler.dropped.dtype
@@ -338,7 +354,7 @@ class FaceX:
             },
             "seed": seed,
             "steps": steps,
-            "guidance": guidance,
+            **asdict(strength),
             "sampler": sampler,
             "weights": self.weights(),
             "precision": str(dtype).removeprefix("torch."),
@@ -348,10 +364,10 @@ class FaceX:
         }
 
 
-def check_settings(seed: int, steps: int, guidance: float, sampler: str) -> None:
+def check_settings(seed: int, steps: int, strength: Strength, sampler: str) -> None:
     """``InputError`` naming the first setting that cannot be."""
-    settings = {"seed": seed, "steps": steps, "guidance": guidance}
-    check_numbers(settings, {"seed": (0, 2**63 - 1), "steps": (1, 1000)}, {"guidance": (0, 100)})
+    settings = {"seed": seed, "steps": steps, **asdict(strength)}
+    check_numbers(settings, {"seed": (0, 2**63 - 1), "steps": (1, 1000)}, {"guidance": (0, 100), "likeness": (0, 100)})
     check_sampler(sampler, SAMPLERS)
 
 

@@ -31,6 +31,7 @@ def edit_video(
     seed: int = 0,
     steps: int = 25,
     guidance: float | None = None,
+    likeness: float | None = None,
     sampler: str = "euler",
     watermark: bool = True,
     manifest: bool | None = None,
@@ -45,7 +46,7 @@ def edit_video(
     """
     if out.suffix.lower() != ".mp4":
         raise InputError(f"{out.name}: name the film .mp4")
-    strength = editor.parts.guidance if guidance is None else guidance
+    strength = editor.parts.strength.replaced(guidance, likeness)
     check_settings(seed, steps, strength, sampler)
     signed = c2pa_manifest.available() if manifest is None else manifest
     clip = Clip.open(video)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,25 @@ CONTROLLER = "controller.safetensors"
 
 
 @dataclass(frozen=True)
+class Strength:
+    """How strongly an edit is followed: with + (guidance − 1)·(with − none) + likeness·(with − foil).
+
+    none: every factor and the words dropped, as in classifier-free guidance. foil: the plan's own
+    (``EditPlan.foil``), the same motion on the photo's own face. Our choice: identity is a small part of what a
+    token says, and what sets two people apart is a small part of identity; this follows just that part further.
+    """
+
+    guidance: float = 2.0
+    likeness: float = 0.0
+
+    def replaced(self, guidance: float | None = None, likeness: float | None = None) -> Strength:
+        """The same with what is not None instead."""
+        return Strength(
+            self.guidance if guidance is None else guidance, self.likeness if likeness is None else likeness
+        )
+
+
+@dataclass(frozen=True)
 class Parts:
     """Everything an editor edits with."""
 
@@ -31,7 +51,8 @@ class Parts:
     controller: Controller
     base: Base
     decomposer: Decomposer
-    guidance: float
+    strength: Strength
+    """What the controller's header says; an edit may say otherwise."""
 
 
 def load_parts(
@@ -53,7 +74,12 @@ def load_parts(
     controller = controller.to(device, dtype)
     steered = SteeredUNet(found.unet, controller, found.name)
     decomposer = load_decomposer(controller.config, found.codec, identity, regions, device)
-    return Parts(steered, controller, found, decomposer, float(header.get("guidance", 2.0)))
+    return Parts(steered, controller, found, decomposer, strength_of(header))
+
+
+def strength_of(header: Mapping[str, Any]) -> Strength:
+    """The weights' own, from a controller's header."""
+    return Strength(**{f.name: float(header.get(f.name, f.default)) for f in fields(Strength)})
 
 
 def controller_file(source: str | os.PathLike[str]) -> Path:

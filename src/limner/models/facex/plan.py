@@ -23,6 +23,7 @@ CANVAS = "photo"
 """The photo that is edited: every factor is its own unless the plan says otherwise, and its other pixels stay."""
 ABSENT = "none"
 """In place of a photo: the factor is not there (erased glasses), or not known (the texture in a hole)."""
+APPEARANCE = ("identity", *GROUPS)
 FACE = ("identity", "brows", "eyes", "nose", "lips", "skin")
 
 
@@ -134,6 +135,15 @@ class EditPlan(BaseModel):
     def chain(cls, plans: Iterable[EditPlan]) -> EditPlan:
         """Any number of edits as one."""
         return reduce(lambda one, two: one + two, plans, cls())
+
+    def foil(self) -> EditPlan:
+        """What the edit is told apart from: the same motion and light on the photo's own face.
+
+        A plan that takes neither identity nor textures from elsewhere (motion, holes, styles) is its own foil. Our
+        choice: reenactments told apart from the driver's face were tried, and move less exactly for no likeness.
+        """
+        factors = {name: photo for name, photo in self.factors.items() if name not in APPEARANCE}
+        return self.model_copy(update={"factors": factors})
 
     @property
     def photos(self) -> tuple[str, ...]:

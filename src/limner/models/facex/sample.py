@@ -5,7 +5,7 @@ Legend: B pictures, C latent channels, h w latent grid.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -46,6 +46,20 @@ def guided(predict: Predict, predict_none: Predict, scale: float) -> Predict:
         return none + scale * (predict(x, t) - none)
 
     return both
+
+
+def weighed(predict: Predict, weights: Sequence[float]) -> Predict:
+    """Σ w_k·predict_k(x, t): guidance away from any number of other conditions.
+
+    ``predict`` gets all K conditions in one batch, (K·B, C, h, w), condition by condition, which is faster than one
+    after the other.
+    """
+
+    def all_of_them(x: Tensor, t: Tensor) -> Tensor:
+        outputs = predict(x.repeat(len(weights), 1, 1, 1), t).unflatten(0, (len(weights), len(x)))
+        return torch.stack([weight * output for weight, output in zip(weights, outputs, strict=True)]).sum(0)
+
+    return all_of_them
 
 
 @torch.no_grad()

@@ -56,6 +56,19 @@ class WidenedInput(nn.Module):
         return self.base(x[:, : self.channels]) + self._reference[0](x[:, self.channels :])
 
 
+class ShiftedTime(nn.Module):
+    """The base's time embedding plus what a face adds to it, which travels as diffusers' ``timestep_cond``."""
+
+    def __init__(self, base: nn.Module) -> None:
+        super().__init__()
+        self.base = base
+
+    def forward(self, time: Tensor, shift: Tensor | None = None) -> Tensor:
+        """time: (B, T), as the base reads it; shift: (B, W) or None for the plain embedding."""
+        embedded = self.base(time)
+        return embedded if shift is None else embedded + shift
+
+
 class SteeredUNet:
     """A UNet with a controller on it; ``release`` takes it off again. The UNet's weights are never touched."""
 
@@ -73,6 +86,8 @@ class SteeredUNet:
         unet.set_attn_processor(processors)
         if controller.reference is not None:
             unet.conv_in = WidenedInput(unet.conv_in, controller.reference, controller.config.latent_channels)
+        if controller.whole is not None:
+            unet.time_embedding = ShiftedTime(unet.time_embedding)
 
     def __call__(
         self,
@@ -88,24 +103,30 @@ class SteeredUNet:
         latents: (B, C, h, w) with noise; times: (B,) of its training schedule; text: (B, T, W); text_mask: (B, T) bool
         or None; face: (B, N, D) or None for the plain UNet.
         """
-        x = latents
+        x, whole = latents, self.controller.whole
         if reference is not None and self.controller.reference is not None:
             x = torch.cat([latents, reference.latents.to(x), reference.mask.to(x)], 1)
         return self.unet(
             x,
             times,
             encoder_hidden_states=text,
+            timestep_cond=None if face is None or whole is None else whole(face),
             encoder_attention_mask=text_mask,
             cross_attention_kwargs=None if face is None else {FACE: face},
         ).sample
 
     def plain_state(self) -> dict[str, Tensor]:
         """The UNet's tensors under its own names, as they are without a controller on it."""
-        return {key.replace("conv_in.base.", "conv_in."): value for key, value in self.unet.state_dict().items()}
+        return {
+            key.replace("conv_in.base.", "conv_in.").replace("time_embedding.base.", "time_embedding."): value
+            for key, value in self.unet.state_dict().items()
+        }
 
     def release(self) -> Any:
         """The UNet as it was."""
         self.unet.set_attn_processor(self._before)
         if isinstance(self.unet.conv_in, WidenedInput):
             self.unet.conv_in = self.unet.conv_in.base
+        if isinstance(self.unet.time_embedding, ShiftedTime):
+            self.unet.time_embedding = self.unet.time_embedding.base
         return self.unet

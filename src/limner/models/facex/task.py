@@ -21,13 +21,12 @@ from limner.errors import InputError
 from limner.faces.batches import to_pictures
 from limner.faces.folders import data_root
 from limner.faces.identity import IdentityEncoder
-from limner.weights.tensors import load_into
 
 from .assemble import NOWHERE, TEXTURES
 from .base import BASE, Base, base_folder, load_base, save_unet
 from .base_task import epoch_rows, losses_of_words
 from .config import PRESETS, ControlConfig
-from .control import Controller, new_controller, save_controller
+from .control import Controller, new_controller, save_controller, start_from
 from .loading import CONTROLLER
 from .pairs import TASKS, PreparedPairs, unpack_factors
 from .reference import Reference
@@ -93,6 +92,7 @@ class FaceXSettings(BaseModel):
     sample_faces: int = Field(default=5, gt=0, description="Columns of a sample sheet.")
     sample_steps: int = Field(default=20, gt=0, description="Steps of sample sheets.")
     guidance: float = Field(default=2.0, ge=0, description="Guidance in sample sheets, and of the shipped weights.")
+    likeness: float = Field(default=3.0, ge=0, description="Likeness (see `Strength`) of the shipped weights.")
 
     @field_validator("shares")
     @classmethod
@@ -148,11 +148,14 @@ class FaceXTask:
             self.steered.release()
         controller = new_controller(self.base.unet, ControlConfig(**{**preset, **s.model}))
         if s.start is not None:
-            load_into(controller, data_root() / s.start)
+            start_from(controller, data_root() / s.start)
         elif s.gain:
             controller.begin(s.gain)
+        some = self.data.factors(self.train[:: -(-len(self.train) // FITTED)])
         if s.fit_factors:
-            controller.assembler.fit(self.data.factors(self.train[:: -(-len(self.train) // FITTED)]))
+            controller.assembler.fit(some)
+        if controller.whole is not None and not controller.whole.project.weight.any():  # nothing learned yet
+            controller.whole.fit(controller.assembler.encode(some))
         self.steered = SteeredUNet(self.base.unet, controller, self.base.name)
         self.base.unet.requires_grad_(not s.fix_unet)
         return controller if s.fix_unet else nn.ModuleDict({"controller": controller, "unet": self.base.unet})
@@ -261,6 +264,7 @@ class FaceXTask:
         """A folder beside ``path`` with the controller in float16 and, where the UNet was trained too, its base."""
         folder = path.with_suffix("")
         header = {**facts, "base": self.settings.base, "guidance": self.settings.guidance}
+        header["likeness"] = self.settings.likeness
         save_controller(_controller(model), folder / CONTROLLER, header)
         if not self.settings.fix_unet:
             assert self.steered is not None
