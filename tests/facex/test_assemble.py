@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from facex.tiny import CONTROL, randomise
+from limner.faces.batches import to_model
 from limner.faces.geometry import warp
 from limner.faces.iresnet import IResNet
 from limner.faces.reader import FaceReader
@@ -22,7 +23,15 @@ from limner.models.facex.engine import FaceX
 from limner.models.facex.masks import GROUPS
 from limner.models.facex.plan import FACTORS, EditPlan
 from limner.models.facex.portrait import portrait_of
-from limner.models.facex.reference import grey_head, mask_cells, put_structure, repaint_mask, with_hole
+from limner.models.facex.reference import (
+    Reference,
+    assemble_reference,
+    grey_head,
+    mask_cells,
+    put_draft,
+    repaint_mask,
+    with_hole,
+)
 
 
 def drawn(rows: int, seed: int, config: ControlConfig) -> Factors:
@@ -184,8 +193,39 @@ def test_the_reference_shows_nothing_of_what_is_painted(photo: np.ndarray, face:
     grey = grey_head(portrait.picture, portrait.regions)
     assert (grey[..., 0] == grey[..., 2]).all() and (grey[portrait.regions == 0] == 127).all()
     cells = mask_cells(mask[None], 16)
-    mixed = put_structure(torch.zeros(1, 4, 4, 4), cells, torch.ones(1, 4, 4, 4))
+    mixed = put_draft(torch.zeros(1, 4, 4, 4), cells, torch.ones(1, 4, 4, 4))
     assert torch.equal(mixed[:, :1], cells)
+
+
+def test_drafts_stand_in_the_hole_and_nowhere_else(photo: np.ndarray, face: Face, editor: FaceX) -> None:
+    codec = editor.parts.base.codec
+    portrait = portrait_of(photo, face, 64, editor.reader.topology)
+    other = portrait_of(np.ascontiguousarray(photo[:, :, ::-1]), face, 64, editor.reader.topology)
+    portraits = {"photo": portrait, "her": other}
+
+    def reference(plan: EditPlan, drafts: bool) -> Reference:
+        return assemble_reference(plan, portraits, repaint_mask(plan, portraits), codec, drafts)
+
+    def encoded(picture: np.ndarray) -> torch.Tensor:
+        return codec.encode(to_model(picture[None]))
+
+    shown = {
+        "person": (EditPlan.reenact("her"), encoded(portrait.picture)),
+        "face": (EditPlan.swap("her"), encoded(grey_head(other.picture, other.regions))),
+        "lips": (EditPlan.regions("her", ["lips"]), encoded(other.picture)),
+    }
+    for plan, draft in shown.values():
+        plain, drafted = reference(plan, False), reference(plan, True)
+        hole = plain.mask.expand_as(draft) > 0
+        assert torch.equal(drafted.mask, plain.mask) and hole.any()
+        assert torch.equal(drafted.latents[hole], draft[hole]) and not torch.equal(plain.latents[hole], draft[hole])
+        assert torch.equal(drafted.latents[~hole], plain.latents[~hole])
+    head = EditPlan.swap("her", head=True)
+    assert torch.equal(reference(head, False).latents, reference(head, True).latents)  # published, in every controller
+    both = reference(EditPlan.reenact("her") + EditPlan.regions("her", ["lips"]), True)
+    lips = reference(EditPlan.regions("her", ["lips"]), True).mask.expand_as(both.latents) > 0
+    assert torch.equal(both.latents[lips], shown["lips"][1][lips])  # and the person's around them
+    assert torch.equal(both.latents[~lips & (both.mask > 0)], shown["person"][1][~lips & (both.mask > 0)])
 
 
 def test_glasses_that_are_added_are_painted_where_the_other_has_them(

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import limner
-from facex.tiny import random_controller, write_nano_base, write_stable_diffusion
+from facex.tiny import random_controller, write_editor, write_nano_base, write_stable_diffusion
 from limner.errors import InputError
 from limner.faces.geometry import paste_back
 from limner.faces.reader import FaceReader
@@ -98,6 +98,17 @@ def test_likeness_follows_what_is_another_s_and_nothing_else(
     assert np.array_equal(made(own, likeness=0.0), made(own, likeness=3.0))
     with pytest.raises(InputError, match="likeness=-1"):
         made(swap, likeness=-1.0)
+
+
+def test_a_controller_says_whether_holes_show_drafts(
+    editor: FaceX, photo: np.ndarray, face: Face, tmp_path: Path
+) -> None:
+    """The same weights, told that they were trained with drafts: holes are no longer grey."""
+    drafting = FaceX.load(write_editor(tmp_path, drafts=True), device="cpu", precision="fp32", reader=editor.reader)
+    for plan, differs in ((EditPlan.motion(yaw=10), True), (EditPlan.erase(["lips"]), False)):
+        subject = editor.taken_apart(photo, face, "photo")
+        one, other = (each.prepare(plan, {"photo": subject}).reference for each in (editor, drafting))
+        assert torch.equal(one.latents, other.latents) != differs and torch.equal(one.mask, other.mask)
 
 
 def test_recipes_from_before_likeness_are_made_again(editor: FaceX, photo: np.ndarray, other: np.ndarray) -> None:

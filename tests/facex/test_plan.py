@@ -47,6 +47,19 @@ def test_a_foil_is_the_same_motion_on_the_photo_s_own_face() -> None:
         assert own.foil() == own
 
 
+def test_drafts_show_what_each_part_is_made_from() -> None:
+    face, person = ("face", "her", True), ("person", "photo", False)
+    assert EditPlan.swap("her").drafts() == (face,)
+    assert EditPlan.swap("her", head=True).drafts() == (("head", "her", True),)
+    assert EditPlan.motion(yaw=5).drafts() == EditPlan.reenact("him").drafts() == (person,)
+    assert EditPlan.regions("him", ["lips", "hair"]).drafts() == (("lips", "him", False), ("hair", "him", False))
+    for nothing in (EditPlan.erase(["hair"]), EditPlan.animate(), EditPlan.inpaint(np.ones((4, 4), bool))):
+        assert nothing.drafts() == ()
+    chain = EditPlan.regions("him", ["lips"]) + EditPlan.swap("her") + EditPlan.motion(yaw=5)
+    assert chain.drafts() == (person, face)  # the lips are hers now, and lie in her face
+    assert (chain + EditPlan.regions("him", ["lips"])).drafts() == (person, face, ("lips", "him", False))
+
+
 def test_a_plan_survives_json_and_speaks() -> None:
     plan = EditPlan.swap("her.jpg", head=True) + EditPlan.motion(yaw=-15) + EditPlan.erase(["hat"])
     assert EditPlan.model_validate_json(plan.model_dump_json()) == plan

@@ -113,6 +113,26 @@ def test_rows_of_a_prepared_set(data: PreparedPairs) -> None:
     assert torch.equal(unpack_factors("source", batch).pose[0], pose)
 
 
+def test_holes_show_the_source_where_they_should(data: PreparedPairs) -> None:
+    sources, targets, tasks = np.full(10, 4), np.full(10, 5), np.tile(np.arange(5), 2)
+    batch = data.batch(sources, targets, tasks, np.repeat([True, False], 5))
+    masks, plain = data.arrays["masks"][5][:, None], data.arrays["reference"][5]
+    structure, latents = data.arrays["structure"][4][None], data.arrays["latents"][4][None]
+    drafts = {"head": structure, "face": structure, "person": latents, "part": latents, "hole": plain[-1:]}
+    for row, task_name in enumerate(TASKS * 2):
+        draft = drafts[task_name] if row < 5 or task_name == "head" else plain[tasks[row]][None]
+        expected = np.where(masks[tasks[row]][None], draft, plain[tasks[row]])[0].astype(np.float32)
+        assert np.array_equal(batch["reference"][row].numpy(), expected), (row, task_name)
+    without = data.batch(sources[:5], targets[:5], tasks[:5])
+    assert torch.equal(without["reference"], batch["reference"][5:])
+
+
+def test_a_share_of_drafts_is_left_out(data: PreparedPairs) -> None:
+    chance = np.array([0.0, 0.1, 0.3, 1.0])
+    assert task(model={"width": 16, "drafts": True}, drop_draft=0.2).drafts(chance).tolist() == [0, 0, 1, 1]
+    assert not task().drafts(chance).any()
+
+
 def test_rows_of_a_shard_become_portraits(tmp_path: Path, photo: np.ndarray, face: Face, reader: FaceReader) -> None:
     """As `limner data build` writes them, and the same motion as of the face itself."""
     picture, regions = warp(photo, face.crop, 256), warp(face.regions, face.crop, 256, nearest=True, border=0)

@@ -266,7 +266,8 @@ class FaceX:
         whole = plan
         portraits = {name: subject.portrait for name, subject in subjects.items()}
         mask = repaint_mask(plan, portraits)
-        reference = assemble_reference(plan, portraits, mask, self.parts.base.codec)
+        drafts = self.parts.controller.config.drafts
+        reference = assemble_reference(plan, portraits, mask, self.parts.base.codec, drafts)
         factors = {name: subject.factors for name, subject in subjects.items()}
         if plan.sliders:
             factors, plan = _moved(plan, portraits, factors)

@@ -30,11 +30,14 @@ from .assemble import NOWHERE
 from .decompose import Factors
 from .masks import GROUPS
 from .plan import FACTORS, EditPlan
+from .reference import put_draft
 
 TASKS = ("head", "face", "person", "part", "hole")
 PARTS_SWAPPED = ("lips", "brows", "eyes", "nose", "hair", "worn", "beard")
 FACTOR_ARRAYS = ("identity", "groups", "expression", "pose", "gaze", "light")
 ARRAYS = ("latents", "structure", "reference", "masks", "parts", "hidden", "person", "validation", *FACTOR_ARRAYS)
+DRAFTED = (("head", "face"), ("person", "part"))
+"""Tasks whose draft is the source in grey, and as it is; what ``EditPlan.drafts`` says of their plans."""
 SOURCE, TARGET = 0, 1
 """Places of the two pictures of a pair among those that tokens are picked from."""
 
@@ -104,17 +107,26 @@ class PreparedPairs:
         levels = tuple(self._take(f"level{k}", rows) for k in range(len(self.header["level_widths"])))
         return Factors(levels=levels, **taken)
 
-    def batch(self, sources: np.ndarray, targets: np.ndarray, tasks: np.ndarray) -> dict[str, Tensor]:
-        """Pairs and the task of each, (B,) each.
+    def batch(
+        self, sources: np.ndarray, targets: np.ndarray, tasks: np.ndarray, drafts: np.ndarray | None = None
+    ) -> dict[str, Tensor]:
+        """Pairs, the task of each, and whether its hole shows a draft where the paper has none, (B,) each.
 
-        latents (B, C, h, w); reference (B, C, h, w) with the source's grey head where the task has one; mask
+        latents (B, C, h, w); reference (B, C, h, w) with the source's grey head in the hole for head swaps; with
+        drafts also for face swaps, and the source as it is for persons and parts; mask
         (B, 1, h, w); choice (B, F); and both pictures' factors as ``source.NAME`` and ``target.NAME``.
         """
         index = np.arange(len(targets))
         masks = self._take("masks", targets)[index, tasks][:, None]  # (B, 1, h, w)
         reference = self._take("reference", targets)[index, tasks]
-        heads = torch.from_numpy(tasks == TASKS.index("head"))[:, None, None, None]
-        reference = torch.where(heads & (masks > 0), self._take("structure", sources), reference)
+        grey, colour = (np.isin(tasks, [TASKS.index(name) for name in names]) for names in DRAFTED)
+        if drafts is None:
+            drafts = np.zeros(len(tasks), bool)
+        grey = (tasks == TASKS.index("head")) | (grey & drafts)
+        for name, rows in (("structure", grey), ("latents", colour & drafts)):
+            if rows.any():
+                hole = torch.from_numpy(rows)[:, None, None, None] & (masks > 0)
+                reference = put_draft(reference, hole, self._take(name, sources))
         choice = choice_table()[tasks, self.arrays["parts"][targets]].copy()
         textures = [FACTORS.index(name) for name in GROUPS]
         hidden = self.arrays["hidden"][targets] & (tasks == TASKS.index("hole"))[:, None]

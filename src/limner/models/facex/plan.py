@@ -145,6 +145,27 @@ class EditPlan(BaseModel):
         factors = {name: photo for name, photo in self.factors.items() if name not in APPEARANCE}
         return self.model_copy(update={"factors": factors})
 
+    def drafts(self) -> tuple[tuple[str, str, bool], ...]:
+        """What a hole may show instead of grey: (part, photo, whether without its colours), the later one on top.
+
+        The photo's own person where its motion changes; the other's head in grey where it gives the head or the face,
+        since colours are the photo's; the other's part where it gives a part. Nothing where it only is painted anew
+        (styles), or away.
+        """
+        found = []
+        if "person" in self.repaint and (self.sliders or self.factors):
+            found.append(("person", CANVAS, False))
+        for part in ("head", "face"):
+            gives = self.structure if part == "head" else self.factors.get("identity")
+            if part in self.repaint and gives is not None and gives != ABSENT:
+                found.append((part, gives, True))
+        whole = {photo for _, photo, grey in found if grey}
+        for part in (part for part in self.repaint if part in FACTORS_OF_PART):
+            gives = self.factors.get(FACTORS_OF_PART[part][0], CANVAS)
+            if gives not in (CANVAS, ABSENT, *whole):
+                found.append((part, gives, False))
+        return tuple(found)
+
     @property
     def photos(self) -> tuple[str, ...]:
         """Names of the photos it needs, the edited one first."""

@@ -49,15 +49,8 @@ def repaint_mask(plan: EditPlan, portraits: Mapping[str, Portrait]) -> np.ndarra
     """
     canvas = portraits[CANVAS]
     mask = np.zeros(canvas.regions.shape, bool)
-    sources = {name for name in plan.factors.values() if name not in (ABSENT, CANVAS)}
-    drivers = {plan.factors[factor] for factor in MOTION if factor in plan.factors} & sources
     for part in plan.repaint:
-        names = [CANVAS, *(sorted(sources - drivers) if part not in ("face", "head", "person") else [])]
-        for name in names:
-            mask |= part_mask(portraits[name].regions, part)
-        if part == "person":
-            for name in drivers:
-                mask |= part_mask(portraits[name].regions, "head")
+        mask |= part_area(plan, portraits, part)
     if plan.structure is not None:
         mask |= part_mask(portraits[plan.structure].regions, "head")
     if plan.hole is not None:
@@ -65,6 +58,17 @@ def repaint_mask(plan: EditPlan, portraits: Mapping[str, Portrait]) -> np.ndarra
     if not mask.any():
         raise InputError(f"nothing to paint: the photo shows no {' and no '.join(plan.repaint) or 'hole'}")
     return dilate(mask, round(plan.dilation * canvas.size))
+
+
+def part_area(plan: EditPlan, portraits: Mapping[str, Portrait], part: str) -> np.ndarray:
+    """Where a plan paints a part, (S, S) bool, before it is grown."""
+    sources = {name for name in plan.factors.values() if name not in (ABSENT, CANVAS)}
+    drivers = {plan.factors[factor] for factor in MOTION if factor in plan.factors} & sources
+    others = sorted(sources - drivers) if part not in ("face", "head", "person") else []
+    mask = np.any([part_mask(portraits[name].regions, part) for name in (CANVAS, *others)], 0)
+    for name in drivers if part == "person" else ():
+        mask |= part_mask(portraits[name].regions, "head")
+    return mask
 
 
 def _hole_in_crop(hole: np.ndarray, canvas: Portrait) -> np.ndarray:
@@ -87,21 +91,31 @@ def mask_cells(mask: np.ndarray, factor: int) -> Tensor:
     return F.max_pool2d(torch.from_numpy(mask)[:, None].float(), factor)
 
 
-def put_structure(latents: Tensor, mask: Tensor, structure: Tensor) -> Tensor:
-    """The latents of a grey head in the hole of a reference; all (B, C, h, w), mask (B, 1, h, w)."""
-    return torch.where(mask > 0, structure, latents)
+def put_draft(latents: Tensor, mask: Tensor, draft: Tensor) -> Tensor:
+    """The latents of a draft in the hole of a reference; all (B, C, h, w), mask (B, 1, h, w)."""
+    return torch.where(mask > 0, draft, latents)
 
 
 @torch.no_grad()
 def assemble_reference(
-    plan: EditPlan, portraits: Mapping[str, Portrait], mask: np.ndarray, codec: KLCodec
+    plan: EditPlan, portraits: Mapping[str, Portrait], mask: np.ndarray, codec: KLCodec, drafts: bool = False
 ) -> Reference:
-    """The reference of one edit, B = 1. mask: as ``repaint_mask`` gives it."""
-    cells = mask_cells(mask[None], codec.factor)
+    """The reference of one edit, B = 1. mask: as ``repaint_mask`` gives it. drafts: as the controller was trained."""
+    cells, canvas = mask_cells(mask[None], codec.factor), portraits[CANVAS]
     device = next(codec.parameters()).device
-    latents = codec.encode(to_model(with_hole(portraits[CANVAS].picture, mask)[None]).to(device)).cpu()
-    if plan.structure is not None:
-        other = portraits[plan.structure]
-        head = codec.encode(to_model(grey_head(other.picture, other.regions)[None]).to(device)).cpu()
-        latents = put_structure(latents, cells, head)
+
+    def encode(picture: np.ndarray) -> Tensor:
+        return codec.encode(to_model(picture[None]).to(device)).cpu()
+
+    latents = encode(with_hole(canvas.picture, mask))
+    for part, name, grey in plan.drafts():
+        if not (drafts or part == "head"):
+            continue
+        other = portraits[name]
+        draft = encode(grey_head(other.picture, other.regions) if grey else other.picture)
+        where = cells
+        if part not in ("head", "person"):
+            grown = dilate(part_area(plan, portraits, part), round(plan.dilation * canvas.size))
+            where = cells * mask_cells(grown[None], codec.factor)
+        latents = put_draft(latents, where, draft)
     return Reference(latents, cells)

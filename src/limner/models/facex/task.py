@@ -82,6 +82,9 @@ class FaceXSettings(BaseModel):
     shift: float = Field(default=1.0, gt=0, description="Above 1: train more where there is much noise.")
     drop_all: float = Field(default=0.05, ge=0, le=1, description="Share trained without any factor.")
     drop_textures: float = Field(default=0.45, ge=0, le=1, description="Share trained without region textures.")
+    drop_draft: float = Field(
+        default=0.15, ge=0, le=1, description="Share trained without a draft, where model.drafts is true."
+    )
     identity_weight: float = Field(default=0.1, ge=0, description="Weight of 1 − cosine of identity, on x0.")
     lpips_weight: float = Field(default=0.1, ge=0, description="Weight of LPIPS, on x0.")
     lpips: str = Field(default="lpips/alex.safetensors", description="LPIPS weights, relative to LIMNER_DATA.")
@@ -130,6 +133,7 @@ class FaceXTask:
             if self.none_mask is None:
                 raise InputError("faces = … is for small bases, whose words Limner encodes itself: leave it out")
             self.words = Prepared.open(data_root() / s.faces)
+        self._drafts = bool(s.model.get("drafts", PRESETS[s.preset].get("drafts", False)))
         self.steered: SteeredUNet | None = None
         self._judges: tuple[IdentityEncoder | None, LPIPS | None] | None = None
 
@@ -165,7 +169,8 @@ class FaceXTask:
         targets = epoch_rows(self.train, step, self.batch_size, self.seed)
         random = np.random.default_rng([self.seed, 1, step])
         sources = self.data.partners(targets, random.random(len(targets)))
-        batch = self.data.batch(sources, targets, self.draw_tasks(step, random))
+        tasks = self.draw_tasks(step, random)
+        batch = self.data.batch(sources, targets, tasks, self.drafts(random.random(len(tasks))))
         if self.words is not None:
             rows = epoch_rows(self.words.rows(validation=False), step, self.settings.face_rows, self.seed)
             batch |= self._painted(rows, random.integers(0, 1 << 30, len(rows)))
@@ -177,6 +182,10 @@ class FaceXTask:
             return np.full(self.batch_size, TASKS.index("head"))
         shares = np.array([self.settings.shares.get(task, 0.0) for task in TASKS])
         return random.choice(len(TASKS), self.batch_size, p=shares / shares.sum())
+
+    def drafts(self, chance: np.ndarray) -> np.ndarray:
+        """Whether each pair's hole shows a draft, by its chance (B,)."""
+        return self._drafts & (chance >= self.settings.drop_draft)
 
     def loss(
         self, model: nn.Module, batch: dict[str, Tensor], generator: torch.Generator, step: int
@@ -224,7 +233,8 @@ class FaceXTask:
             for start in range(0, len(rows), 16):
                 targets = rows[start : start + 16]
                 count = len(targets)
-                batch = self.data.batch(self.data.partners(targets, np.zeros(count)), targets, np.full(count, number))
+                sources, shown = self.data.partners(targets, np.zeros(count)), self.drafts(np.ones(count))
+                batch = self.data.batch(sources, targets, np.full(count, number), shown)
                 batch = {key: value.to(device) for key, value in batch.items()}
                 times = ((torch.arange(count) + 0.5) / count * len(self.schedule.alphas)).long().to(device)
                 noise = torch.randn(batch["latents"].shape, generator=generator).to(device)
@@ -247,7 +257,8 @@ class FaceXTask:
         sheet = [torch.from_numpy(np.array(self.data.arrays["latents"][which])).float() for which in (sources, rows)]
         noise = torch.cat([draw_noise(tuple(sheet[0].shape[1:]), seed) for seed in range(len(rows))]).to(device)
         for task in ("head", "face", "person"):
-            batch = self.data.batch(sources, rows, np.full(len(rows), TASKS.index(task)))
+            shown = self.drafts(np.ones(len(rows)))
+            batch = self.data.batch(sources, rows, np.full(len(rows), TASKS.index(task)), shown)
             batch = {key: value.to(device) for key, value in batch.items()}
             nothing = torch.full_like(batch["choice"], NOWHERE)
             predict = guided(
