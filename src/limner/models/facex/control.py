@@ -62,10 +62,10 @@ class FaceInTime(nn.Module):
         whole = torch.isin(factors, torch.tensor([FACTORS.index(name) for name in (*MOTION, "light")]))
         whole[torch.nonzero(factors == identity)[-1]] = True  # the vector stands last
         self.register_buffer("chosen", torch.nonzero(whole)[:, 0], persistent=False)
-        shape = len(self.chosen), assembler.config.width
-        self.register_buffer("mean", torch.zeros(shape))
-        self.register_buffer("deviation", torch.ones(shape))
-        self.project = nn.Linear(shape[0] * shape[1], time_width, bias=False)
+        channels = len(self.chosen) * assembler.config.width
+        self.register_buffer("mean", torch.zeros(channels))
+        self.register_buffer("deviation", torch.ones(channels))
+        self.project = nn.Linear(channels, time_width, bias=False)
         nn.init.zeros_(self.project.weight)
 
     chosen: Tensor
@@ -74,13 +74,13 @@ class FaceInTime(nn.Module):
 
     def forward(self, face: Tensor) -> Tensor:
         """face: (B, N, D), as the assembler gives it; returns (B, time width)."""
-        tokens = (face[:, self.chosen] - self.mean) / self.deviation
+        tokens = ((face[:, self.chosen].flatten(1) - self.mean) / self.deviation).unflatten(1, (len(self.chosen), -1))
         return self.project(F.layer_norm(tokens, tokens.shape[-1:]).flatten(1).to(face))  # dropped ones are far away
 
     @torch.no_grad()
     def fit(self, faces: Tensor) -> None:
         """Means and deviations of some faces' tokens (B, N, D)."""
-        tokens = faces[:, self.chosen]
+        tokens = faces[:, self.chosen].flatten(1)
         self.mean.copy_(tokens.mean(0))
         self.deviation.copy_(tokens.std(0).clamp_min(1e-3))
 
