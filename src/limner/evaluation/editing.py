@@ -57,7 +57,7 @@ def swap(bench: Bench) -> tuple[Record, list[Case]]:
             record |= motion_distances(made.face, other.face)
         if source in keys:
             record |= _retrieved(made.face, keys.index(source), gallery)
-        cases.append(Case(record, (one.picture, other.picture, made.painted)))
+        cases.append(Case(record, (one.picture, other.picture, made.shown)))
     figures = {**summarise(cases, bench, len(bench.gallery.pairs)), "gallery": len(gallery)}
     if "expression" in figures:
         figures["expression_share"] = figures["expression"] / max(figures["expression_between"], 1e-9)
@@ -78,7 +78,7 @@ def reenact(bench: Bench) -> tuple[Record, list[Case]]:
             record |= motion_distances(made.face, other.face)
         if source in keys:
             record |= _retrieved(made.face, keys.index(source), gallery)
-        cases.append(Case(record, (one.picture, other.picture, made.painted)))
+        cases.append(Case(record, (one.picture, other.picture, made.shown)))
     return {**summarise(cases, bench, len(bench.gallery.pairs)), "gallery": len(gallery)}, cases
 
 
@@ -89,7 +89,7 @@ def same(bench: Bench) -> tuple[Record, list[Case]]:
         made = bench.edit(EditPlan.reenact("driver"), {CANVAS: one, "driver": other}, number)
         record = {"person": bench.gallery.people[person].id, "kept": made.kept, "found": made.face is not None}
         record |= _fidelity(bench.lpips, made.painted, other.picture)
-        cases.append(Case(record, (one.picture, other.picture, made.painted)))
+        cases.append(Case(record, (one.picture, other.picture, made.shown)))
         truths.append(other.picture)
         results.append(made.painted)
     figures = summarise(cases, bench, len(bench.gallery.people))
@@ -107,7 +107,7 @@ def reconstruct(bench: Bench) -> tuple[Record, list[Case]]:
         record = {"person": bench.gallery.people[person].id, "kept": made.kept, "found": made.face is not None}
         record |= _fidelity(bench.lpips, made.painted, look.picture)
         record |= _still(made.face, look.face)
-        cases.append(Case(record, (look.picture, made.painted)))
+        cases.append(Case(record, (look.picture, made.shown)))
     return summarise(cases, bench, len(bench.gallery.people)), cases
 
 
@@ -133,7 +133,7 @@ def sliders(bench: Bench) -> tuple[Record, list[Case]]:
                 record["measured"] = _measured(look.face, made.face, name)
                 asked[name][0].append(wanted)
                 asked[name][1].append(record["measured"])
-            cases.append(Case(record, (look.picture, made.painted)))
+            cases.append(Case(record, (look.picture, made.shown)))
             number += 1
             bench.progress(number, len(singles) * len(SLIDING))
     figures = summarise(cases, bench, len(bench.gallery.people))
@@ -160,7 +160,7 @@ def regions(bench: Bench) -> tuple[Record, list[Case]]:
         record |= {"kept": made.kept, "found": made.face is not None, "to_donor": to_donor, "to_photo": to_photo}
         record["nearer_to_donor"] = to_donor < to_photo
         record |= _still(made.face, look.face)
-        cases.append(Case(record, (donor.picture, look.picture, made.painted)))
+        cases.append(Case(record, (donor.picture, look.picture, made.shown)))
     figures = summarise(cases, bench, len(bench.gallery.pairs))
     figures["nearer_to_donor_by_part"] = {
         part: float(np.mean([case.record["nearer_to_donor"] for case in cases if case.record["part"] == part]))

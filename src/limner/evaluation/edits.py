@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from limner.errors import InputError
-from limner.faces.geometry import overlap, paste_back
+from limner.faces.geometry import overlap, paste_back, warp
 from limner.faces.picture import Source, read_picture
 from limner.faces.record import Face
 from limner.models.facex.engine import FaceX, Subject
@@ -49,11 +49,13 @@ class Look:
 
 @dataclass(frozen=True, eq=False)
 class Edited:
-    """photo: (H, W, 3) uint8. painted: the aligned crop (S, S, 3) before it was blended in. kept: whether every pixel
-    outside the painted region is exactly the photo's. face: the edited face, read again; None where none was found."""
+    """photo: (H, W, 3) uint8. painted: the aligned crop (S, S, 3) before it was blended in. shown: the same crop of the
+    photo after. kept: whether every pixel outside the painted region is exactly the photo's. face: the edited face,
+    read again; None where none was found."""
 
     photo: np.ndarray
     painted: np.ndarray
+    shown: np.ndarray
     kept: bool
     face: Face | None
 
@@ -81,7 +83,8 @@ def edit(editor: FaceX, plan: EditPlan, looks: Mapping[str, Look], sampling: Sam
     outside = paste_back(prepared.mask.astype(np.uint8), crop, nothing, nearest=True) == 0
     kept = bool(np.array_equal(photo[outside], canvas.photo[outside]))
     found = [face for face in editor.reader.read(photo) if overlap(face.box, canvas.face.box) >= SAME_PLACE]
-    return Edited(photo, painted, kept, found[0] if found else None)
+    shown = warp(photo, crop, len(painted))
+    return Edited(photo, painted, shown, kept, found[0] if found else None)
 
 
 def identity_distance(one: Face, other: Face) -> float:
