@@ -90,15 +90,9 @@ def edit(
         raise InputError("nothing to edit: give a slider (--yaw, --smile …), --from, or --erase")
     check_out(out)
     editor = load_editor(engine, base, device, precision, identity, tower)
-    settings: dict[str, Any] = {
-        "face": face,
-        "seed": seed,
-        "steps": steps,
-        "guidance": guidance,
-        "likeness": likeness,
-        "sampler": sampler,
-    }
-    edit_all(editor, photos, out, partial(editor.edit, plan=plan, **settings), watermark, manifest, as_json)
+    settings: dict[str, Any] = {"face": face, "seed": seed, "steps": steps, "guidance": guidance, "sampler": sampler}
+    edit = partial(editor.edit, plan=plan, likeness=likeness, **settings)
+    edit_all(editor, photos, out, edit, watermark, manifest, as_json)
 
 
 def animate(
@@ -110,7 +104,6 @@ def animate(
     seed: Seed = 0,
     steps: Steps = 25,
     guidance: Guidance = None,
-    likeness: Likeness = None,
     sampler: Sampler = "euler",
     engine: Engine = "facex-nano",
     identity: Identity = None,
@@ -127,14 +120,7 @@ def animate(
     check_out(out)
     editor = load_editor(engine, style, device, precision, identity, tower)
     plan = EditPlan.animate() + EditPlan(prompt=prompt)
-    settings: dict[str, Any] = {
-        "face": face,
-        "seed": seed,
-        "steps": steps,
-        "guidance": guidance,
-        "likeness": likeness,
-        "sampler": sampler,
-    }
+    settings: dict[str, Any] = {"face": face, "seed": seed, "steps": steps, "guidance": guidance, "sampler": sampler}
     edit_all(editor, photos, out, partial(editor.edit, plan=plan, **settings), watermark, manifest, as_json)
 
 

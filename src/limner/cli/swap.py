@@ -75,14 +75,8 @@ def swap(
     require_consent(i_have_consent)
     editor = load_editor(engine, base, device, precision, identity, tower)
     plan = EditPlan.swap("source", head=head)
-    settings: dict[str, Any] = {
-        "seed": seed,
-        "steps": steps,
-        "guidance": guidance,
-        "likeness": likeness,
-        "sampler": sampler,
-        "face": face,
-    }
+    settings: dict[str, Any] = {"seed": seed, "steps": steps, "guidance": guidance, "sampler": sampler, "face": face}
+    settings["likeness"] = likeness
     if video:
         stills = {"source": (source, source_face)}
         return _film(editor, plan, target, CANVAS, stills, out, settings, watermark, manifest, as_json)
@@ -100,7 +94,6 @@ def reenact(
     seed: Seed = 0,
     steps: Steps = 25,
     guidance: Guidance = None,
-    likeness: Likeness = None,
     sampler: Sampler = "euler",
     engine: Engine = "facex-nano",
     base: BaseModel = None,
@@ -125,13 +118,7 @@ def reenact(
     require_consent(i_have_consent)
     editor = load_editor(engine, base, device, precision, identity, tower)
     plan = EditPlan.reenact("driver")
-    settings: dict[str, Any] = {
-        "seed": seed,
-        "steps": steps,
-        "guidance": guidance,
-        "likeness": likeness,
-        "sampler": sampler,
-    }
+    settings: dict[str, Any] = {"seed": seed, "steps": steps, "guidance": guidance, "sampler": sampler}
     if video:
         stills = {CANVAS: (source, face)}
         settings["face"] = driver_face
