@@ -222,6 +222,9 @@ def test_drafts_stand_in_the_hole_and_nowhere_else(photo: np.ndarray, face: Face
         assert torch.equal(drafted.latents[~hole], plain.latents[~hole])
     head = EditPlan.swap("her", head=True)
     assert torch.equal(reference(head, False).latents, reference(head, True).latents)  # published, in every controller
+    shaped = reference(EditPlan(structure="her", repaint=("lips",)), False)
+    hole = shaped.mask.expand_as(shaped.latents) > 0
+    assert torch.equal(shaped.latents[hole], shown["face"][1][hole])  # structure alone is enough
     both = reference(EditPlan.reenact("her") + EditPlan.regions("her", ["lips"]), True)
     lips = reference(EditPlan.regions("her", ["lips"]), True).mask.expand_as(both.latents) > 0
     assert torch.equal(both.latents[lips], shown["lips"][1][lips])  # and the person's around them

@@ -50,7 +50,10 @@ def test_a_foil_is_the_same_motion_on_the_photo_s_own_face() -> None:
 def test_drafts_show_what_each_part_is_made_from() -> None:
     face, person = ("face", "her", True), ("person", "photo", False)
     assert EditPlan.swap("her").drafts() == (face,)
-    assert EditPlan.swap("her", head=True).drafts() == (("head", "her", True),)
+    head = ("head", "her", True)
+    assert EditPlan.swap("her", head=True).drafts() == (head,)
+    assert (EditPlan.swap("her", head=True) + EditPlan.motion(yaw=5)).drafts() == (head,)  # which covers the person
+    assert EditPlan(structure="her", repaint=("lips",)).drafts() == (head,)
     assert EditPlan.motion(yaw=5).drafts() == EditPlan.reenact("him").drafts() == (person,)
     assert EditPlan.regions("him", ["lips", "hair"]).drafts() == (("lips", "him", False), ("hair", "him", False))
     for nothing in (EditPlan.erase(["hair"]), EditPlan.animate(), EditPlan.inpaint(np.ones((4, 4), bool))):

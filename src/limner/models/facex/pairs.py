@@ -37,7 +37,8 @@ PARTS_SWAPPED = ("lips", "brows", "eyes", "nose", "hair", "worn", "beard")
 FACTOR_ARRAYS = ("identity", "groups", "expression", "pose", "gaze", "light")
 ARRAYS = ("latents", "structure", "reference", "masks", "parts", "hidden", "person", "validation", *FACTOR_ARRAYS)
 DRAFTED = (("head", "face"), ("person", "part"))
-"""Tasks whose draft is the source in grey, and as it is; what ``EditPlan.drafts`` says of their plans."""
+"""Tasks whose draft is the source in grey, and as it is: what ``EditPlan.drafts`` shows of whoever gives the part. (Who
+reenacts is the photo there, and the source here, where tasks are seen from the picture they lead to.)"""
 SOURCE, TARGET = 0, 1
 """Places of the two pictures of a pair among those that tokens are picked from."""
 

@@ -153,12 +153,13 @@ class EditPlan(BaseModel):
         (styles), or away.
         """
         found = []
-        if "person" in self.repaint and (self.sliders or self.factors):
+        if self.structure is not None:
+            found.append(("head", self.structure, True))  # it fills the hole, whatever else is painted
+        elif "person" in self.repaint and (self.sliders or self.factors):
             found.append(("person", CANVAS, False))
-        for part in ("head", "face"):
-            gives = self.structure if part == "head" else self.factors.get("identity")
-            if part in self.repaint and gives is not None and gives != ABSENT:
-                found.append((part, gives, True))
+        face = self.factors.get("identity", ABSENT)
+        if "face" in self.repaint and face != ABSENT:
+            found.append(("face", face, True))
         whole = {photo for _, photo, grey in found if grey}
         for part in (part for part in self.repaint if part in FACTORS_OF_PART):
             gives = self.factors.get(FACTORS_OF_PART[part][0], CANVAS)

@@ -155,11 +155,13 @@ class FaceXTask:
             start_from(controller, data_root() / s.start)
         elif s.gain:
             controller.begin(s.gain)
-        some = self.data.factors(self.train[:: -(-len(self.train) // FITTED)])
-        if s.fit_factors:
-            controller.assembler.fit(some)
-        if controller.whole is not None and not controller.whole.project.weight.any():  # nothing learned yet
-            controller.whole.fit(controller.assembler.encode(some))
+        begun = controller.whole is None or bool(controller.whole.project.weight.any())  # has learned already
+        if s.fit_factors or not begun:
+            some = self.data.factors(self.train[:: -(-len(self.train) // FITTED)])
+            if s.fit_factors:
+                controller.assembler.fit(some)
+            if controller.whole is not None and not begun:
+                controller.whole.fit(controller.assembler.encode(some))
         self.steered = SteeredUNet(self.base.unet, controller, self.base.name)
         self.base.unet.requires_grad_(not s.fix_unet)
         return controller if s.fix_unet else nn.ModuleDict({"controller": controller, "unet": self.base.unet})
