@@ -8,10 +8,13 @@ import numpy as np
 import pytest
 import torch
 
+from limner.data.shards import FIELDS, pack_attributes, write_shard
 from limner.errors import InputError
 from limner.faces.batches import to_model
+from limner.faces.picture import encode_png
+from limner.faces.record import Attribute
 from limner.models.unif2ace import prepare as room
-from limner.models.unif2ace.prepare import Face, Makers, make_part, prepare
+from limner.models.unif2ace.prepare import Face, Makers, make_part, prepare, read_faces, read_looks
 from limner.models.unif2ace.prepared import ABSENT, Prepared
 from limner.models.unif2ace.tokenizer import Tokenizer
 from unif2ace.parts import write_codec
@@ -60,14 +63,18 @@ def test_parts_are_made_once_and_again_only_when_something_changed(
         files[-1].write_text(name)
     made: list[str] = []
 
-    def read(file: Path, mirror: bool):
+    def read(file: Path, mirror: bool, salient: int):
         made.append(file.stem)
         if file.stem == stop:
             raise KeyboardInterrupt
         seed = int(file.stem[-1])
         return [face(seed, file.stem.startswith("validation")), face(seed + 1)][: 2 - seed]
 
+    def looks(file: Path, mirror: bool):
+        return [{"glasses": file.stem == "train-00001"}] * (1 if file.stem == "train-00001" else 2)
+
     monkeypatch.setattr(room, "read_faces", read)
+    monkeypatch.setattr(room, "read_looks", looks)
     stop, out, facts = "train-00001", tmp_path / "out", {"codec": "c"}
     with pytest.raises(KeyboardInterrupt):
         prepare(files, out, makers, facts)
@@ -85,6 +92,8 @@ def test_parts_are_made_once_and_again_only_when_something_changed(
     rows = again.rows(validation=False)
     batch = again.batch(rows, np.random.default_rng(0), long=False, turns=2)
     assert batch["questions"].shape[:2] == (4, 2)
+    rare = again.chances(rows)  # the third face is the only one with glasses, and the fourth of these rows is not it
+    assert rare[2] == pytest.approx(2 * rare[0]) and rare.sum() == pytest.approx(1)
     made.clear()
     prepare(files, out, makers, {"codec": "another"})
     assert len(made) == 3
@@ -94,3 +103,23 @@ def test_parts_are_made_once_and_again_only_when_something_changed(
     assert made == ["train-00001"]
     with pytest.raises(InputError, match="no faces"):
         prepare([], out, makers, facts)
+
+
+def test_new_prompts_keep_to_the_salient_facts_and_looks_say_which(tmp_path: Path) -> None:
+    picture = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    found = {"gender_presentation": "woman", "glasses": True, "hair_colour": "red", "mouth": "closed"}
+    attributes = pack_attributes({name: Attribute(value, 1.0, "test") for name, value in found.items()})
+    question = {"question": "Is she happy?", "answer": "Yes.", "kind": "yes_no", "about": "smile", "value": "broad"}
+    words = {"captions": ["a long one"], "prompts": ["the set's own"], "questions": [question]}
+    row = {**dict.fromkeys(name for name, _ in FIELDS), "id": "one", "attributes": attributes, **words}
+    row["image"] = {"bytes": encode_png(picture), "path": None}
+    for split in ("train", "validation"):
+        write_shard(tmp_path / f"{split}-00000.parquet", [row], {})
+    file = tmp_path / "train-00000.parquet"
+    one, mirror = read_faces(file, True, salient=3)
+    assert one.prompts[3:] == mirror.prompts[3:] == ("the set's own",) and len(set(one.prompts)) == 4
+    assert any("glasses" in prompt for prompt in one.prompts[:3])
+    assert [face.prompts for face in read_faces(file, False)] == [("the set's own",)]
+    salient = {"gender_presentation": "woman", "glasses": True, "hair_colour": "red"}
+    assert list(read_looks(file, True)) == [salient, salient]
+    assert list(read_looks(tmp_path / "validation-00000.parquet", True)) == [salient]

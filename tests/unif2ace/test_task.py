@@ -28,7 +28,7 @@ from limner.models.unif2ace.task import UniF2aceTask
 from limner.models.unif2ace.transformer import UniF2aceTransformer
 from limner.training.loop import train
 from limner.training.recipe import Recipe, TrainSettings
-from limner.weights.tensors import load_into, save_tensors
+from limner.weights.tensors import load_into, load_tensors, save_tensors
 from unif2ace.tiny import TINY, dense, draw_codes, draw_features, random_model
 
 CAPTIONS = [[[2 + f, 3 + f, 4]] * (1 + f % 2) for f in range(6)]
@@ -156,6 +156,30 @@ def test_batches_are_a_function_of_the_step_and_an_epoch_visits_every_face_once(
     seen = one.batch(7)["codes"]
     assert len({tuple(row) for row in seen.tolist()}) == 5
     assert not torch.equal(seen, one.batch(8)["codes"])
+
+
+def test_balanced_paintings_are_drawn_by_weights_and_questions_evenly(folder: Path) -> None:
+    with pytest.raises(InputError, match="prepare it again"):
+        task(balanced=True)
+    tensors, header = load_tensors(folder / "set.safetensors")
+    rare = torch.tensor([0.0, 3.0, 0.0, 1.0, 0.0, 9.0])  # the last face is for validation: never painted
+    Prepared({**tensors, "weights": rare}, header).save(folder / "weighed" / "set.safetensors")
+    t, plain = task(data="weighed", balanced=True), task()
+    faces = {tuple(row): k for k, row in enumerate(draw_codes(6).tolist())}
+    painted = []
+    for step in range(60):
+        batch = t.batch(step)
+        assert torch.equal(batch["codes"], plain.batch(step)["codes"])
+        assert torch.equal(batch["painted"], t.batch(step)["painted"])
+        rows = [faces[tuple(row)] for row in batch["painted"].tolist()]
+        texts = unpad(batch["texts"])
+        assert all(text in PROMPTS[row] + CAPTIONS[row] for row, text in zip(rows, texts, strict=True))
+        painted += rows
+    assert set(painted) == {1, 3} and 0.65 < painted.count(1) / len(painted) < 0.85
+    model, generator = t.build(), torch.Generator()
+    same = {**batch, "codes": batch["codes"].flip(0)}
+    losses = [float(t.loss(model, b, generator.manual_seed(0), 0)[1]["mask"]) for b in (batch, same)]
+    assert losses[0] == losses[1], "what is painted is not what is asked about"
 
 
 @pytest.mark.parametrize("config", [TINY, dense(), replace(TINY, shared_experts=2), replace(TINY, places=True)])

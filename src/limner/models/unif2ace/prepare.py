@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Iterator, Sequence
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -22,6 +23,7 @@ import torch
 from torch import Tensor
 
 from limner.codecs.discrete import LFQCodec
+from limner.data.balance import rarity_weights
 from limner.errors import InputError
 from limner.faces.batches import to_model
 from limner.faces.picture import read_picture
@@ -29,6 +31,9 @@ from limner.files import make_folder
 from limner.weights.fingerprint import weights_hash
 from limner.weights.registry import hash_file
 from limner.weights.tensors import load_tensors, save_tensors
+from limner.words.captions import compose_prompts
+from limner.words.facts import SALIENT, choose_facts
+from limner.words.grammar import Value
 from limner.words.mirror import mirror_words
 
 from .encoders import CLIP, FACE, load_encoder
@@ -36,6 +41,9 @@ from .features import FeatureEncoder
 from .prepared import ABSENT, FILE, TEXTS, Prepared, pad_texts
 from .requests import LONG, SHORT
 from .tokenizer import Tokenizer
+
+KEEP = 0.1
+"""How likely a new prompt may state each fact that is not salient."""
 
 Report = Callable[[int, int], None]
 """(parts done, parts in all)."""
@@ -80,20 +88,36 @@ class Makers:
     tokenizer: Tokenizer
 
 
-def read_faces(file: Path, mirror: bool) -> Iterator[Face]:
-    """The faces of one file of a built set; training faces are followed by their mirror images."""
-    from limner.data.shards import read_rows
+def read_faces(file: Path, mirror: bool, salient: int = 0) -> Iterator[Face]:
+    """The faces of one file of a built set; training faces are followed by their mirror images.
+
+    salient: new prompts before the set's own that mostly keep to the salient facts, those that people ask for.
+    """
+    from limner.data.shards import read_rows, unpack_attributes
 
     validation = file.name.startswith("validation")
-    for row in read_rows(file, None, ["image", "captions", "prompts", "questions"]):
+    for row in read_rows(file, None, ["id", "image", "captions", "prompts", "questions", "attributes"]):
         asked = tuple((q["question"], q["answer"]) for q in row["questions"])
-        words = tuple(row["captions"]), tuple(row["prompts"])
+        random = np.random.default_rng(zlib.crc32(row["id"].encode()))
+        new = compose_prompts(unpack_attributes(row["attributes"]), random, salient, keep=KEEP)
+        words = tuple(row["captions"]), (*(caption.text for caption in new), *row["prompts"])
         face = Face(read_picture(row["image"]["bytes"]), *words, asked, validation)
         if not (face.captions and face.prompts and face.questions):
             raise InputError(f"{file} has a face without captions, prompts or questions: build the set again with them")
         yield face
         if mirror and not validation:
             yield face.mirrored()
+
+
+def read_looks(file: Path, mirror: bool) -> Iterator[Mapping[str, Value]]:
+    """The salient facts of every face of ``read_faces``, in the same order."""
+    from limner.data.shards import read_rows, unpack_attributes
+
+    twice = mirror and not file.name.startswith("validation")
+    for row in read_rows(file, None, ["attributes"]):
+        facts = choose_facts(unpack_attributes(row["attributes"]))
+        looks = {name: value for name, value in facts.items() if name in SALIENT}
+        yield from [looks] * (2 if twice else 1)
 
 
 def make_part(faces: Sequence[Face], makers: Makers, batch: int = 16) -> dict[str, Tensor]:
@@ -127,6 +151,7 @@ def prepare(
     makers: Makers,
     made: dict[str, Any],
     mirror: bool = True,
+    salient: int = 0,
     report: Report = lambda done, total: None,
 ) -> Prepared:
     """Write a prepared set to the folder ``out`` and return it.
@@ -141,15 +166,17 @@ def prepare(
     report(0, len(files))
     for number, file in enumerate(files):
         part = out / "parts" / f"{number:05d}-{file.stem}.safetensors"
-        facts = {**made, "mirror": mirror, "of": hash_file(file)}
+        facts = {**made, "mirror": mirror, "salient": salient, "of": hash_file(file)}
         if not (part.is_file() and load_tensors(part)[1] == facts):
-            save_tensors(part, make_part(list(read_faces(file, mirror)), makers), facts)
+            save_tensors(part, make_part(list(read_faces(file, mirror, salient)), makers), facts)
         parts.append(part)
         report(number + 1, len(files))
     tensors = _joined([load_tensors(part)[0] for part in parts])
     for name, requests in (("ask_long", LONG), ("ask_short", SHORT)):
         tensors[name] = pad_texts([[makers.tokenizer.question(request)] for request in requests])[:, 0]
-    header = {**made, "mirror": mirror, "faces": len(tensors["codes"]), "model": _sizes(makers, tensors)}
+    tensors["weights"] = torch.from_numpy(rarity_weights([look for file in files for look in read_looks(file, mirror)]))
+    how = {**made, "mirror": mirror, "salient": salient}
+    header = {**how, "faces": len(tensors["codes"]), "model": _sizes(makers, tensors)}
     prepared = Prepared(tensors, header)
     prepared.save(out / FILE)
     return prepared
@@ -192,6 +219,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--face", default=FACE, help="identity features: face-features, face-identity, or an ArcFace .onnx file"
     )
+    parser.add_argument(
+        "--salient",
+        type=int,
+        default=8,
+        help="new prompts a face that keep to the salient facts: age, hair, glasses, … (default: %(default)s)",
+    )
     parser.add_argument("--no-mirror", action="store_true", help="do not add mirrored faces")
     given = parser.parse_args(arguments)
 
@@ -205,7 +238,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     made = {"codec": given.codec, "tokenizer": given.tokenizer, "clip": given.clip, "face": given.face}
     made |= {"codec_hash": weights_hash(codec.encoder), "tokenizer_hash": tokenizer.hash}
     files = [file for folder in given.sets for split in ("train", "validation") for file in shard_files(folder, split)]
-    prepared = prepare(files, given.out, makers, made, not given.no_mirror, report)
+    prepared = prepare(files, given.out, makers, made, not given.no_mirror, given.salient, report)
     faces, unseen = prepared.header["faces"], len(prepared.rows(validation=True))
     print(f"{faces} faces, {unseen} of them for validation, in {given.out / FILE}", file=sys.stderr)
 

@@ -51,7 +51,8 @@ def unpad_turns(questions: Tensor, answers: Tensor) -> list[list[tuple[list[int]
 class Prepared:
     """A prepared set. tensors: codes (F, N), clip (F, M, C), face (F, 1, C); captions, prompts, questions and answers
     (F, how many, W); ask_long, ask_short (how many, W): requests that captions and prompts answer; validation (F,)
-    bool: faces never trained on. header: what made them, and under ``model`` the sizes a model of them must have."""
+    bool: faces never trained on; weights (F,): how often each is painted where rare looks are to be learnt too. header:
+    what made them, and under ``model`` the sizes a model of them must have."""
 
     def __init__(self, tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:
         self.tensors, self.header = dict(tensors), dict(header)
@@ -75,8 +76,23 @@ class Prepared:
         """Numbers of the faces of one part."""
         return np.flatnonzero(self.tensors["validation"].numpy() == validation)
 
-    def batch(self, rows: np.ndarray, rng: np.random.Generator, long: bool, turns: int = 1) -> dict[str, Tensor]:
-        """Faces, each with one text to paint from and a conversation of ``turns`` questions; ``rng`` decides which.
+    def chances(self, rows: np.ndarray) -> np.ndarray:
+        """Probabilities of these faces by their weights, (len(rows),); ``InputError`` for a set without weights."""
+        if "weights" not in self.tensors:
+            raise InputError("this set does not say how rare its faces are: prepare it again, or leave out balanced")
+        weights = self.tensors["weights"].numpy()[rows].astype(np.float64)
+        return weights / weights.sum()
+
+    def batch(
+        self,
+        rows: np.ndarray,
+        rng: np.random.Generator,
+        long: bool,
+        turns: int = 1,
+        painted: np.ndarray | None = None,
+    ) -> dict[str, Tensor]:
+        """Faces, each with a conversation of ``turns`` questions, and as many with one text to paint them from, under
+        ``painted`` and ``texts``: the same faces, or those named; ``rng`` decides which words.
 
         long: texts are captions, and one turn asks for a caption; otherwise they are prompts, and one turn in four asks
         for a sentence. (A batch is of one kind, because then short texts wait for no long ones.)
@@ -85,7 +101,9 @@ class Prepared:
         picked = {name: self.tensors[name][index].float() for name in ("clip", "face")}
         picked["codes"] = self.tensors["codes"][index].long()
         texts, request = ("captions", "ask_long") if long else ("prompts", "ask_short")
-        picked["texts"] = self._drawn(texts, rows, rng)
+        shown = rows if painted is None else painted
+        picked["painted"] = self.tensors["codes"][torch.from_numpy(shown)].long()
+        picked["texts"] = self._drawn(texts, shown, rng)
         asked, said = [], []
         for row in rows.tolist():
             have = int(self._counts["questions"][row])

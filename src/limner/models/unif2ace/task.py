@@ -50,6 +50,11 @@ class UniF2aceSettings(BaseModel):
     bits: bool = Field(default=True, description="Whether codes with a bit in common learn together (code_bits.py).")
     understand: float = Field(default=1.0, gt=0, le=1, description="Share of a batch's faces that are asked about.")
     paint: float = Field(default=1.0, gt=0, le=1, description="Share of a batch's faces that are painted.")
+    balanced: bool = Field(
+        default=False,
+        description="Whether faces to paint are drawn by the rarity of their looks (data/balance.py); those that are "
+        "asked about are drawn evenly.",
+    )
     answer_weight: float = Field(
         default=1.0,
         gt=0,
@@ -80,6 +85,7 @@ class UniF2aceTask:
         self.batch_size, self.seed = batch_size, seed
         self.data = Prepared.open(data_root() / s.data)
         self.train, self.held_out = self.data.rows(validation=False), self.data.rows(validation=True)
+        self.chances = self.data.chances(self.train) if s.balanced else None
         self.config = UniF2aceConfig.from_dict({**preset(s.preset).to_dict(), **s.model, **self.data.header["model"]})
 
     def build(self) -> nn.Module:
@@ -113,13 +119,20 @@ class UniF2aceTask:
                 )
 
     def batch(self, step: int) -> dict[str, Tensor]:
-        """Faces in an order that is new in each epoch, each with a text and a conversation; a function of the step."""
+        """Faces in an order that is new in each epoch, each with a text and a conversation; a function of the step.
+
+        With ``balanced`` those to paint are others, drawn by their weights with replacement.
+        """
         positions = np.arange(step * self.batch_size, (step + 1) * self.batch_size)
         epochs, places = np.divmod(positions, len(self.train))
         orders = {e: np.random.default_rng([self.seed, e]).permutation(self.train) for e in set(epochs.tolist())}
         rows = np.array([orders[e][place] for e, place in zip(epochs.tolist(), places)])
         rng = np.random.default_rng([self.seed, 1, step])
-        return self.data.batch(rows, rng, long=rng.random() < self.settings.long, turns=self.settings.turns)
+        long, painted = rng.random() < self.settings.long, None
+        if self.chances is not None:
+            random = np.random.default_rng([self.seed, 3, step])
+            painted = random.choice(self.train, self.batch_size, p=self.chances)
+        return self.data.batch(rows, rng, bool(long), self.settings.turns, painted)
 
     def loss(
         self, model: nn.Module, batch: dict[str, Tensor], generator: torch.Generator, step: int
@@ -128,7 +141,7 @@ class UniF2aceTask:
         assert isinstance(model, UniF2aceTransformer)
         s = self.settings
         shown, asked = _first(batch, s.paint), _first(batch, s.understand)
-        codes = shown["codes"]
+        codes = shown["painted"]
         gamma, masked = (drawn.to(codes.device) for drawn in draw_masks((codes.shape[0], codes.shape[1]), generator))
         dropped = (torch.rand(len(codes), generator=generator) < s.drop_text).tolist()
         texts = [[] if drop else text for drop, text in zip(dropped, unpad(shown["texts"]))]
