@@ -101,11 +101,11 @@ class FaceReader:
         order = np.argsort(-(boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]), kind="stable")
         return _aligned(picture, [found[k] for k in order], size), boxes[order]
 
-    def read_crops(self, pictures: np.ndarray) -> list[Face | None]:
+    def read_crops(self, pictures: np.ndarray, recognise: bool = True) -> list[Face | None]:
         """Read pictures that are aligned already, (B, 256, 256, 3) uint8, as `geometry.align_ffhq` leaves them.
 
         One entry a picture, in order; None where no face is found. Boxes and points are in the picture given, `crop` is
-        the identity.
+        the identity. recognise: as for `read`.
         """
         if pictures.ndim != 4 or pictures.shape[1:] != (SIZE, SIZE, 3) or pictures.dtype != np.uint8:
             raise ValueError(
@@ -123,7 +123,9 @@ class FaceReader:
         chosen = [index for index, each in enumerate(found) if each is not None]
         faces: list[Face | None] = [None] * len(pictures)
         if chosen:
-            described = self._describe(pictures[chosen], [each for each in found if each is not None], (SIZE, SIZE))
+            described = self._describe(
+                pictures[chosen], [each for each in found if each is not None], (SIZE, SIZE), recognise
+            )
             for index, face in zip(chosen, described):
                 faces[index] = face
         return faces

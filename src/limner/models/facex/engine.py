@@ -33,9 +33,10 @@ from .decompose import Factors
 from .loading import NANO, Parts, Strength, load_parts
 from .plan import CANVAS, MOTION, EditPlan
 from .portrait import Portrait, choose_face, hash_of, portrait_of
-from .reference import Reference, assemble_reference, repaint_mask
+from .reference import Reference, assemble_reference, drawn_hole, repaint_mask
 from .sample import SAMPLERS, draw_noise, make_scheduler, sample, weighed
 from .sliders import move
+from .unseen import visible_rest
 
 MOST_THREADS = 1024  # that a recipe may ask for
 MOVED = "the photo, moved"
@@ -269,6 +270,10 @@ class FaceX:
         drafts = self.parts.controller.config.drafts
         reference = assemble_reference(plan, portraits, mask, self.parts.base.codec, drafts)
         factors = {name: subject.factors for name, subject in subjects.items()}
+        seen = visible_rest(plan, portraits[CANVAS], drawn_hole(plan, portraits[CANVAS]), self.reader)
+        if seen.portrait is not portraits[CANVAS]:
+            portraits[CANVAS] = seen.portrait
+            factors[CANVAS] = self.parts.decomposer.decompose([seen.portrait])
         if plan.sliders:
             factors, plan = _moved(plan, portraits, factors)
         numbers = {name: number for number, name in enumerate(factors)}
@@ -279,7 +284,7 @@ class FaceX:
             for each in factors.values()
         ]
         photos = [assembler.encode(each) for each in ready]
-        tokens, foil = (assembler.pick(photos, choice_of(each, numbers)) for each in (plan, plan.foil()))
+        tokens, foil = (assembler.pick(photos, choice_of(seen.known(each), numbers)) for each in (plan, plan.foil()))
         return Prepared(whole, subjects, seed, tokens, foil, reference, mask)
 
     @torch.no_grad()

@@ -29,17 +29,16 @@ from limner.weights.device import choose
 from .config import PRESETS, REGION_ENCODERS, ControlConfig
 from .decompose import Decomposer
 from .encoders import load_decomposer
-from .masks import GROUPS, dilate, groups_of, part_mask
+from .masks import dilate, groups_of, part_mask
 from .motion import motion_of
 from .pairs import FACTOR_ARRAYS, PARTS_SWAPPED, TASKS, PreparedPairs
 from .portrait import Portrait
 from .reference import grey_head, mask_cells, with_hole
+from .unseen import covered
 
 COLUMNS = ["person", "image", "regions", "landmarks", "expression", "gaze", "light"]
 DILATIONS = {"head": (0.02, 0.1), "face": (0.02, 0.08), "person": (0.02, 0.15), "part": (0.02, 0.06), "hole": (0, 0.02)}
 """Shares of the side that a hole is grown by, drawn anew for each: so that its outline says little about the face."""
-COVERED = 0.6
-"""Share of a region under a hole from which its texture is not known."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,18 +152,11 @@ def _encode(group: list[Row], first: int, codec: KLCodec, decomposer: Decomposer
     made["reference"] = np.stack([_latents(codec, with_hole(pictures, hole)) for hole in holes], 1)
     made["masks"] = np.stack([mask_cells(hole, codec.factor)[:, 0].numpy().astype(np.uint8) for hole in holes], 1)
     maps = groups_of(np.stack([portrait.regions for portrait in portraits]))
-    covered = [
-        [_covered(holes[TASKS.index("hole"), n], maps[n] == g) for g in range(len(GROUPS))] for n in range(len(group))
-    ]
-    made["hidden"] = np.array(covered)
+    made["hidden"] = np.stack([covered(hole, map) for hole, map in zip(holes[TASKS.index("hole")], maps, strict=True)])
     factors = decomposer.decompose(portraits)
     small = {name: getattr(factors, name).numpy() for name in FACTOR_ARRAYS}
     made |= small | {"identity": small["identity"].astype(np.float16)}
     return made | {f"level{k}": level.numpy().astype(np.float16) for k, level in enumerate(factors.levels)}
-
-
-def _covered(hole: np.ndarray, region: np.ndarray) -> bool:
-    return bool(region.any() and (hole & region).sum() > COVERED * region.sum())
 
 
 def _latents(codec: KLCodec, pictures: np.ndarray) -> np.ndarray:

@@ -18,7 +18,7 @@ from limner.errors import InputError
 from limner.faces.batches import to_model
 from limner.faces.geometry import warp
 
-from .masks import dilate, part_mask, unpack_mask
+from .masks import FACTORS_OF_PART, dilate, part_mask, unpack_mask
 from .plan import ABSENT, CANVAS, MOTION, EditPlan
 from .portrait import Portrait
 
@@ -53,8 +53,9 @@ def repaint_mask(plan: EditPlan, portraits: Mapping[str, Portrait]) -> np.ndarra
         mask |= part_area(plan, portraits, part)
     if plan.structure is not None:
         mask |= part_mask(portraits[plan.structure].regions, "head")
-    if plan.hole is not None:
-        mask |= _hole_in_crop(unpack_mask(plan.hole), canvas)
+    hole = drawn_hole(plan, canvas)
+    if hole is not None:
+        mask |= hole
     if not mask.any():
         raise InputError(f"nothing to paint: the photo shows no {' and no '.join(plan.repaint) or 'hole'}")
     return dilate(mask, round(plan.dilation * canvas.size))
@@ -64,15 +65,19 @@ def part_area(plan: EditPlan, portraits: Mapping[str, Portrait], part: str) -> n
     """Where a plan paints a part, (S, S) bool, before it is grown."""
     sources = {name for name in plan.factors.values() if name not in (ABSENT, CANVAS)}
     drivers = {plan.factors[factor] for factor in MOTION if factor in plan.factors} & sources
-    others = sorted(sources - drivers) if part not in ("face", "head", "person") else []
+    others = sorted({plan.factors.get(name, CANVAS) for name in FACTORS_OF_PART.get(part, ())} & sources - drivers)
     mask = np.any([part_mask(portraits[name].regions, part) for name in (CANVAS, *others)], 0)
     for name in drivers if part == "person" else ():
         mask |= part_mask(portraits[name].regions, "head")
     return mask
 
 
-def _hole_in_crop(hole: np.ndarray, canvas: Portrait) -> np.ndarray:
-    return warp(hole.astype(np.uint8), canvas.crop, canvas.size, nearest=True, border=0) > 0
+def drawn_hole(plan: EditPlan, canvas: Portrait) -> np.ndarray | None:
+    """The plan's drawn mask as it lies in the portrait, (S, S) bool, before it is grown; None where it has none."""
+    if plan.hole is None:
+        return None
+    hole = unpack_mask(plan.hole).astype(np.uint8)
+    return warp(hole, canvas.crop, canvas.size, nearest=True, border=0) > 0
 
 
 def with_hole(picture: np.ndarray, mask: np.ndarray) -> np.ndarray:
