@@ -31,17 +31,16 @@ _NUMBERS = ("none", "one", "two", "three", "four", "five")
 # Ways to say that a picture does not tell it; `<t>` is what.
 _REFUSALS = (
     "that cannot be seen in [the|a] picture.",
+    "that cannot be told from [a|this] picture.",
     "[the|this] picture does not show <t>.",
-    "a picture [does not|cannot] tell <t>.",
     "I cannot tell <t> from a picture.",
-    "a face does not [show|tell] <t>.",
-    "there is no way to [see|know] <t> from [this|the] picture.",
-    "nothing in the picture [shows|says] <t>.",
-    "it is not possible to say: <t> cannot be seen.",
-    "I do not know; the picture says nothing about <t>.",
-    "that would be a guess, because <t> cannot be seen.",
-    "I would rather not guess <t> from a face.",
-    "one cannot see <t>.",
+    "a face does not show <t>.",
+    "nothing in the picture shows <t>.",
+    "I do not know; the picture says nothing about that.",
+    "that would be a guess, and a picture is no ground for it.",
+    "I would rather not guess that from a face.",
+    "a portrait does not tell that.",
+    "I do not know: that cannot be seen.",
 )
 
 
@@ -91,6 +90,19 @@ def write_questions(
             asked.add(question.question)
             questions.append(question)
     return questions
+
+
+def held_out_questions(attributes: Mapping[str, Attribute], rng: np.random.Generator, n: int = 4) -> list[Question]:
+    """`n` different questions that no picture answers, on topics and in phrasings that ``write_questions`` never uses:
+    how far refusing carries. Their ``answer`` is empty: any refusal is right."""
+    facts = derive(choose_facts(attributes))
+    found: dict[str, Question] = {}
+    while len(found) < n:
+        text = _draft(facts, rng).write("held_out")
+        assert text is not None  # none of it needs a fact
+        question = polish(text)
+        found.setdefault(question, Question(question, "", "cannot be seen"))
+    return list(found.values())
 
 
 def _draft(facts: Mapping[str, Value], rng: np.random.Generator, neutral: bool = False) -> Draft:
