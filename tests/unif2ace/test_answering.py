@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from limner.errors import InputError
-from limner.models.unif2ace.answering import Choice, answer, read_pictures
+from limner.models.unif2ace.answering import Choice, answer, likelihood, read_pictures
 from limner.models.unif2ace.cache import KVCache
 from limner.models.unif2ace.decoding import TokenDecoder
 from limner.models.unif2ace.sequence import image_place, omni_mask, text_ids, understand_sequence
@@ -50,6 +50,21 @@ def twice(said: list[int], n: int) -> bool:
 
 def pictures(model: UniF2aceTransformer) -> KVCache:
     return read_pictures(model, draw_codes(4), model.mix(**draw_features(4)))
+
+
+def test_the_likelihood_of_an_answer_is_that_of_its_tokens_one_after_another() -> None:
+    model, said = random_model(), [7, 8, 16]
+    found = likelihood(model, pictures(model), QUESTIONS[1], said)
+    for row in range(4):
+        features = {name: f[row : row + 1] for name, f in draw_features(4).items()}
+        log_p = []
+        for count, token in enumerate(said):
+            prompt = [*QUESTIONS[1], *said[:count]]
+            tokens = understand_sequence(TINY, draw_codes(4)[row : row + 1], [prompt]).tokens
+            place, mask = image_place(TINY, "understand"), omni_mask(TINY, tokens, "understand")
+            hidden = model(tokens, mask, "understand", image=place, mixed=model.mix(**features)).hidden
+            log_p.append(torch.log_softmax(model.logits(hidden)[0, -1, text_ids(TINY)], -1)[token])
+        assert torch.allclose(found[row], torch.stack(log_p).mean(), atol=1e-5)
 
 
 @pytest.mark.parametrize("config", [TINY, dense()])

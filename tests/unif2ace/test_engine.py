@@ -139,6 +139,21 @@ def test_paintings_carry_a_recipe_that_paints_them_again(engine: UniF2ace) -> No
             engine.paint(**{"text": "a", **wrong})  # type: ignore[arg-type]
 
 
+def test_the_best_of_several_paintings_is_the_one_the_words_are_read_from_best(engine: UniF2ace) -> None:
+    done: list[tuple[int, int]] = []
+    kept = engine.paint("a smiling woman", n=2, best=3, steps=2, seed=5, callback=lambda *now: done.append(now))
+    every = engine.paint("a smiling woman", n=6, steps=2, seed=5)
+    fits = engine.reads(np.stack([np.asarray(each.image) for each in every]), "a smiling woman")
+    assert len(set(fits.tolist())) == 6 and done[-1] == (2, 2)
+    chosen = [int(fits[:3].argmax()), 3 + int(fits[3:].argmax())]
+    for picture, index in zip(kept, chosen, strict=True):
+        assert np.array_equal(np.asarray(picture.image), np.asarray(every[index].image))
+        assert picture.recipe == {**every[index].recipe, "best_of": 3}
+        assert np.array_equal(np.asarray(engine.replay(picture.recipe).image), np.asarray(picture.image))
+    with pytest.raises(InputError, match="best=0"):
+        engine.paint("a", best=0)
+
+
 def test_what_is_missing_or_another_is_said_in_one_line(folder: Path, tmp_path: Path, capsys) -> None:
     tensors, header = load_tensors(folder / "model.safetensors")
     for change, what in (({"tokenizer_hash": "0"}, "another tokenizer"), ({"codec_hash": "0"}, "another encoder")):

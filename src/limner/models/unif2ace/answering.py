@@ -149,6 +149,19 @@ def answer(
     return answers
 
 
+@torch.no_grad()
+def likelihood(model: UniF2aceTransformer, pictures: KVCache, question: Sequence[int], answer: Sequence[int]) -> Tensor:
+    """How likely a model finds one answer to one question about each picture: mean log p of its tokens, (B,)."""
+    config, device = model.config, model.head.weight.device
+    text = [config.sot, *question, *answer]
+    tokens = torch.tensor([text] * pictures.batch, device=device)
+    causal = torch.ones(len(text), len(text), dtype=torch.bool, device=device).tril()
+    mask = torch.cat([causal.new_ones(len(text), pictures.length), causal], dim=1).expand(pictures.batch, -1, -1)
+    hidden = model(tokens, mask, "understand", past=pictures).hidden[:, len(question) : -1]  # before each answer token
+    log_p = torch.log_softmax(model.logits(hidden, text_ids(config)).float(), dim=-1)
+    return log_p.gather(-1, tokens[:, len(question) + 1 :, None])[..., 0].mean(1)
+
+
 def repeats(said: Sequence[int], n: int) -> list[int]:
     """Tokens that would say ``n`` tokens in a row a second time; none for n = 0."""
     if n == 0 or len(said) < n:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import cached_property, reduce
 from typing import Any
 
@@ -22,7 +23,7 @@ from limner.settings import BATCH
 from limner.weights.device import choose
 from limner.weights.fingerprint import weights_hash
 
-from .answering import Choice, answer, read_pictures
+from .answering import Choice, answer, likelihood, read_pictures
 from .answers import Answer, FaceAnswer, Look, left_to_right, name_positions
 from .decoding import TokenDecoder
 from .loading import DEFAULT, Parts, load_parts
@@ -198,20 +199,24 @@ class UniF2ace:
         seed: int = 0,
         sampler: str = "confidence",
         temperature: float | None = None,
+        best: int = 1,
         callback: Progress | None = None,
     ) -> list[Picture]:
         """Paint ``n`` pictures from words.
 
-        guidance: how strongly words are followed, 0 is unguided (default: the weights' own). seed: picture k is that of
-        seed + k, whatever n. sampler: ``confidence`` or ``leap``. temperature: of the confidence's noise
-        (default: the weights' own), or of the logits for ``leap`` (default: 1). ``InputError`` for what cannot be
-        painted.
+        best: paint so many for each, and keep the one that the model itself reads the words from best (``reads``; our
+        choice: because a model that paints and understands can look at what it painted). guidance: how strongly words
+        are followed, 0 is unguided (default: the weights' own). seed: picture k is that of seed + k, whatever n.
+        sampler: ``confidence`` or ``leap``. temperature: of the confidence's noise (default: the weights' own), or of
+        the logits for ``leap`` (default: 1). ``InputError`` for what cannot be painted.
         """
         if temperature is None:
             temperature = self.parts.temperature if sampler == "confidence" else 1.0
+        if best < 1:
+            raise InputError(f"best={best}: at least 1 picture is painted for each")
         settings = {
             "text": text.strip(),
-            "n": n,
+            "n": n * best,
             "steps": steps,
             "guidance": self.parts.guidance if guidance is None else guidance,
             "seed": seed,
@@ -219,11 +224,22 @@ class UniF2ace:
             "temperature": temperature,
         }
         check_request(settings)
-        total, pictures = steps * -(-n // BATCH), []
-        for first in range(0, n, BATCH):
+        total, pictures = steps * -(-n * best // BATCH), []
+        for first in range(0, n * best, BATCH):
             done = first // BATCH * steps
             pictures += self._batch(settings, first, lambda step: callback(done + step, total) if callback else None)  # noqa: B023
-        return pictures
+        if best == 1:
+            return pictures
+        fits = self.reads(np.stack([np.asarray(each.image) for each in pictures]), settings["text"])
+        chosen = fits.reshape(n, best).argmax(1) + np.arange(n) * best
+        return [replace(pictures[k], recipe={**pictures[k].recipe, "best_of": best}) for k in chosen.tolist()]
+
+    def reads(self, pictures: np.ndarray, text: str) -> np.ndarray:
+        """How well the model reads a text off aligned pictures (F, size, size, 3) uint8: the mean log-likelihood of the
+        text's tokens as a short description of each, (F,)."""
+        tokenizer, look = self.parts.tokenizer, self.read_aligned(pictures)
+        asked, said = tokenizer.question(request("short")), tokenizer.encode([text.strip()])[0]
+        return likelihood(self.parts.model, look.cache, asked, said).cpu().numpy()
 
     def replay(self, recipe: dict[str, Any], callback: Progress | None = None) -> Picture:
         """Make a picture again from its recipe: the same batch on the same number of threads, so the same bits.
