@@ -9,7 +9,7 @@ import torch
 from limner.errors import InputError
 from limner.faces.geometry import paste_back
 from limner.models.facex.blend import blend_back, feather
-from limner.models.facex.sample import draw_noise, guided, make_scheduler, sample, weighed
+from limner.models.facex.sample import Drafts, draw_noise, guided, make_scheduler, sample, weighed
 from limner.models.facex.schedule import NANO_SCHEDULE, NoiseSchedule
 
 EPSILON = {**NANO_SCHEDULE, "prediction_type": "epsilon", "rescale_betas_zero_snr": False}
@@ -46,6 +46,33 @@ def test_a_model_that_knows_the_picture_paints_it(sampler: str, config: dict) ->
     found = sample(oracle, draw_noise((4, 4, 4), 3), scheduler, 12, lambda done, total, x0: seen.append((done, total)))
     assert torch.allclose(found, truth, atol=0.15)  # DDIM ends at the schedule's own first noise, .03
     assert seen == [(k, 12) for k in range(1, 13)]
+
+
+@pytest.mark.parametrize("sampler", ["ddim", "euler"])
+def test_a_draft_is_where_a_picture_starts_late(sampler: str) -> None:
+    """A model to which every picture is as likely (v = 0) keeps the more of a draft the later it starts."""
+    drafts, noise = torch.randn(3, 4, 4, 4), torch.cat([draw_noise((4, 4, 4), k) for k in range(3)])
+    asked: list[int] = []
+
+    def predict(x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+        asked.append(int(t))
+        return torch.zeros_like(x)
+
+    def run(rows: list[int], shares: tuple[float, ...], seen: list) -> torch.Tensor:
+        scheduler, keep = make_scheduler(NANO_SCHEDULE, sampler), Drafts(drafts[rows], shares)
+        return sample(predict, noise[rows], scheduler, 10, lambda *told: seen.append(told[:2]), keep)
+
+    seen: list[tuple[int, int]] = []
+    late = run([0], (0.3,), seen)
+    assert seen == [(1, 3), (2, 3), (3, 3)] and len(asked) == 3
+    gaps = [float((run([0], (share,), []) - drafts[:1]).norm()) for share in (0.2, 0.5, 0.8, 1.0)]
+    assert gaps == sorted(gaps) and gaps[0] < 0.5 * gaps[-1]
+    plainly = sample(predict, noise[:1], make_scheduler(NANO_SCHEDULE, sampler), 10)
+    assert torch.equal(run([0], (1.0,), []), plainly) and not torch.allclose(late, plainly, atol=0.1)
+    together = run([0, 1, 2], (0.3, 1.0, 0.55), seen)
+    for row, share in enumerate((0.3, 1.0, 0.55)):
+        assert torch.allclose(together[row], run([row], (share,), [])[0], atol=1e-5)
+    assert seen[-1] == (10, 10)
 
 
 def test_guidance_extrapolates_and_costs_nothing_at_one() -> None:

@@ -21,11 +21,12 @@ SAME_PLACE = 0.3
 
 @dataclass(frozen=True)
 class Sampling:
-    """How edits are sampled. guidance, likeness None: the weights' own. Edit k of a suite has seed + k."""
+    """How edits are sampled. guidance, likeness, draft None: the weights' own. Edit k of a suite has seed + k."""
 
     steps: int = 20
     guidance: float | None = None
     likeness: float | None = None
+    draft: float | None = None
     seed: int = 0
 
 
@@ -75,7 +76,7 @@ def edit(editor: FaceX, plan: EditPlan, looks: Mapping[str, Look], sampling: Sam
     canvas = looks[CANVAS]
     subjects = {name: look.subject for name, look in looks.items()}
     prepared = editor.prepare(plan, subjects, sampling.seed + number)
-    strength = editor.parts.strength.replaced(sampling.guidance, sampling.likeness)
+    strength = editor.parts.strength.replaced(sampling.guidance, sampling.likeness, sampling.draft)
     painted = editor.paint([prepared], sampling.steps, strength, "euler")[0]
     crop = canvas.subject.portrait.crop
     photo = prepared.blend(painted)

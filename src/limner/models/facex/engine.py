@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -16,10 +16,11 @@ from torch import Tensor
 
 from limner import __version__
 from limner.errors import InputError
-from limner.faces.batches import to_pictures
+from limner.faces.batches import to_model, to_pictures
 from limner.faces.picture import Source, encode_png, read_picture
 from limner.faces.reader import FaceReader
 from limner.faces.record import Face
+from limner.faces.shape import ShapeModel
 from limner.progress import Look, Progress, Watch
 from limner.provenance.manifest import Ingredient
 from limner.provenance.picture import Picture
@@ -30,6 +31,7 @@ from limner.weights.fingerprint import weights_hash
 from .assemble import choice_of
 from .blend import blend_back
 from .decompose import Factors
+from .draft import draw_draft
 from .loading import NANO, Parts, Strength, load_parts
 from .plan import CANVAS, MOTION, EditPlan
 from .portrait import Portrait, choose_face, hash_of, portrait_of
@@ -39,6 +41,7 @@ from .sliders import move
 from .unseen import visible_rest
 
 MOST_THREADS = 1024  # that a recipe may ask for
+SCALES = {"guidance": (0, 100), "likeness": (0, 100), "draft": (0, 1)}
 MOVED = "the photo, moved"
 """Name of the photo whose motion the sliders moved, among those that tokens are picked from."""
 
@@ -111,6 +114,11 @@ class FaceX:
         }  # fmt: skip
         return editor
 
+    @cached_property
+    def shapes(self) -> ShapeModel:
+        """Who a mesh is and what it does, apart: for drafts."""
+        return ShapeModel.load()
+
     def swap(self, source: Source, target: Source, head: bool = False, **settings: Any) -> Picture:
         """The face (or the head) of ``source`` on the person in ``target``; settings as ``edit`` takes them."""
         return self.edit(target, EditPlan.swap("source", head=head), {"source": source}, **settings)
@@ -141,6 +149,7 @@ class FaceX:
         steps: int = 25,
         guidance: float | None = None,
         likeness: float | None = None,
+        draft: float | None = None,
         sampler: str = "euler",
         callback: Progress | None = None,
         watch: Watch | None = None,
@@ -151,10 +160,11 @@ class FaceX:
         of the photo, counted from 1, largest first; the largest for None. faces: the same for the other photos, by
         name. guidance: how strongly factors and words are followed, 1 is unguided. likeness: how much further a face
         or part that comes from another photo is followed, away from whose it was; 0 is not at all, above costs half as
-        much again. Both default to the weights' own. sampler: ``euler`` or ``ddim``. watch: as callback, and shows the
-        whole photo as it would be now. Raises ``InputError`` for what cannot be edited.
+        much again. draft: how much is kept of the photos warped to fit, from which sampling starts: 0 nothing, 1 as
+        much as serves. All three default to the weights' own. sampler: ``euler`` or ``ddim``. watch: as callback, and
+        shows the whole photo as it would be now. Raises ``InputError`` for what cannot be edited.
         """
-        strength = self.parts.strength.replaced(guidance, likeness)
+        strength = self.parts.strength.replaced(guidance, likeness, draft)
         check_settings(seed, steps, strength, sampler)
 
         def step(done: int, total: int, look: Look) -> None:
@@ -164,7 +174,7 @@ class FaceX:
                 watch(done, total, look)
 
         begun = self.begin(photo, plan, photos, face, faces, seed)
-        return self.finish([begun], steps, guidance, likeness, sampler, step)[0]
+        return self.finish([begun], steps, guidance, likeness, draft, sampler, step)[0]
 
     def begin(
         self,
@@ -193,6 +203,7 @@ class FaceX:
         steps: int = 25,
         guidance: float | None = None,
         likeness: float | None = None,
+        draft: float | None = None,
         sampler: str = "euler",
         watch: Watch | None = None,
     ) -> list[Picture]:
@@ -201,12 +212,13 @@ class FaceX:
         A picture is the one that its edit gives alone, up to what kernels round by batch size (measured in
         tests/facex/test_together.py); ``painted_with`` in its recipe counts the others of its batch.
         """
-        strength = self.parts.strength.replaced(guidance, likeness)
+        strength = self.parts.strength.replaced(guidance, likeness, draft)
         pictures: list[Picture] = []
-        total = steps * -(-len(begun) // BATCH)
-        for first in range(0, len(begun), BATCH):
-            batch = begun[first : first + BATCH]
-            before = first // BATCH * steps
+        batches = [begun[first : first + BATCH] for first in range(0, len(begun), BATCH)]
+        counts = [_steps_of(batch, steps, strength) for batch in batches]
+        total = sum(counts)
+        for number, batch in enumerate(batches):
+            before = sum(counts[:number])
 
             def step(done: int, _: int, look: Look, batch=batch, before=before) -> None:
                 if watch is not None:
@@ -229,7 +241,7 @@ class FaceX:
             about, weights, threads = recipe["photos"], recipe["weights"], int(recipe["threads"])
             given = {name: photos[name] for name in plan.photos}
             settings = {key: recipe[key] for key in ("seed", "steps", "guidance", "sampler")}
-            settings["likeness"] = recipe.get("likeness", 0.0)  # recipes from before there was one
+            settings |= {name: recipe.get(name, 0.0) for name in ("likeness", "draft")}  # recipes from before they were
         except KeyError as missing:
             raise InputError(f"to make this edit again its recipe and photos are needed; missing: {missing}") from None
         except ValueError as error:
@@ -270,6 +282,11 @@ class FaceX:
         drafts = self.parts.controller.config.drafts
         reference = assemble_reference(plan, portraits, mask, self.parts.base.codec, drafts)
         factors = {name: subject.factors for name, subject in subjects.items()}
+        draft = draw_draft(plan, portraits, mask, self.shapes)
+        if draft is not None:
+            codec, picture = self.parts.base.codec, to_model(draft.picture[None])
+            start = codec.encode(picture.to(next(codec.parameters()).device)).cpu()
+            reference = replace(reference, start=start, shares=(draft.share,))
         seen = visible_rest(plan, portraits[CANVAS], drawn_hole(plan, portraits[CANVAS]), self.reader)
         if seen.portrait is not portraits[CANVAS]:
             portraits[CANVAS] = seen.portrait
@@ -326,6 +343,7 @@ class FaceX:
             make_scheduler(parts.base.schedule, sampler),
             steps,
             None if watch is None else lambda done, total, estimate: watch(done, total, lambda: decode(estimate)),
+            reference.drafts(strength.draft),
         )
         return decode(latents)
 
@@ -370,10 +388,16 @@ class FaceX:
         }
 
 
+def _steps_of(batch: Sequence[Prepared], steps: int, strength: Strength) -> int:
+    """Steps that a batch takes: fewer than asked for where all of it starts from drafts."""
+    drafts = Reference.joined([each.reference for each in batch]).drafts(strength.draft)
+    return steps if drafts is None else steps - min(drafts.steps(steps))
+
+
 def check_settings(seed: int, steps: int, strength: Strength, sampler: str) -> None:
     """``InputError`` naming the first setting that cannot be."""
     settings = {"seed": seed, "steps": steps, **asdict(strength)}
-    check_numbers(settings, {"seed": (0, 2**63 - 1), "steps": (1, 1000)}, {"guidance": (0, 100), "likeness": (0, 100)})
+    check_numbers(settings, {"seed": (0, 2**63 - 1), "steps": (1, 1000)}, SCALES)
     check_sampler(sampler, SAMPLERS)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ CONTROLLER = "controller.safetensors"
 
 @dataclass(frozen=True)
 class Strength:
-    """How strongly an edit is followed: with + (guidance − 1)·(with − none) + likeness·(with − foil).
+    """How strongly an edit is followed: with + (guidance − 1)·(with − none) + likeness·(with − foil); and from where.
 
     none: every factor and the words dropped, as in classifier-free guidance. foil: the plan's own
     (``EditPlan.foil``), the same motion on the photo's own face. Our choice: identity is a small part of what a
@@ -35,12 +35,16 @@ class Strength:
 
     guidance: float = 2.0
     likeness: float = 0.0
+    draft: float = 0.0
+    """How much of a draft sampling starts from (``draft.draw_draft``): 0 nothing, pure noise as in the paper; 1 as much
+    as its ``share`` says."""
 
-    def replaced(self, guidance: float | None = None, likeness: float | None = None) -> Strength:
+    def replaced(
+        self, guidance: float | None = None, likeness: float | None = None, draft: float | None = None
+    ) -> Strength:
         """The same with what is not None instead."""
-        return Strength(
-            self.guidance if guidance is None else guidance, self.likeness if likeness is None else likeness
-        )
+        given = {"guidance": guidance, "likeness": likeness, "draft": draft}
+        return replace(self, **{name: value for name, value in given.items() if value is not None})
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,8 @@ class Portrait:
     light: np.ndarray
     crop: np.ndarray
     name: str = "photo"
+    mesh: np.ndarray | None = None
+    """(468, 3) in pixels of the picture; None where it is not kept: such a portrait gives no draft (``draft``)."""
 
     @property
     def size(self) -> int:
@@ -52,6 +54,7 @@ def portrait_of(photo: np.ndarray, face: Face, size: int, topology: Topology, na
         np.asarray(face.light, np.float32),
         crop,
         name,
+        mesh * (size / SIZE),
     )
 
 

@@ -6,6 +6,7 @@ Legend: B pictures, C latent channels, h w latent grid.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -62,15 +63,41 @@ def weighed(predict: Predict, weights: Sequence[float]) -> Predict:
     return all_of_them
 
 
+@dataclass(frozen=True, eq=False)
+class Drafts:
+    """Where pictures start that do not start from noise alone (SDEdit, Meng et al., arXiv 2108.01073): latents
+    (B, C, h, w), and of each the share of the way from noise to picture that is left to go, in (0, 1]; 1: all."""
+
+    latents: Tensor
+    shares: tuple[float, ...]
+
+    def steps(self, steps: int) -> list[int]:
+        """The step at which each picture starts, of ``steps``."""
+        return [min(round((1 - share) * steps), steps - 1) for share in self.shares]
+
+
 @torch.no_grad()
-def sample(predict: Predict, noise: Tensor, scheduler: Any, steps: int, callback: Callback | None = None) -> Tensor:
-    """Latents (B, C, h, w) from unit noise in ``steps`` steps."""
+def sample(
+    predict: Predict,
+    noise: Tensor,
+    scheduler: Any,
+    steps: int,
+    callback: Callback | None = None,
+    drafts: Drafts | None = None,
+) -> Tensor:
+    """Latents (B, C, h, w) from unit noise in ``steps`` steps, fewer where every picture starts from a draft."""
     scheduler.set_timesteps(steps, device=noise.device)
+    starts = [0] * len(noise) if drafts is None else drafts.steps(steps)
+    first = min(starts)
     x = noise * scheduler.init_noise_sigma
-    for step, t in enumerate(scheduler.timesteps):
+    for step, t in enumerate(scheduler.timesteps[first:], start=first):
+        late = torch.tensor([0 < start == step for start in starts], device=x.device)
+        if drafts is not None and late.any():
+            drafted = scheduler.add_noise(drafts.latents.to(x), noise, t[None])
+            x = torch.where(late[:, None, None, None], drafted, x)
         out = predict(scheduler.scale_model_input(x, t), t)
         stepped = scheduler.step(out.float(), t, x)
         x = stepped.prev_sample
         if callback is not None:
-            callback(step + 1, steps, stepped.pred_original_sample)
+            callback(step + 1 - first, steps - first, stepped.pred_original_sample)
     return x

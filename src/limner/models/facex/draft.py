@@ -1,0 +1,147 @@
+"""A draft: the edit as warping alone would do it, for the painter to start from.
+
+Meshes say where every point of a face goes: the photo's own where it moves, another's where it gives the face or a
+part. The pictures are pulled along and pasted into the hole, and sampling starts from that with much noise on it
+(SDEdit, Meng et al., arXiv 2108.01073) instead of noise alone. Our choice, not the paper's: because what warping gets
+right, who it is and how fine a texture, a small painter gets wrong, and what warping gets wrong, edges, teeth and
+light, it paints.
+
+Legend: S side of a portrait, P points of a mesh.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+from limner.faces.motion import HeadPose, in_head_axes, rotation_of
+from limner.faces.shape import ShapeModel
+
+from .masks import FACTORS_OF_PART, part_mask
+from .plan import ABSENT, CANVAS, EditPlan
+from .portrait import Portrait
+from .unseen import smoothed_over
+
+SHARES = {"person": 0.85, "face": 0.75, "part": 0.65}
+"""How much of the way from noise to picture is still painted; what is moved furthest decides."""
+GRID = 64
+"""Side of the grid on which warps are computed."""
+ANCHORS = 8
+"""Points along each side of a picture that stay where they are."""
+
+
+SOFT = 0.04
+"""Share of a side over which shifts blend into each other."""
+
+
+@dataclass(frozen=True, eq=False)
+class Draft:
+    """picture: (S, S, 3) uint8, the photo with the draft in its hole. share: of the way that is left, below 1."""
+
+    picture: np.ndarray
+    share: float
+
+
+def draw_draft(plan: EditPlan, portraits: Mapping[str, Portrait], mask: np.ndarray, shapes: ShapeModel) -> Draft | None:
+    """The draft of a plan; None for one that has nothing to warp: a drawn hole, a head in grey, something erased, the
+    person in another style. mask: (S, S) bool, what is painted."""
+    canvas = portraits[CANVAS]
+    if plan.hole is not None or plan.structure is not None or any(each.mesh is None for each in portraits.values()):
+        return None
+    moves = "person" in plan.repaint and bool(plan.sliders or "pose" in plan.factors or "expression" in plan.factors)
+    given = {part: _giver(plan, part) for part in plan.repaint if part != "person"}
+    if not (moves or given) or any(name in (CANVAS, ABSENT) for name in given.values()) or "head" in given:
+        return None
+    mesh = moved_mesh(plan, portraits, shapes) if moves else canvas.mesh
+    assert mesh is not None
+    picture = canvas.picture if not moves else pull(canvas.picture, canvas.mesh, mesh, shapes)
+    kinds = {"person"} if moves else set()
+    for part, name in given.items():
+        other = portraits[name]
+        pulled, there = (pull(each, other.mesh, mesh, shapes) for each in (other.picture, _area(other, part)))
+        inside = there[..., 0] > 127
+        mine = part_mask(canvas.regions, part)
+        if part == "face":
+            pulled = recoloured(pulled, inside, canvas.picture, mine)
+        elif not moves:
+            picture = smoothed_over(picture, mine & ~inside)
+        picture = np.where(inside[..., None], pulled, picture)
+        kinds.add("face" if part == "face" else "part")
+    return Draft(np.where(mask[..., None], picture, canvas.picture), max(SHARES[kind] for kind in kinds))
+
+
+def moved_mesh(plan: EditPlan, portraits: Mapping[str, Portrait], shapes: ShapeModel) -> np.ndarray:
+    """Where the photo's mesh (P, 3) goes: its own shape, with the expression and pose of whom the plan names, and the
+    sliders of pose. (Sliders of expression have no direction in the shape model: the painter moves those.)"""
+    own = shapes.decompose(_mesh(portraits[CANVAS]))
+    rest = in_head_axes(_mesh(portraits[CANVAS]), own.pose) - shapes.shape_of(own.identity, own.expression)
+    poser, actor = (
+        shapes.decompose(_mesh(portraits[plan.factors.get(name, CANVAS)])) for name in ("pose", "expression")
+    )
+    turned = rotation_of(
+        poser.pose.yaw + plan.sliders.get("yaw", 0.0),
+        poser.pose.pitch + plan.sliders.get("pitch", 0.0),
+        poser.pose.roll,
+    )
+    pose = HeadPose(rotation=turned, scale=poser.pose.scale, centre=poser.pose.centre)
+    shape = shapes.shape_of(own.identity, actor.expression) + rest
+    return shape @ (pose.rotation.T * pose.scale) + pose.centre
+
+
+def pull(picture: np.ndarray, source: np.ndarray | None, target: np.ndarray, shapes: ShapeModel) -> np.ndarray:
+    """A picture (S, S, 3) uint8 with the points of ``source`` (P, 3) brought to those of ``target`` that can be seen.
+
+    Between points and beyond them the shift is their mean weighed by distance⁻⁴ (Shepard 1968); the picture's border
+    stays. Our choice over triangles: because eyes, mouth and hair have none.
+    """
+    assert source is not None
+    side = picture.shape[0]
+    seen = shapes.topology.normals(target)[:, 2] < 0
+    edge = (np.arange(ANCHORS) + 0.5) * side / ANCHORS
+    ends = np.concatenate([np.stack([a, b], 1) for b in (edge * 0, edge * 0 + side) for a in (edge,)])
+    ends = np.concatenate([ends, ends[:, ::-1]])
+    points = np.concatenate([target[seen, :2], ends])
+    shifts = np.concatenate([(source - target)[seen, :2], np.zeros_like(ends)])
+    at = (np.arange(GRID) + 0.5) * side / GRID
+    places = np.stack(np.meshgrid(at, at), -1).reshape(-1, 1, 2)
+    weights = 1 / (((places - points) ** 2).sum(-1) + (SOFT * side) ** 2) ** 2  # (GRID², points)
+    field = (weights @ shifts / weights.sum(1, keepdims=True)).reshape(1, GRID, GRID, 2)
+    smooth = F.interpolate(
+        torch.from_numpy(field).permute(0, 3, 1, 2).float(), size=(side, side), mode="bilinear", align_corners=False
+    )[0]
+    here = torch.arange(side) + 0.5
+    y, x = torch.meshgrid(here, here, indexing="ij")
+    grid = (torch.stack([x + smooth[0], y + smooth[1]], -1) / side * 2 - 1)[None]
+    pulled = F.grid_sample(
+        torch.from_numpy(picture).permute(2, 0, 1)[None].float(), grid, padding_mode="border", align_corners=False
+    )
+    return pulled[0].permute(1, 2, 0).round().clamp(0, 255).byte().numpy()
+
+
+def recoloured(picture: np.ndarray, inside: np.ndarray, like: np.ndarray, where: np.ndarray) -> np.ndarray:
+    """A picture with its channels scaled to the means of another's (von Kries), each inside its mask: a face in the
+    light of the photo."""
+    if not (inside.any() and where.any()):
+        return picture
+    mine, theirs = picture[inside].astype(np.float32).mean(0), like[where].astype(np.float32).mean(0)
+    gain = np.clip(theirs / np.maximum(mine, 1.0), 0.5, 2.0)
+    return np.clip(picture * gain, 0, 255).round().astype(np.uint8)
+
+
+def _giver(plan: EditPlan, part: str) -> str:
+    """Whose a part is after the plan."""
+    return plan.factors.get("identity" if part in ("face", "head") else FACTORS_OF_PART[part][0], CANVAS)
+
+
+def _area(portrait: Portrait, part: str) -> np.ndarray:
+    """A part as a picture that can be pulled, (S, S, 3) uint8."""
+    return np.repeat(part_mask(portrait.regions, part)[..., None], 3, -1).astype(np.uint8) * 255
+
+
+def _mesh(portrait: Portrait) -> np.ndarray:
+    assert portrait.mesh is not None
+    return portrait.mesh

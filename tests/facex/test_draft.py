@@ -1,0 +1,157 @@
+"""Drafts: meshes pull pictures to where they should be, each part from its giver, and sampling starts from there."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from limner.faces.geometry import transform_points, warp
+from limner.faces.motion import head_pose
+from limner.faces.reader import FaceReader
+from limner.faces.record import Face
+from limner.faces.regions import Region
+from limner.faces.shape import ShapeModel
+from limner.models.facex.draft import SHARES, draw_draft, moved_mesh, pull, recoloured
+from limner.models.facex.engine import FaceX
+from limner.models.facex.masks import part_mask
+from limner.models.facex.plan import EditPlan
+from limner.models.facex.portrait import Portrait, portrait_of
+from limner.models.facex.reference import repaint_mask
+
+
+@pytest.fixture(scope="module")
+def shapes() -> ShapeModel:
+    return ShapeModel.load()
+
+
+@pytest.fixture(scope="module")
+def hers(photo: np.ndarray, face: Face, reader: FaceReader) -> Portrait:
+    return portrait_of(photo, face, 256, reader.topology)
+
+
+@pytest.fixture(scope="module")
+def turned(hers: Portrait) -> Portrait:
+    """Her picture, turned by 15 degrees in its plane, shrunk and moved: another place for every point."""
+    c, s = 0.85 * np.cos(np.radians(15)), 0.85 * np.sin(np.radians(15))
+    matrix = np.array([[c, -s, 50.0], [s, c, -10.0]])
+    mesh = mesh_of(hers).copy()
+    mesh[:, :2] = transform_points(mesh, matrix)[:, :2]
+    mesh[:, 2] *= 0.85
+    picture, regions = warp(hers.picture, matrix, 256), warp(hers.regions, matrix, 256, nearest=True, border=0)
+    return replace(hers, picture=picture, regions=regions, mesh=mesh)
+
+
+def mesh_of(portrait: Portrait) -> np.ndarray:
+    assert portrait.mesh is not None
+    return portrait.mesh
+
+
+def test_a_portrait_keeps_its_mesh_in_its_own_pixels(photo: np.ndarray, face: Face, reader: FaceReader, hers) -> None:
+    small = portrait_of(photo, face, 64, reader.topology)
+    assert np.allclose(mesh_of(small) * 4, mesh_of(hers), atol=1e-3)
+    eyes = mesh_of(hers)[[33, 263], :2]
+    assert (np.abs(eyes.mean(0) - [128, 115]) < 14).all() and 40 < np.diff(eyes[:, 0])[0] < 110
+
+
+def test_pulled_points_land_where_the_mesh_says(hers: Portrait, turned: Portrait, shapes: ShapeModel) -> None:
+    back = pull(turned.picture, mesh_of(turned), mesh_of(hers), shapes)
+    inside = part_mask(hers.regions, "nose") | part_mask(hers.regions, "lips") | part_mask(hers.regions, "eyes")
+    off, before = (np.abs(each.astype(int) - hers.picture)[inside].mean() for each in (back, turned.picture))
+    assert off < 9 < 25 < before
+    still = pull(hers.picture, mesh_of(hers), mesh_of(hers), shapes)
+    assert np.abs(still.astype(int) - hers.picture).max() <= 1, "nothing moves, nothing changes"
+    assert np.abs(back[:2].astype(int) - turned.picture[:2]).mean() < 6, "the border stays"
+
+
+def test_a_mesh_turns_by_its_sliders_and_acts_like_its_driver(
+    hers: Portrait, turned: Portrait, shapes: ShapeModel
+) -> None:
+    own = head_pose(mesh_of(hers), shapes.topology)
+    moved = head_pose(moved_mesh(EditPlan.motion(yaw=12, pitch=-7), {"photo": hers}, shapes), shapes.topology)
+    assert abs(moved.yaw - own.yaw - 12) < 0.1 and abs(moved.pitch - own.pitch + 7) < 0.1
+    assert np.allclose(moved_mesh(EditPlan.motion(smile=0.5), {"photo": hers}, shapes), mesh_of(hers), atol=1e-6)
+    smiling = mesh_of(turned).copy()
+    smiling[[61, 291], 1] -= 6  # the corners of the mouth
+    driver = replace(turned, mesh=smiling)
+    led = moved_mesh(EditPlan.reenact("driver"), {"photo": hers, "driver": driver}, shapes)
+    one, two = shapes.decompose(led), shapes.decompose(smiling)
+    assert np.allclose(one.expression, two.expression, atol=0.05)
+    assert np.allclose(one.identity, shapes.decompose(mesh_of(hers)).identity, atol=0.05), "still her"
+    assert abs(one.pose.roll - two.pose.roll) < 0.5 and np.linalg.norm(one.pose.centre - two.pose.centre) < 1
+
+
+def test_each_part_comes_from_its_giver_in_its_place(hers: Portrait, turned: Portrait, shapes: ShapeModel) -> None:
+    green = replace(turned, picture=np.full_like(turned.picture, (0, 200, 0)))
+    portraits = {"photo": hers, "other": green}
+    plan = EditPlan.regions("other", ["lips"])
+    mask = repaint_mask(plan, portraits)
+    draft = draw_draft(plan, portraits, mask, shapes)
+    lips = part_mask(hers.regions, "lips")
+    assert draft is not None and draft.share == SHARES["part"]
+    assert (draft.picture[lips] == (0, 200, 0)).all(-1).mean() > 0.8
+    assert np.array_equal(draft.picture[~mask], hers.picture[~mask])
+    swapped = draw_draft(EditPlan.swap("other"), {"photo": hers, "other": turned}, np.ones_like(mask), shapes)
+    assert swapped is not None and swapped.share == SHARES["face"]
+    features = lips | part_mask(hers.regions, "eyes")
+    assert np.abs(swapped.picture.astype(int) - hers.picture)[features].mean() < 12, "it is her own face, put back"
+    hair = part_mask(hers.regions, "hair")
+    assert (swapped.picture != hers.picture).any(-1)[hair].mean() < 0.02
+    moved = draw_draft(EditPlan.motion(yaw=20), {"photo": hers}, np.ones_like(mask), shapes)
+    assert moved is not None and moved.share == SHARES["person"] and not np.array_equal(moved.picture, hers.picture)
+    both = EditPlan.swap("other") + EditPlan.motion(yaw=20)
+    together = draw_draft(both, {"photo": hers, "other": turned}, np.ones_like(mask), shapes)
+    assert together is not None and together.share == SHARES["person"], "what is moved furthest decides"
+
+
+@pytest.mark.parametrize(
+    "plan",
+    [
+        EditPlan.erase(["hair"]),
+        EditPlan.animate(),
+        EditPlan.swap("other", head=True),
+        EditPlan.inpaint(np.ones((4, 4), bool)),
+        EditPlan.regions("other", ["lips"]) + EditPlan.erase(["hair"]),
+    ],
+    ids=str,
+)
+def test_what_warping_cannot_do_has_no_draft(plan: EditPlan, hers: Portrait, shapes: ShapeModel) -> None:
+    portraits = {"photo": hers, "other": hers}
+    assert draw_draft(plan, portraits, np.ones((256, 256), bool), shapes) is None
+
+
+def test_hair_that_the_giver_lacks_is_smoothed_away(hers: Portrait, shapes: ShapeModel) -> None:
+    hair = part_mask(hers.regions, "hair")
+    bald = replace(hers, regions=np.where(hair, np.uint8(Region.SKIN), hers.regions))
+    bald.regions[:4, :4] = Region.HAIR
+    draft = draw_draft(EditPlan.regions("other", ["hair"]), {"photo": hers, "other": bald}, hair, shapes)
+    assert draft is not None and (draft.picture != hers.picture).any(-1)[hair].mean() > 0.9
+
+
+def test_colours_follow_the_photo_and_only_by_as_much_as_serves() -> None:
+    picture, like = np.full((8, 8, 3), (100, 50, 20), np.uint8), np.full((8, 8, 3), (150, 50, 200), np.uint8)
+    where = np.ones((8, 8), bool)
+    assert recoloured(picture, where, like, where)[0, 0].tolist() == [150, 50, 40]
+    assert np.array_equal(recoloured(picture, ~where, like, where), picture)
+
+
+def test_sampling_starts_from_the_draft_by_as_much_as_is_asked(editor: FaceX, photo: np.ndarray, face: Face) -> None:
+    subject = editor.taken_apart(photo, face, "photo")
+    plan = EditPlan.motion(yaw=10)
+    prepared = editor.prepare(plan, {"photo": subject})
+    assert prepared.reference.drafts(0.0) is None
+    drafts = prepared.reference.drafts(0.5)
+    assert drafts is not None and drafts.shares == (pytest.approx(1 - 0.5 * (1 - SHARES["person"])),)
+    assert not torch.equal(drafts.latents, prepared.reference.latents)
+    none, full = (editor.edit(photo, plan, steps=8, draft=kept) for kept in (0.0, 1.0))
+    assert not np.array_equal(np.asarray(none.image), np.asarray(full.image))
+    assert (none.recipe["draft"], full.recipe["draft"]) == (0.0, 1.0)
+    again = editor.replay(full.recipe, {"photo": photo})
+    assert np.array_equal(np.asarray(again.image), np.asarray(full.image))
+    old = {name: value for name, value in none.recipe.items() if name != "draft"}
+    assert np.array_equal(np.asarray(editor.replay(old, {"photo": photo}).image), np.asarray(none.image))
+    told: list[tuple[int, int]] = []
+    editor.edit(photo, plan, steps=8, draft=1.0, callback=lambda *now: told.append(now))
+    assert told[-1][0] == told[-1][1] == len(told) < 8
