@@ -9,12 +9,12 @@ import pytest
 import torch
 
 from limner.faces.geometry import transform_points, warp
-from limner.faces.motion import head_pose
+from limner.faces.motion import gaze_direction, head_pose, iris_centres
 from limner.faces.reader import FaceReader
 from limner.faces.record import Face
 from limner.faces.regions import Region
 from limner.faces.shape import ShapeModel
-from limner.models.facex.draft import SHARES, draw_draft, moved_mesh, pull, recoloured
+from limner.models.facex.draft import SHARES, draw_draft, moved_gaze, moved_mesh, points_of, pull, recoloured
 from limner.models.facex.engine import FaceX
 from limner.models.facex.masks import part_mask
 from limner.models.facex.plan import EditPlan
@@ -57,11 +57,11 @@ def test_a_portrait_keeps_its_mesh_in_its_own_pixels(photo: np.ndarray, face: Fa
 
 
 def test_pulled_points_land_where_the_mesh_says(hers: Portrait, turned: Portrait, shapes: ShapeModel) -> None:
-    back = pull(turned.picture, mesh_of(turned), mesh_of(hers), shapes)
+    back = pull(turned.picture, points_of(turned), points_of(hers), shapes)
     inside = part_mask(hers.regions, "nose") | part_mask(hers.regions, "lips") | part_mask(hers.regions, "eyes")
     off, before = (np.abs(each.astype(int) - hers.picture)[inside].mean() for each in (back, turned.picture))
     assert off < 9 < 25 < before
-    still = pull(hers.picture, mesh_of(hers), mesh_of(hers), shapes)
+    still = pull(hers.picture, points_of(hers), points_of(hers), shapes)
     assert np.abs(still.astype(int) - hers.picture).max() <= 1, "nothing moves, nothing changes"
     assert np.abs(back[:2].astype(int) - turned.picture[:2]).mean() < 6, "the border stays"
 
@@ -81,6 +81,33 @@ def test_a_mesh_turns_by_its_sliders_and_acts_like_its_driver(
     assert np.allclose(one.expression, two.expression, atol=0.05)
     assert np.allclose(one.identity, shapes.decompose(mesh_of(hers)).identity, atol=0.05), "still her"
     assert abs(one.pose.roll - two.pose.roll) < 0.5 and np.linalg.norm(one.pose.centre - two.pose.centre) < 1
+
+
+def test_eyes_look_where_the_sliders_say(hers: Portrait, reader: FaceReader, shapes: ShapeModel) -> None:
+    """The draft of a gaze, read again, looks there; nothing but the eyes has moved."""
+    whole = np.ones((256, 256), bool)
+    looks = {}
+    for name, value in (("gaze_x", -20.0), ("gaze_x", 20.0), ("gaze_y", -15.0), ("gaze_y", 15.0)):
+        plan = EditPlan(sliders={name: value}, repaint=("person",))
+        assert np.allclose(
+            moved_gaze(plan, {"photo": hers}) - hers.motion.gaze, [value * (name[-1] == c) for c in "xy"]
+        )
+        draft = draw_draft(plan, {"photo": hers}, whole, shapes)
+        assert draft is not None and draft.share == SHARES["gaze"]
+        (read,) = reader.read_crops(draft.picture[None], recognise=False)
+        assert read is not None
+        looks[name, value] = read.gaze
+        far = np.linalg.norm(np.indices((256, 256)).transpose(1, 2, 0) + 0.5 - [118, 128], axis=-1) > 60
+        assert np.abs(draft.picture.astype(int) - hers.picture)[far].max() <= 8
+    assert looks["gaze_x", 20.0][0] - looks["gaze_x", -20.0][0] > 12
+    assert looks["gaze_y", 15.0][1] - looks["gaze_y", -15.0][1] > 3  # lids hide much of it
+
+
+def test_irises_lie_where_their_gaze_is_read_from(hers: Portrait, shapes: ShapeModel) -> None:
+    pose = head_pose(mesh_of(hers), shapes.topology)
+    middles = iris_centres(mesh_of(hers), np.array([12.0, -8.0]), pose)
+    irises = np.repeat(middles[:, None], 5, 1)
+    assert np.allclose(gaze_direction(mesh_of(hers), irises, pose), [12, -8], atol=1e-6)
 
 
 def test_each_part_comes_from_its_giver_in_its_place(hers: Portrait, turned: Portrait, shapes: ShapeModel) -> None:

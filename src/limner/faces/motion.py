@@ -70,17 +70,32 @@ def in_head_axes(mesh: np.ndarray, pose: HeadPose) -> np.ndarray:
     return (mesh - pose.centre) @ pose.rotation / pose.scale
 
 
+def iris_centres(mesh: np.ndarray, gaze: np.ndarray, pose: HeadPose) -> np.ndarray:
+    """Where the irises are that look in a direction, (2, 2) pixels, right eye first: the inverse of ``gaze_direction``
+    for both eyes alike. gaze: (2,) yaw and pitch in degrees."""
+    yaw, pitch = np.radians(gaze)
+    look = np.array([np.sin(yaw) * np.cos(pitch), -np.sin(pitch)])
+    return np.stack([_eyeball(mesh, corners, pose)[:2] for corners in (RIGHT_EYE_CORNERS, LEFT_EYE_CORNERS)]) + (
+        look * pose.scale * EYEBALL_RADIUS
+    )
+
+
+def _eyeball(mesh: np.ndarray, corners: tuple[int, ...], pose: HeadPose) -> np.ndarray:
+    """Middle of an eyeball (3,), behind the middle of its corners."""
+    forward = pose.rotation @ np.array([0.0, 0.0, -1.0])
+    middle = mesh[list(corners)].mean(0).astype(np.float64)
+    return middle - pose.scale * (CORNER_DEPTH * forward + IRIS_RISE * pose.rotation @ np.array([0.0, 1.0, 0.0]))
+
+
 def gaze_direction(mesh: np.ndarray, irises: np.ndarray, pose: HeadPose) -> np.ndarray:
     """Yaw and pitch (2,) in degrees of the line of sight relative to the camera, in the picture's own axes.
 
     mesh: (468, 3); irises: (2, 5, 2), right eye first. Each eyeball is a sphere behind the middle of its corners;
     the iris lies on it where it is seen. The eyes are averaged, the one turned towards the camera counting more.
     """
-    forward = pose.rotation @ np.array([0.0, 0.0, -1.0])
     offsets, weights = [], []
     for corners, iris, side in ((RIGHT_EYE_CORNERS, irises[0], -1.0), (LEFT_EYE_CORNERS, irises[1], 1.0)):
-        middle = mesh[list(corners)].mean(0).astype(np.float64)
-        ball = middle - pose.scale * (CORNER_DEPTH * forward + IRIS_RISE * pose.rotation @ np.array([0.0, 1.0, 0.0]))
+        ball = _eyeball(mesh, corners, pose)
         offsets.append((iris[0] - ball[:2]) / (pose.scale * EYEBALL_RADIUS))
         weights.append(np.exp(side * pose.yaw / -15.0))  # turning to the own left hides the left eye
     x, y = np.average(offsets, axis=0, weights=weights)

@@ -13,23 +13,27 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch.nn import functional as F
 
-from limner.faces.motion import HeadPose, in_head_axes, rotation_of
+from limner.faces.motion import HeadPose, head_pose, in_head_axes, iris_centres, rotation_of
 from limner.faces.shape import ShapeModel
 
 from .masks import FACTORS_OF_PART, part_mask
 from .plan import ABSENT, CANVAS, EditPlan
 from .portrait import Portrait
+from .sliders import move
 from .unseen import smoothed_over
 
-SHARES = {"person": 0.85, "face": 0.75, "part": 0.65}
+SHARES = {"person": 0.6, "face": 0.35, "part": 0.5, "gaze": 0.35}
 """How much of the way from noise to picture is still painted; what is moved furthest decides."""
 GRID = 64
 """Side of the grid on which warps are computed."""
+IRIS = 0.6
+"""Centimetres from an iris' middle to its rim: how far around it is taken along."""
 ANCHORS = 8
 """Points along each side of a picture that stay where they are."""
 
@@ -52,24 +56,28 @@ def draw_draft(plan: EditPlan, portraits: Mapping[str, Portrait], mask: np.ndarr
     canvas = portraits[CANVAS]
     if plan.hole is not None or plan.structure is not None or any(each.mesh is None for each in portraits.values()):
         return None
-    moves = "person" in plan.repaint and bool(plan.sliders or "pose" in plan.factors or "expression" in plan.factors)
+    motions = {"pose", "expression", "gaze"} & plan.factors.keys()
+    moves = "person" in plan.repaint and bool(plan.sliders or motions)
     given = {part: _giver(plan, part) for part in plan.repaint if part != "person"}
     if not (moves or given) or any(name in (CANVAS, ABSENT) for name in given.values()) or "head" in given:
         return None
-    mesh = moved_mesh(plan, portraits, shapes) if moves else canvas.mesh
-    assert mesh is not None
-    picture = canvas.picture if not moves else pull(canvas.picture, canvas.mesh, mesh, shapes)
-    kinds = {"person"} if moves else set()
+    mesh = moved_mesh(plan, portraits, shapes) if moves else _mesh(canvas)
+    target = Points(mesh, moved_gaze(plan, portraits))
+    picture = canvas.picture if not moves else pull(canvas.picture, points_of(canvas), target, shapes)
+    kinds = set()
+    if moves:
+        kinds.add("person" if motions or plan.sliders.keys() - {"gaze_x", "gaze_y"} else "gaze")
     for part, name in given.items():
         other = portraits[name]
-        pulled, there = (pull(each, other.mesh, mesh, shapes) for each in (other.picture, _area(other, part)))
+        pulled, there = (pull(each, points_of(other), target, shapes) for each in (other.picture, _area(other, part)))
         inside = there[..., 0] > 127
         mine = part_mask(canvas.regions, part)
         if part == "face":
             pulled = recoloured(pulled, inside, canvas.picture, mine)
-        elif not moves:
-            picture = smoothed_over(picture, mine & ~inside)
         picture = np.where(inside[..., None], pulled, picture)
+        if not moves:  # where the photo has the part and its giver has none: skin goes on, other parts are gone
+            beyond = smoothed_over(picture, ~inside if part == "face" else mine & ~inside)
+            picture = np.where((mine & ~inside)[..., None], beyond, picture)
         kinds.add("face" if part == "face" else "part")
     return Draft(np.where(mask[..., None], picture, canvas.picture), max(SHARES[kind] for kind in kinds))
 
@@ -92,29 +100,55 @@ def moved_mesh(plan: EditPlan, portraits: Mapping[str, Portrait], shapes: ShapeM
     return shape @ (pose.rotation.T * pose.scale) + pose.centre
 
 
-def pull(picture: np.ndarray, source: np.ndarray | None, target: np.ndarray, shapes: ShapeModel) -> np.ndarray:
-    """A picture (S, S, 3) uint8 with the points of ``source`` (P, 3) brought to those of ``target`` that can be seen.
+def moved_gaze(plan: EditPlan, portraits: Mapping[str, Portrait]) -> np.ndarray:
+    """Where the edited face looks, (2,) degrees: as whom the plan names, and along with the sliders."""
+    return move(portraits[plan.factors.get("gaze", CANVAS)].motion, plan.sliders).gaze
+
+
+class Points(NamedTuple):
+    """What warps follow: a mesh (P, 3) and where its eyes look, (2,) degrees."""
+
+    mesh: np.ndarray
+    gaze: np.ndarray
+
+
+def points_of(portrait: Portrait) -> Points:
+    """A portrait's own."""
+    return Points(_mesh(portrait), portrait.motion.gaze)
+
+
+def pull(picture: np.ndarray, source: Points, target: Points, shapes: ShapeModel) -> np.ndarray:
+    """A picture (S, S, 3) uint8 with the points of ``source`` brought to those of ``target`` that can be seen.
 
     Between points and beyond them the shift is their mean weighed by distance⁻⁴ (Shepard 1968); the picture's border
-    stays. Our choice over triangles: because eyes, mouth and hair have none.
+    stays, and irises go where their gaze is, taking their neighbourhood along. Our choice over triangles: because eyes,
+    mouth and hair have none.
     """
-    assert source is not None
-    side = picture.shape[0]
-    seen = shapes.topology.normals(target)[:, 2] < 0
+    side, seen = picture.shape[0], shapes.topology.normals(target.mesh)[:, 2] < 0
     edge = (np.arange(ANCHORS) + 0.5) * side / ANCHORS
-    ends = np.concatenate([np.stack([a, b], 1) for b in (edge * 0, edge * 0 + side) for a in (edge,)])
+    ends = np.concatenate([np.stack([edge, np.full(ANCHORS, end)], 1) for end in (0, side)])
     ends = np.concatenate([ends, ends[:, ::-1]])
-    points = np.concatenate([target[seen, :2], ends])
-    shifts = np.concatenate([(source - target)[seen, :2], np.zeros_like(ends)])
+    points = np.concatenate([target.mesh[seen, :2], ends])
+    shifts = np.concatenate([(source.mesh - target.mesh)[seen, :2], np.zeros_like(ends)])
+
+    def shift(places: np.ndarray) -> np.ndarray:
+        """(N, 1, 2) to (N, 2)."""
+        weights = 1 / (((places - points) ** 2).sum(-1) + (SOFT * side) ** 2) ** 2  # (N, points)
+        return weights @ shifts / weights.sum(1, keepdims=True)
+
     at = (np.arange(GRID) + 0.5) * side / GRID
     places = np.stack(np.meshgrid(at, at), -1).reshape(-1, 1, 2)
-    weights = 1 / (((places - points) ** 2).sum(-1) + (SOFT * side) ** 2) ** 2  # (GRID², points)
-    field = (weights @ shifts / weights.sum(1, keepdims=True)).reshape(1, GRID, GRID, 2)
+    field = shift(places)
+    poses = [head_pose(each.mesh, shapes.topology) for each in (source, target)]
+    before, after = (iris_centres(*each, pose) for each, pose in zip((source, target), poses))  # (2, 2) each
+    near = np.exp(-((places - after) ** 2).sum(-1) / (2 * (IRIS * poses[1].scale) ** 2))  # (GRID², 2)
+    field += near @ (before - after - shift(after[:, None]))
+    field = field.reshape(1, GRID, GRID, 2)
     smooth = F.interpolate(
         torch.from_numpy(field).permute(0, 3, 1, 2).float(), size=(side, side), mode="bilinear", align_corners=False
     )[0]
-    here = torch.arange(side) + 0.5
-    y, x = torch.meshgrid(here, here, indexing="ij")
+    middles = torch.arange(side) + 0.5
+    y, x = torch.meshgrid(middles, middles, indexing="ij")
     grid = (torch.stack([x + smooth[0], y + smooth[1]], -1) / side * 2 - 1)[None]
     pulled = F.grid_sample(
         torch.from_numpy(picture).permute(2, 0, 1)[None].float(), grid, padding_mode="border", align_corners=False
