@@ -9,6 +9,7 @@ from scipy.linalg import sqrtm
 from limner.errors import InputError
 from limner.evaluation.fidelity import neighbours
 from limner.evaluation.frechet import features, frechet_distance, kernel_distance
+from limner.evaluation.nearness import cut_out
 
 
 @pytest.fixture
@@ -58,3 +59,17 @@ def test_a_copy_is_found(random: np.random.Generator) -> None:
     nearest, cosines = neighbours(known[[7, 31]] + 0.01 * random.standard_normal((2, 16)), known, 3)
     assert nearest[:, 0].tolist() == [7, 31] and cosines[:, 0].min() > 0.99
     assert (np.diff(cosines, axis=1) <= 0).all() and cosines[:, 1].max() < 0.95
+
+
+def test_a_part_is_cut_out_at_its_own_place_and_size() -> None:
+    random = np.random.default_rng(0)
+    part = np.repeat(np.repeat(random.integers(0, 256, (6, 10, 3), dtype=np.uint8), 4, 0), 4, 1)
+    one, other = np.zeros((128, 128, 3), np.uint8), np.full((128, 128, 3), 200, np.uint8)
+    masks = np.zeros((2, 128, 128), bool)
+    one[20:44, 30:70], masks[0, 20:44, 30:70] = part, True
+    other[70:118, 40:120], masks[1, 70:118, 40:120] = np.repeat(np.repeat(part, 2, 0), 2, 1), True
+    first, second = cut_out(one, masks[0]), cut_out(other, masks[1])
+    assert first.shape == (96, 96, 3) and np.abs(first.astype(int) - second).mean() < 8
+    assert (first[0] == 127).all() and np.abs(first.astype(int) - cut_out(other, masks[0])).mean() > 30
+    there = (first != 127).any(-1)
+    assert 60 < np.ptp(np.flatnonzero(there.any(0))) < 76, "it fills the frame but for its margin"

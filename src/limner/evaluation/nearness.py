@@ -7,6 +7,10 @@ import torch
 
 from limner.codecs.perceptual import LPIPS
 from limner.faces.batches import to_model
+from limner.faces.geometry import warp
+
+PART = 96
+"""Side that a cut-out part is brought to."""
 
 
 def psnr(one: np.ndarray, other: np.ndarray) -> float:
@@ -26,3 +30,21 @@ def perceptual_inside(lpips: LPIPS, one: np.ndarray, other: np.ndarray, mask: np
     grey = np.full_like(one, 127)
     inside = mask[..., None]
     return perceptual(lpips, np.where(inside, one, grey), np.where(inside, other, grey))
+
+
+def cut_out(picture: np.ndarray, mask: np.ndarray, margin: float = 0.15) -> np.ndarray:
+    """A part of a picture (S, S, 3) uint8 on grey, filling the frame: (96, 96, 3). mask: (S, S) bool, not empty."""
+    rows, columns = (np.flatnonzero(mask.any(axis)) for axis in (1, 0))
+    corner = np.array([columns[0], rows[0]], np.float64)
+    size = max(columns[-1] + 1 - corner[0], rows[-1] + 1 - corner[1]) * (1 + 2 * margin)
+    middle = ([*corner, columns[-1] + 1, rows[-1] + 1]) / 2
+    scale = PART / size
+    matrix = np.column_stack([np.eye(2) * scale, PART / 2 - middle * scale])
+    return warp(np.where(mask[..., None], picture, np.uint8(127)), matrix, PART, border=127)
+
+
+def perceptual_of_parts(
+    lpips: LPIPS, one: np.ndarray, mask: np.ndarray, other: np.ndarray, mask_other: np.ndarray
+) -> float:
+    """LPIPS between parts of two pictures, each cut out at its own place and brought to one size."""
+    return perceptual(lpips, cut_out(one, mask), cut_out(other, mask_other))
