@@ -141,13 +141,14 @@ class Toolkit:
     def swap(self, source: Source, target: Source, head: bool = False, **settings: Any) -> Picture:
         """The face in `source`, or the whole head, on the person in `target`; the rest of `target` stays.
 
-        settings: seed, steps, guidance, face, … as `FaceX.edit` takes them. Raises InputError for photos without a
-        face that serves.
+        settings: seed, steps, guidance, face, … as `FaceX.edit` takes them. The consent of both people is the caller's
+        duty: nobody is asked here. Raises InputError for photos without a face that serves.
         """
         return self.editor.swap(source, target, head=head, **settings)
 
     def reenact(self, source: Source, driver: Source, **settings: Any) -> Picture:
-        """The person in `source` with the pose, gaze and expression of the one in `driver`; settings as in `swap`."""
+        """The person in `source` with the pose, gaze and expression of the one in `driver`; settings, and the
+        duty, as in `swap`."""
         return self.editor.reenact(source, driver, **settings)
 
     def edit(self, photo: Source, plan: EditPlan, **settings: Any) -> Picture:

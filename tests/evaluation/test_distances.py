@@ -70,6 +70,6 @@ def test_a_part_is_cut_out_at_its_own_place_and_size() -> None:
     other[70:118, 40:120], masks[1, 70:118, 40:120] = np.repeat(np.repeat(part, 2, 0), 2, 1), True
     first, second = cut_out(one, masks[0]), cut_out(other, masks[1])
     assert first.shape == (96, 96, 3) and np.abs(first.astype(int) - second).mean() < 8
-    assert (first[0] == 127).all() and np.abs(first.astype(int) - cut_out(other, masks[0])).mean() > 30
+    assert (first[0] == 127).all() and np.abs(first.astype(int) - cut_out(other, masks[0])).mean() > 20
     there = (first != 127).any(-1)
-    assert 60 < np.ptp(np.flatnonzero(there.any(0))) < 76, "it fills the frame but for its margin"
+    assert 66 < np.ptp(np.flatnonzero(there.any(0))) < 84, "it fills the frame but for its margin"

@@ -8,7 +8,10 @@ import numpy as np
 import pytest
 import skimage.data
 
+import limner
 from facex.tiny import write_editor
+from limner.faces.geometry import resize
+from limner.faces.picture import read_picture
 from limner.faces.reader import FaceReader
 from limner.faces.record import Face
 from limner.models.facex.engine import FaceX
@@ -18,6 +21,16 @@ from limner.models.facex.engine import FaceX
 def photo() -> np.ndarray:
     """scikit-image's astronaut (public domain), her head and shoulders: (260, 280, 3) uint8."""
     return np.ascontiguousarray(skimage.data.astronaut()[10:270, 90:370])
+
+
+@pytest.fixture(scope="session")
+def couple() -> np.ndarray:
+    """Two of the demo's portraits side by side, the larger at the left up to column 640: (640, 1040, 3) uint8."""
+    people = Path(limner.__file__).parent / "demo" / "photographs"
+    photo = np.full((640, 1040, 3), 200, np.uint8)
+    photo[:, :640] = read_picture(people / "face-10018.jpg")
+    photo[:400, 640:] = resize(read_picture(people / "face-10015.jpg"), (400, 400))
+    return photo
 
 
 @pytest.fixture(scope="session")

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import limner
 from facex.tiny import random_controller, write_editor, write_nano_base, write_stable_diffusion
@@ -147,6 +148,53 @@ def test_a_hole_is_filled_where_it_was_drawn(editor: FaceX, photo: np.ndarray) -
     changed = np.argwhere((picture != photo).any(-1))
     assert len(changed) > 300
     assert (changed.min(0) >= [100, 80]).all() and (changed.max(0) <= [170, 160]).all()
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_one_of_two_faces_is_edited(editor: FaceX, couple: np.ndarray, other: np.ndarray, number: int) -> None:
+    picture = editor.swap(other, couple, face=number, **QUICK)
+    changed = (np.asarray(picture.image) != couple).any(-1)
+    edited, left = (changed[:, :640], changed[:, 640:])[:: 1 if number == 1 else -1]
+    assert not left.any() and edited.sum() > 5000
+    assert picture.recipe["photos"]["photo"]["face"] == number
+
+
+def test_a_face_that_touches_the_border_is_edited(editor: FaceX, photo: np.ndarray, face: Face) -> None:
+    """Cut where the face's box ends above, below and at the left: the aligned crop reaches far beyond the photo."""
+    x0, y0, _, y1 = face.box.round().astype(int)
+    tight = np.ascontiguousarray(photo[y0:y1, x0:])
+    subject = editor.subject(tight, None, "tight")
+    plan = EditPlan.motion(yaw=10)
+    mask = repaint_mask(plan, {"photo": subject.portrait})
+    where = paste_back(mask.astype(np.uint8), subject.portrait.crop, np.zeros(tight.shape[:2], np.uint8), nearest=True)
+    picture = np.asarray(editor.edit(tight, plan, **QUICK).image)
+    assert picture.shape == tight.shape and np.array_equal(picture[where == 0], tight[where == 0])
+    changed = (picture != tight).any(-1)
+    assert (where == 0).any() and changed[:, 0].any() and changed[0].any() and changed[-1].any()
+
+
+def test_a_path_in_a_plan_leaves_its_name_alone(editor: FaceX, photo: np.ndarray, tmp_path: Path) -> None:
+    """The recipe goes with the picture: it names files, and not where they lie."""
+    paths = [tmp_path / folder / "her.png" for folder in ("one", "two")]
+    for path, there in zip(paths, (photo, photo[:, ::-1])):
+        path.parent.mkdir()
+        Image.fromarray(there).save(path)
+    plan = EditPlan.swap(str(paths[0]), head=True) + EditPlan.regions(str(paths[1]), ["lips"])
+    recipe = json.loads(json.dumps(editor.edit(photo, plan, faces={str(paths[1]): 1}, **QUICK).recipe))
+    assert recipe["plan"]["structure"] == "her.png" and recipe["plan"]["factors"]["lips"] == "her-2.png"
+    assert "from her-2.png" in recipe["says"] and str(tmp_path) not in json.dumps(recipe["plan"] | recipe["photos"])
+    again = editor.replay(recipe, {"photo": photo, "her.png": paths[0], "her-2.png": paths[1]})
+    assert again.recipe == recipe
+
+
+def test_a_mask_of_another_size_is_refused(editor: FaceX, photo: np.ndarray) -> None:
+    height, width = photo.shape[:2]
+    for shape in ((height // 2, width // 2), (width, height)):
+        hole = np.zeros(shape, bool)
+        hole[60:75, 50:70] = True
+        said = f"the mask has {shape[1]} x {shape[0]} pixels and photo {width} x {height}: draw"
+        with pytest.raises(InputError, match=said):
+            editor.edit(photo, EditPlan.inpaint(hole), **QUICK)
 
 
 def test_what_cannot_be_edited_is_one_line(editor: FaceX, photo: np.ndarray, face: Face) -> None:

@@ -12,6 +12,7 @@ from limner.faces.motion import head_pose
 from limner.faces.reader import FaceReader
 from limner.faces.record import Face
 from limner.faces.regions import Region
+from limner.models.facex.consent import needs_consent
 from limner.models.facex.masks import GROUPS, PARTS, dilate, pack_mask, part_mask, unpack_mask
 from limner.models.facex.motion import Motion, motion_of
 from limner.models.facex.plan import ABSENT, FACTORS, EditPlan
@@ -21,6 +22,21 @@ from limner.models.facex.sliders import EXPRESSIONS, SLIDERS, move
 def test_twelve_groups_hold_every_region_once() -> None:
     assert sorted(region for members in GROUPS.values() for region in members) == list(Region)
     assert len(GROUPS) == 12 and len(FACTORS) == 17
+
+
+def test_who_is_shown_has_to_agree() -> None:
+    """Faces, their parts and their motion; not things, nor what a photo gives to itself."""
+    moved, erased = EditPlan.motion(yaw=10), EditPlan.erase(["lips", "glasses"])
+    theirs = [
+        EditPlan.swap("her"),
+        EditPlan.reenact("him"),
+        EditPlan(structure="her"),
+        EditPlan.regions("her", ["lips"]),
+    ]
+    assert all(needs_consent(plan) and needs_consent(moved + plan) for plan in theirs)
+    things = EditPlan.regions("him", ["glasses", "hat", "jewellery", "cloth"])
+    own = [moved, erased, things, EditPlan.animate(), EditPlan(structure="photo"), EditPlan.regions("photo", ["lips"])]
+    assert not any(needs_consent(plan) for plan in own)
 
 
 def test_a_chain_is_one_plan_and_the_later_edit_decides() -> None:

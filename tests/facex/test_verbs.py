@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +12,11 @@ import pytest
 from PIL import Image
 
 from limner.cli.app import main
-from limner.cli.consent import FILE
+from limner.cli.consent import FILE, require_consent
+from limner.errors import InputError
 from limner.faces.picture import read_picture
+from limner.models.facex.sliders import SLIDERS
+from limner.provenance.consent import NOTICE
 from limner.provenance.recipe import read_recipe
 from limner.provenance.verify import verify
 
@@ -29,19 +34,25 @@ def desk(tmp_path_factory: pytest.TempPathFactory, photo: np.ndarray) -> Path:
 def test_edit_does_everything_in_one_pass(desk: Path, weights: Path, photo: np.ndarray, capsys, tmp_path: Path) -> None:
     out = tmp_path / "edited.png"
     words = ["edit", str(desk / "her.png"), "--yaw", "10", "--gaze", "5,-3", "--smile", "0.5", "--expression", "happy"]
-    words += ["--from", f"{desk / 'other.png'}:lips,brows", "--erase", "hair", "--prompt", "a woman"]
-    assert main([*words, "--engine", str(weights), "-o", str(out), *QUICK]) == 0
+    words += ["--from", f"{desk / 'other.png'}:lips,brows", "--erase", "hair,neck", "--prompt", "a woman"]
+    words += ["--pucker", "0.2", "--engine", str(weights), "-o", str(out), *QUICK]
+    assert main(words) == 2  # parts of another face, and nobody was asked
+    assert "--i-have-consent" in capsys.readouterr().err
+    assert main([*words, "--i-have-consent"]) == 0
     assert capsys.readouterr().out == f"{out}\n"
     recipe = read_recipe(out)
-    assert recipe["plan"]["sliders"] == {"yaw": 10.0, "gaze_x": 5.0, "gaze_y": -3.0, "smile": 1.0, "mouth": 0.1}
-    assert recipe["plan"]["factors"] == {"brows": str(desk / "other.png"), "lips": str(desk / "other.png"),
-                                         "mouth": str(desk / "other.png"), "hair": "none"}  # fmt: skip
+    assert recipe["plan"]["sliders"] == {"yaw": 10.0, "gaze_x": 5.0, "gaze_y": -3.0, "smile": 1.0, "mouth": 0.1,
+                                         "pucker": 0.2}  # fmt: skip
+    assert recipe["plan"]["factors"] == {"brows": "other.png", "lips": "other.png", "mouth": "other.png",
+                                         "hair": "none", "neck": "none"}  # fmt: skip
+    assert recipe["consent"] == "flag" and str(desk) not in json.dumps({**recipe, "source": None})
     assert read_picture(out).shape == photo.shape
     assert verify(out).watermark is not None
     again = ["replay", str(out), "--engine", str(weights)]
     assert main(again) == 2
-    assert capsys.readouterr().err.endswith("her.png: give --photo photo=FILE\n")
-    assert main([*again, "--photo", f"photo={desk / 'her.png'}"]) == 0
+    assert capsys.readouterr().err.endswith("other.png: give --photo other.png=FILE\n")
+    photos = ["--photo", f"photo={desk / 'her.png'}", "--photo", f"other.png={desk / 'other.png'}"]
+    assert main([*again, *photos]) == 0
     assert capsys.readouterr().out == "identical\n"
 
 
@@ -58,20 +69,18 @@ def test_swap_goes_through_a_folder_and_names_what_fails(desk: Path, weights: Pa
     shown = capsys.readouterr()
     (done,) = json.loads(shown.out)
     assert done["file"] == str(tmp_path / "out" / "her.png") and done["recipe"]["plan"]["structure"] == "source"
+    assert done["recipe"]["consent"] == "flag"
     assert shown.err == f"error: {folder / 'nobody.png'}: no face was found in nobody.png: give another photo\n"
 
 
+class Terminal(io.StringIO):
+    """Somebody at the keyboard."""
+
+    def isatty(self) -> bool:
+        return True
+
+
 def test_consent_is_asked_once_and_noted(limner_home: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
-    import io
-    import sys
-
-    from limner.cli.consent import require_consent
-    from limner.errors import InputError
-
-    class Terminal(io.StringIO):
-        def isatty(self) -> bool:
-            return True
-
     monkeypatch.setattr(sys, "stdin", Terminal("no\n"))
     with pytest.raises(InputError, match="not agreed"):
         require_consent(False)
@@ -81,8 +90,33 @@ def test_consent_is_asked_once_and_noted(limner_home: Path, monkeypatch: pytest.
     noted = json.loads((limner_home / FILE).read_text())
     assert noted["agreed"] and noted["when"]
     monkeypatch.setattr(sys, "stdin", io.StringIO(""))
-    require_consent(False)
+    assert require_consent(False) == "asked"
     assert capsys.readouterr().err.count("Agreed?") == 2
+
+
+def test_the_flag_counts_for_its_own_run(
+    desk: Path, weights: Path, limner_home: Path, monkeypatch: pytest.MonkeyPatch, capsys, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(desk)
+    words = ["edit", "her.png", "--from", "other.png:lips", "--engine", str(weights), "-o", str(tmp_path / "x.png")]
+    assert main([*words, *QUICK, "--i-have-consent"]) == 0
+    assert not (limner_home / FILE).exists()
+    assert main([*words, *QUICK]) == 2
+    assert "--i-have-consent" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("note", [b"{", b"\xff", b"[]", b'{"agreed": true, "notice": "other words"}'])
+def test_a_note_that_says_no_yes_is_asked_for_again(
+    note: bytes, limner_home: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    """Damaged, or of other words than today's."""
+    (limner_home / FILE).write_bytes(note)
+    monkeypatch.setattr(sys, "stdin", Terminal("yes\n"))
+    assert require_consent(False) == "asked"
+    assert json.loads((limner_home / FILE).read_text())["notice"] == NOTICE
+    monkeypatch.setattr(sys, "stdin", io.StringIO(""))
+    assert require_consent(False) == "asked"
+    assert capsys.readouterr().err.count("Agreed?") == 1
 
 
 def test_animate_and_reenact_photos(desk: Path, weights: Path, capsys, tmp_path: Path) -> None:
@@ -106,6 +140,12 @@ def test_animate_and_reenact_photos(desk: Path, weights: Path, capsys, tmp_path:
         (["edit", "her.png", "--from", "none.png:lips"], "no such file: none.png"),
         (["edit", "her.png", "--from", "her.png:lisp"], "did you mean lips?"),
         (["edit", "her.png", "--erase", "beards"], "--erase 'beards': give brows,"),
+        (["edit", "her.png", "--erase", "hat,beards"], "--erase 'beards': give brows,"),
+        (
+            ["edit", "her.png", "--from", "her.png:hat", "--from-face", "1", "--from-face", "2"],
+            "--from-face is given 2",
+        ),
+        (["animate", "her.png", "--style", "pencil"], "there is no style 'pencil': none comes with Limner"),
         (["edit", "her.png", "--yaw", "3", "-o", "x.bmp"], "name a folder, or a .png"),
         (["edit", "her.png", "--yaw", "3", "--engine", "nowhere"], "no weights are called 'nowhere'"),
         (["swap", "her.png", "x.mp4", "-o", "x.png"], "name the film, ending in .mp4"),
@@ -116,6 +156,59 @@ def test_faults_are_one_line(words: list[str], line: str, desk: Path, monkeypatc
     assert main(words) == 2
     shown = capsys.readouterr().err
     assert line in shown and shown.count("\n") == 1 and shown.startswith("error: ")
+
+
+def test_a_mask_is_of_the_photos_size_and_on_the_face(
+    desk: Path, weights: Path, photo: np.ndarray, capsys, tmp_path: Path
+) -> None:
+    """Of a folder's photos those are edited that it fits; the others are named with both sizes."""
+    height, width = photo.shape[:2]
+    folder, out = tmp_path / "photos", tmp_path / "out"
+    folder.mkdir()
+    Image.fromarray(photo).save(folder / "fits.png")
+    Image.fromarray(photo).resize((2 * width, 2 * height)).save(folder / "large.png")
+    mask = np.zeros((height, width), np.uint8)
+    mask[120:150, 100:140] = 255
+    Image.fromarray(mask).save(tmp_path / "mask.png")
+    words = ["--erase", str(tmp_path / "mask.png"), "--engine", str(weights), *QUICK]
+    assert main(["edit", str(folder), *words, "-o", str(out)]) == 2
+    shown = capsys.readouterr()
+    assert shown.out == f"{out / 'fits.png'}\n"
+    assert shown.err == (
+        f"error: {folder / 'large.png'}: the mask has {width} x {height} pixels and large.png {2 * width} x "
+        f"{2 * height}: draw the mask at the photo's size\n"
+    )
+    mask[-3:, -30:] = 255  # the corner, 90 pixels of 1,290
+    Image.fromarray(mask).save(tmp_path / "mask.png")
+    assert main(["edit", str(folder / "fits.png"), *words, "-o", str(out)]) == 2
+    assert "7 % of the mask lies too far from the face in fits.png" in capsys.readouterr().err
+
+
+def test_every_slider_is_an_option(capsys) -> None:
+    assert main(["edit", "--help"]) == 0
+    text = capsys.readouterr().out
+    assert all(f"--{'gaze' if name.startswith('gaze') else name} " in text for name in SLIDERS)
+
+
+def test_faces_of_one_photo_and_files_of_one_name_have_names_of_their_own(
+    desk: Path, weights: Path, couple: np.ndarray, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """And none of them tells where the files lie."""
+    monkeypatch.chdir(desk)
+    both = tmp_path / "other.png"
+    Image.fromarray(couple).save(both)
+    words = ["edit", "her.png", "--from", "other.png:hair", "--from", f"{both}:lips", "--from", f"{both}:brows"]
+    words += ["--from-face", "1", "--from-face", "2", "--from-face", "1", "--i-have-consent"]
+    out = ["--engine", str(weights), "-o", str(tmp_path / "made.png")]
+    assert main([*words, *out, *QUICK]) == 0
+    recipe = read_recipe(tmp_path / "made.png")
+    assert recipe["plan"]["factors"] == {
+        "brows": "other-3.png", "lips": "other-2.png", "mouth": "other-2.png", "hair": "other.png",
+    }  # fmt: skip
+    assert {name: about["face"] for name, about in recipe["photos"].items()} == {
+        "photo": 1, "other-3.png": 1, "other-2.png": 2, "other.png": 1,
+    }  # fmt: skip
+    assert str(tmp_path) not in json.dumps({**recipe, "source": None})
 
 
 def test_a_plan_can_be_looked_at_without_weights(desk: Path, monkeypatch, capsys) -> None:

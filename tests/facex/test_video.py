@@ -109,7 +109,9 @@ def test_a_photo_follows_a_video_and_an_interrupted_film_goes_on(
 
 def test_a_face_is_swapped_into_every_frame(clip: Path, editor: FaceX, photo: np.ndarray, tmp_path: Path) -> None:
     other = {"source": editor.subject(np.ascontiguousarray(photo[:, :, ::-1]), None, "source")}
-    edit_video(editor, EditPlan.swap("source"), clip, CANVAS, other, tmp_path / "film.mp4", watermark=False, **QUICK)
+    settings = {"watermark": False, "consent": "asked", **QUICK}
+    recipe = edit_video(editor, EditPlan.swap("source"), clip, CANVAS, other, tmp_path / "film.mp4", **settings)
+    assert recipe["consent"] == "asked"
     before, after = list(Clip.open(clip)), list(Clip.open(tmp_path / "film.mp4"))
     assert len(after) == FRAMES
     for old, new in zip(before, after):

@@ -110,8 +110,8 @@ def test_a_reader_describes_and_absent_engines_say_so(http: httpx.Client, photo:
     for route, asked, engine in (
         ("describe", {"photo": photo}, "unif2ace-nano"),
         ("ask", {"photo": photo, "question": "Is he smiling?"}, "unif2ace-nano"),
-        ("swap", {"source": photo, "target": photo}, "facex-nano"),
-        ("reenact", {"source": photo, "driver": photo}, "facex-nano"),
+        ("swap", {"source": photo, "target": photo, "consent": True}, "facex-nano"),
+        ("reenact", {"source": photo, "driver": photo, "consent": True}, "facex-nano"),
         ("edit", {"photo": photo, "plan": {}}, "facex-nano"),
     ):
         if listed[engine]["available"]:
@@ -125,7 +125,7 @@ def test_a_reader_describes_and_absent_engines_say_so(http: httpx.Client, photo:
 @pytest.mark.parametrize("where", ["factors", "structure"])
 def test_a_plan_names_pictures_and_nothing_else(http: httpx.Client, photo: str, name: str, where: str) -> None:
     plan = {"factors": {"identity": name}} if where == "factors" else {"structure": name}
-    answer = http.post("/v1/edit", json={"photo": photo, "plan": plan})
+    answer = http.post("/v1/edit", json={"photo": photo, "plan": plan, "consent": True})
     assert answer.status_code == 422 and "name it by its id" in error_of(answer)
 
 

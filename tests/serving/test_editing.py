@@ -13,6 +13,7 @@ import pytest
 
 from facex.tiny import write_editor
 from limner.faces.picture import encode_png, read_picture
+from limner.provenance.consent import NOTICE
 from limner.provenance.recipe import read_recipe
 from limner.serving.limits import Limits
 from limner.serving.worker import PREVIEW_SIDE
@@ -48,8 +49,8 @@ def followed(http: httpx.Client, job: str) -> list[dict]:
 def test_events_bring_previews_of_the_whole_photo(http: httpx.Client, photo: str, kind: str) -> None:
     asked = {
         "edit": {"photo": photo, "plan": {"sliders": {"smile": 0.5}, "repaint": ["person"]}},
-        "swap": {"source": photo, "target": photo},
-        "reenact": {"source": photo, "driver": photo},
+        "swap": {"source": photo, "target": photo, "consent": True},
+        "reenact": {"source": photo, "driver": photo, "consent": True},
     }[kind]
     answer = http.post(f"/v1/{kind}", json={**asked, "steps": 60, "seed": 4})
     assert answer.status_code == 202, answer.text
@@ -66,7 +67,32 @@ def test_events_bring_previews_of_the_whole_photo(http: httpx.Client, photo: str
         shown = read_picture(base64.b64decode(preview.removeprefix("data:image/jpeg;base64,")))
         assert shown.shape == (round(height * scale), round(width * scale), 3)
     made = http.get(seen[-1]["pictures"][0]["url"]).content
-    assert read_recipe(made)["seed"] == 4 and read_picture(made).shape == before.shape
+    recipe = read_recipe(made)
+    assert recipe["seed"] == 4 and read_picture(made).shape == before.shape
+    assert recipe.get("consent") == (None if kind == "edit" else "request")
+
+
+def test_faces_are_taken_by_consent_only(http: httpx.Client, photo: str) -> None:
+    """Swaps, reenactments, and plans that come to the same; not a hat of another photo."""
+    takes = {"factors": {"lips": photo}, "repaint": ["lips"]}
+    asked = {
+        "swap": {"source": photo, "target": photo},
+        "reenact": {"source": photo, "driver": photo},
+        "edit": {"photo": photo, "plan": takes},
+    }
+    for kind, request in asked.items():
+        for consent in ({}, {"consent": False}):
+            answer = http.post(f"/v1/{kind}", json={**request, **consent, "steps": 1})
+            error = answer.json()["error"]
+            assert answer.status_code == 422 and error["param"] == "consent"
+            assert error["message"] == f'consent: {NOTICE} If they did, add "consent": true'
+        assert http.post(f"/v1/{kind}", json={**request, "consent": "yes", "steps": 1}).status_code == 422
+        schema = http.get("/openapi.json").json()["components"]["schemas"][f"{kind.capitalize()}Request"]
+        assert NOTICE in schema["properties"]["consent"]["description"]
+    hat = {"photo": photo, "plan": {"factors": {"worn": photo}, "repaint": ["hat"]}, "steps": 1}
+    assert http.post("/v1/edit", json=hat).status_code == 202
+    made = http.post("/v1/edit", params={"wait": 60}, json={**asked["edit"], "consent": True, "steps": 1}).json()
+    assert http.get(f"{made['pictures'][0]['url']}/recipe").json()["consent"] == "request"
 
 
 def test_an_edit_stops_within_a_step(http: httpx.Client, photo: str) -> None:

@@ -160,13 +160,18 @@ def test_edit_moves_and_swaps(page: Page, http: httpx.Client) -> None:
             choose(page, "edit-source", str(OTHER))
             expect(page.locator("#edit-source img")).to_be_visible()
             page.wait_for_timeout(1500)
+            page.locator(f"#{button}").click()
+            expect(page.locator("#edit-note")).to_contain_text("Tick the box if they did")
+            page.locator("#edit-consent").get_by_label("They agreed").check()
         page.locator(f"#{button}").click()
         expect(result).not_to_have_attribute("href", made)
         made = result.get_attribute("href") or ""
         file = http.get(made).content
         same = (read_picture(file) == photo).all(2)
         assert 0.2 < same.mean() < 0.98 and same[:32, :32].all()
-        plan = read_recipe(file)["plan"]
+        recipe = read_recipe(file)
+        plan, consent = recipe["plan"], recipe.get("consent")
+        assert consent == (None if tab == "Move" else "studio")
         assert plan["sliders"] == ({"yaw": 20.0} if tab == "Move" else {})
         assert plan["factors"].get("identity") == (None if tab == "Move" else "source")
 

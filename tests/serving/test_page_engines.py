@@ -116,8 +116,16 @@ def test_edit_changes_regions(
         choose(page, "edit-donor")
         page.locator("#edit-erased").get_by_label("lips").check()
         page.locator("#edit-regions").click()
+        expect(note).to_contain_text("Tick the box if they did")
+        page.locator("#edit-consent-regions").get_by_label("They agreed").check()
+        page.locator("#edit-regions").click()
         expect(page.locator("#edit-result .lm-pair img")).to_have_count(2)
         expect(note).to_contain_text("Done in")
-        plan = running.app.state.server.table.latest(1)[0].request["plan"]
-        assert plan["repaint"] == ["brows", "lips"] and plan["factors"]["lips"] == "none"
+        asked = running.app.state.server.table.latest(1)[0].request
+        plan = asked["plan"]
+        assert (
+            asked["consent"] == "studio" and plan["repaint"] == ["brows", "lips"] and plan["factors"]["lips"] == "none"
+        )
         assert plan["factors"]["brows"].startswith("pic_")
+        page.get_by_role("tab", name="Swap", exact=True).click()
+        expect(page.locator("#edit-consent").get_by_label("They agreed")).to_be_checked()

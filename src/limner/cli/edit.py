@@ -9,9 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from limner.cli.consent import require_consent
+from limner.cli.donors import Donor, named_donors
 from limner.cli.editing import (
     AsJson,
     BaseModel,
+    Consent,
     Device,
     Engine,
     FaceNumber,
@@ -36,29 +39,43 @@ if TYPE_CHECKING:
     from limner.models.facex.plan import EditPlan
     from limner.provenance.picture import Picture
 
-Slide = Annotated[float | None, typer.Option(help="-1 to 1; 0 leaves it as it is.")]
-
 
 def edit(
     photos: Annotated[list[Path], typer.Argument(metavar="PHOTO…", help="Photographs, or folders of them.")],
-    yaw: Annotated[float | None, typer.Option(help="Turn the head, degrees; + is the subject's own left.")] = None,
-    pitch: Annotated[float | None, typer.Option(help="Nod, degrees; + is up.")] = None,
-    gaze: Annotated[str | None, typer.Option(help="Move the eyes by X,Y degrees; + is their left, and up.")] = None,
-    smile: Slide = None,
+    yaw: Annotated[
+        float | None, typer.Option(help="Turn the head, -45 to 45 degrees; + is to the subject's own left.")
+    ] = None,
+    pitch: Annotated[float | None, typer.Option(help="Nod, -30 to 30 degrees; + is up.")] = None,
+    gaze: Annotated[
+        str | None,
+        typer.Option(metavar="X,Y", help="Move the eyes, -30 to 30 degrees each; + is to their left, and up."),
+    ] = None,
+    smile: Annotated[float | None, typer.Option(help="Smile (+) or look sad (-), -1 to 1.")] = None,
     mouth: Annotated[float | None, typer.Option(help="Open (+) or close (-) the mouth, -1 to 1.")] = None,
-    brows: Annotated[float | None, typer.Option(help="Raise or lower the brows, -1 to 1.")] = None,
-    eyes: Annotated[float | None, typer.Option(help="Open or close the eyes, -1 to 1.")] = None,
+    brows: Annotated[float | None, typer.Option(help="Raise (+) or lower (-) the brows, -1 to 1.")] = None,
+    eyes: Annotated[float | None, typer.Option(help="Open (+) or close (-) the eyes, -1 to 1.")] = None,
+    pucker: Annotated[float | None, typer.Option(help="Pucker (+) or stretch (-) the lips, -1 to 1.")] = None,
     expression: Annotated[
-        str | None, typer.Option(help="happy, laughing, sad, angry, surprised, kiss or sleepy.")
+        str | None, typer.Option(help="happy, laughing, sad, angry, surprised, kiss or sleepy; sliders add to it.")
     ] = None,
     from_: Annotated[
         list[str] | None,
-        typer.Option("--from", metavar="OTHER:PARTS", help="Take parts of another photo: her.jpg:lips,hair,glasses."),
+        typer.Option(
+            "--from", metavar="OTHER:PART,…", help="Take parts of another photo, as her.jpg:lips,hair. May be repeated."
+        ),
+    ] = None,
+    from_face: Annotated[
+        list[int] | None,
+        typer.Option(help="Which face of OTHER, counted as for --face; may be repeated, once for each --from."),
     ] = None,
     erase: Annotated[
-        list[str] | None, typer.Option(help="Make away with a part (glasses, beard, …), or what a mask picture covers.")
+        list[str] | None,
+        typer.Option(
+            metavar="PART,…|MASK",
+            help="Paint parts away, as glasses,beard; or anew what is white in a picture of the photo's size.",
+        ),
     ] = None,
-    prompt: Annotated[str, typer.Option(help="Words for what is painted.")] = "",
+    prompt: Annotated[str, typer.Option(help="Words that say how what is painted shall look.")] = "",
     out: Out = Path("edited"),
     face: FaceNumber = None,
     seed: Seed = 0,
@@ -76,28 +93,45 @@ def edit(
     manifest: Manifest = None,
     as_json: AsJson = False,
     plan_only: Annotated[bool, typer.Option("--plan", help="Only say in a sentence what would be done.")] = False,
+    i_have_consent: Consent = False,
 ) -> None:
     """Change pose, gaze, expression or parts of the face; everything asked for happens in one pass.
 
     Parts: brows, eyes, nose, lips, mouth, skin, hair, ears, neck, cloth, glasses, hat, jewellery, beard.
+
+    Asks once whether the people shown agreed, where --from takes a part of a face.
     """
+    from limner.models.facex.consent import needs_consent
+
     sliders = {"yaw": yaw, "pitch": pitch, "smile": smile, "mouth": mouth, "brows": brows, "eyes": eyes}
-    plan = _plan(sliders, gaze, expression, from_ or [], erase or [], prompt)
+    sliders["pucker"] = pucker
+    donors = named_donors(from_ or [], from_face or [])
+    plan = _plan(sliders, gaze, expression, donors, erase or [], prompt)
     if plan_only:
         print(plan)
         return
     if plan.empty:
         raise InputError("nothing to edit: give a slider (--yaw, --smile …), --from, or --erase")
     check_out(out)
+    consent = require_consent(i_have_consent) if needs_consent(plan) else None
     editor = load_editor(engine, base, device, precision, identity, tower)
     settings: dict[str, Any] = {"face": face, "seed": seed, "steps": steps, "guidance": guidance, "sampler": sampler}
+    settings["photos"] = {donor.name: donor.file for donor in donors}
+    settings["faces"] = {donor.name: donor.face for donor in donors if donor.face is not None}
     edit = partial(editor.edit, plan=plan, likeness=likeness, **settings)
-    edit_all(editor, photos, out, edit, watermark, manifest, as_json)
+    edit_all(editor, photos, out, edit, watermark, manifest, as_json, consent)
 
 
 def animate(
     photos: Annotated[list[Path], typer.Argument(metavar="PHOTO…", help="Photographs, or folders of them.")],
-    style: Annotated[str, typer.Option(help="Stylised base model of the same family: a registry name or a folder.")],
+    style: Annotated[
+        str,
+        typer.Option(
+            metavar="FOLDER",
+            help="The style: a folder that `limner train` wrote, or another base model of the same family. None comes "
+            "with Limner.",
+        ),
+    ],
     prompt: Annotated[str, typer.Option(help="Words that call the style, where its model wants some.")] = "",
     out: Out = Path("animated"),
     face: FaceNumber = None,
@@ -114,10 +148,15 @@ def animate(
     manifest: Manifest = None,
     as_json: AsJson = False,
 ) -> None:
-    """Paint the person as a stylised model would: the same controller on another base."""
+    """Paint the person in a style, which a base model has learned.
+
+    No style comes with Limner: `limner train recipes/facex-nano-pencil.toml` trains one (docs/facex.md, Training).
+    """
+    from limner.models.facex.loading import check_style
     from limner.models.facex.plan import EditPlan
 
     check_out(out)
+    check_style(style)
     editor = load_editor(engine, style, device, precision, identity, tower)
     plan = EditPlan.animate() + EditPlan(prompt=prompt)
     settings: dict[str, Any] = {"face": face, "seed": seed, "steps": steps, "guidance": guidance, "sampler": sampler}
@@ -151,7 +190,7 @@ def _plan(
     sliders: dict[str, float | None],
     gaze: str | None,
     expression: str | None,
-    others: list[str],
+    donors: list[Donor],
     erased: list[str],
     prompt: str,
 ) -> EditPlan:
@@ -168,14 +207,8 @@ def _plan(
     try:
         if moved or expression is not None:
             plans.append(EditPlan.motion(expression, **moved))
-        for given in others:
-            other, colon, parts = given.rpartition(":")
-            if not colon or not other or not parts:
-                raise InputError(f"--from {given!r}: write it as PHOTO:part,part, for example her.jpg:lips,hair")
-            if not Path(other).is_file():
-                raise InputError(f"--from {given!r}: no such file: {other}")
-            plans.append(EditPlan.regions(other, parts.split(",")))
-        for what in erased:
+        plans += [EditPlan.regions(donor.name, donor.parts) for donor in donors]
+        for what in (each for given in erased for each in _listed(given)):
             if what in FACTORS_OF_PART:
                 plans.append(EditPlan.erase([what]))
             elif Path(what).is_file():
@@ -189,6 +222,11 @@ def _plan(
         raise
     except ValueError as error:
         raise InputError(str(error)) from None
+
+
+def _listed(text: str) -> list[str]:
+    """Parts between commas; a file's name is one, whatever is in it."""
+    return [text] if Path(text).is_file() else text.split(",")
 
 
 def _two_numbers(text: str) -> tuple[float, float]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Protocol
@@ -13,6 +14,7 @@ import typer
 from limner.cli.bars import Show, bar
 from limner.cli.photos import Refused, named_photos, refuse_shared_names
 from limner.errors import InputError
+from limner.provenance.consent import Statement, stating
 
 if TYPE_CHECKING:
     from limner.models.facex.engine import FaceX
@@ -20,23 +22,29 @@ if TYPE_CHECKING:
 
 Out = Annotated[Path, typer.Option("-o", "--out", help="A folder, or a .png, .jpg or .webp file (.mp4 for a video).")]
 FaceNumber = Annotated[
-    int | None, typer.Option("--face", help="Which face, counted from 1, largest first. Default: the largest.")
+    int | None,
+    typer.Option("--face", help="Which face to edit, counted from 1, the largest first. Default: the largest."),
 ]
-Seed = Annotated[int, typer.Option(help="The same seed gives the same picture, on every machine.")]
+Seed = Annotated[int, typer.Option(help="Another number gives another picture; the same one, the same picture again.")]
 Steps = Annotated[int, typer.Option(help="Sampling steps; 8 for a quick look.")]
-Guidance = Annotated[float | None, typer.Option(help="How strongly the plan is followed; 1: unguided.")]
+Guidance = Annotated[
+    float | None, typer.Option(help="How strongly the edit is followed; 1: unguided. Default: the weights' own.")
+]
 Likeness = Annotated[
     float | None,
-    typer.Option(help="How much further what comes from another photo is followed, away from what was there; 0: not."),
+    typer.Option(
+        help="How much further than --guidance to go towards the photo that a face or part is taken from; 0: not. "
+        "Default: the weights' own."
+    ),
 ]
 Sampler = Annotated[str, typer.Option(help="euler or ddim.")]
-Engine = Annotated[str, typer.Option(help="Weights to edit with: a registry name, or a trained controller's folder.")]
+Engine = Annotated[str, typer.Option(help="Weights to edit with: a registry name, or the folder of your own.")]
 BaseModel = Annotated[
     str | None,
-    typer.Option("--base", help="Base model to steer, if not the weights' own: a folder in diffusers' layout."),
+    typer.Option("--base", help="Other base model of the same family to paint with: a folder in diffusers' layout."),
 ]
-Identity = Annotated[str | None, typer.Option(help="ArcFace weights, for controllers trained with them.")]
-Tower = Annotated[str | None, typer.Option(help="Folder of the vision model, for controllers trained with one.")]
+Identity = Annotated[str | None, typer.Option(help="ArcFace weights, for your own weights trained with them.")]
+Tower = Annotated[str | None, typer.Option(help="Folder of the vision model, for your own weights trained with one.")]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 Precision = Annotated[str, typer.Option(help="auto, bf16 or fp32.")]
 Watermark = Annotated[
@@ -48,7 +56,11 @@ Manifest = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the files and their recipes as JSON.")]
 Consent = Annotated[
-    bool, typer.Option("--i-have-consent", help="The people shown agreed to this; for scripts, where nobody is asked.")
+    bool,
+    typer.Option(
+        "--i-have-consent",
+        help="The people shown agreed to this. For this run only; for scripts, where nobody is asked.",
+    ),
 ]
 
 
@@ -88,10 +100,11 @@ def edit_all(
     watermark: bool,
     manifest: bool | None,
     as_json: bool,
+    consent: Statement | None = None,
 ) -> None:
     """Edit photos and those in folders, save each result, print its name; name the ones that cannot be used at the end.
 
-    The status is 2 when there is one of those.
+    consent: how it was stated, for the recipes. The status is 2 when there is one that cannot be used.
     """
     names = named_photos(photos)
     if len(names) > 1:
@@ -105,6 +118,7 @@ def edit_all(
             target = out if out.suffix else out / f"{name}.png"
             picture = refused.unless(file, partial(edit, file, callback=_of_all(show, number, len(names))))
             if picture is not None:
+                picture = replace(picture, recipe=stating(picture.recipe, consent))
                 done.append({"file": str(target), "recipe": picture.save(target, watermark, manifest)})
     if as_json:
         print(json.dumps(done))

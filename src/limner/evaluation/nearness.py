@@ -36,8 +36,9 @@ def cut_out(picture: np.ndarray, mask: np.ndarray, margin: float = 0.15) -> np.n
     """A part of a picture (S, S, 3) uint8 on grey, filling the frame: (96, 96, 3). mask: (S, S) bool, not empty."""
     rows, columns = (np.flatnonzero(mask.any(axis)) for axis in (1, 0))
     corner = np.array([columns[0], rows[0]], np.float64)
-    size = max(columns[-1] + 1 - corner[0], rows[-1] + 1 - corner[1]) * (1 + 2 * margin)
-    middle = ([*corner, columns[-1] + 1, rows[-1] + 1]) / 2
+    size = float((np.array([columns[-1] + 1, rows[-1] + 1]) - corner).max()) * (1 + 2 * margin)
+    ends = np.array([columns[-1] + 1, rows[-1] + 1])
+    middle = (corner + ends) / 2
     scale = PART / size
     matrix = np.column_stack([np.eye(2) * scale, PART / 2 - middle * scale])
     return warp(np.where(mask[..., None], picture, np.uint8(127)), matrix, PART, border=127)

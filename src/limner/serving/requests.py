@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
+from limner.models.facex.consent import needs_consent
 from limner.models.facex.plan import ABSENT, CANVAS, EditPlan
+from limner.provenance.consent import NOTICE, Statement
 from limner.serving.limits import MOST_PICTURES, MOST_STEPS
 
 PictureRef = Annotated[
@@ -19,6 +21,19 @@ PictureRef = Annotated[
     ),
 ]
 Words = Annotated[str, Field(max_length=2000)]
+Consent: TypeAlias = bool | Literal["studio"]
+"""Whether the people shown agreed; the page says by its own word that somebody ticked the box."""
+
+
+def _agreed(consent: Consent) -> Consent:
+    if consent is False:
+        raise ValueError(f'{NOTICE} If they did, add "consent": true')
+    return consent
+
+
+Agreed = Annotated[
+    Consent, AfterValidator(_agreed), Field(validate_default=True, description=f"Has to be true. {NOTICE}")
+]
 
 
 class Request(BaseModel):
@@ -144,12 +159,28 @@ class Editing(Request):
         """Edits of one kind and the same number of steps may be painted as one batch."""
         return f"{type(self).__name__}:steps={self.steps}"
 
+    def stated(self) -> Statement | None:
+        """How consent was stated, for the recipe."""
+        consent: Consent = getattr(self, "consent", False)
+        return consent if isinstance(consent, str) else "request" if consent else None
+
 
 class EditRequest(Editing):
     """Edit a photo by a plan. The other photos that the plan names are ids."""
 
     photo: PictureRef
     plan: EditPlan
+    consent: Consent = Field(
+        default=False,
+        validate_default=True,
+        description=f"Has to be true where the plan takes part of a face, or its motion, from another photo. {NOTICE}",
+    )
+
+    @field_validator("consent")
+    @classmethod
+    def _agreed_where_needed(cls, consent: Consent, info: ValidationInfo) -> Consent:
+        plan = info.data.get("plan")  # not there if it is wrong itself, which is said then
+        return _agreed(consent) if plan is not None and needs_consent(plan) else consent
 
     @model_validator(mode="after")
     def _names_pictures_only(self) -> EditRequest:
@@ -170,6 +201,7 @@ class SwapRequest(Editing):
     source: PictureRef
     target: PictureRef
     head: bool = Field(default=False, description="The whole head instead of the face.")
+    consent: Agreed = False
 
 
 class ReenactRequest(Editing):
@@ -177,6 +209,7 @@ class ReenactRequest(Editing):
 
     source: PictureRef
     driver: PictureRef
+    consent: Agreed = False
 
 
 KINDS: dict[str, type[Request]] = {

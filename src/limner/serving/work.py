@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from limner.faces.picture import encode_png, read_alpha, read_region_map
 from limner.faces.record import Face
 from limner.models.facex.plan import ABSENT, CANVAS, EditPlan
 from limner.progress import Watch
+from limner.provenance.consent import stating
 from limner.provenance.manifest import Ingredient
 from limner.provenance.picture import Picture
 from limner.serving.engines import Engines
@@ -149,7 +151,8 @@ def _edit(
             steps = requests[0].steps  # type: ignore[attr-defined]
             pictures = editor.finish([prepared for _, prepared in begun], steps, watch=watch)
             for (number, _), picture in zip(begun, pictures, strict=True):
-                out[number] = [made(picture)]
+                recipe = stating(picture.recipe, requests[number].stated())  # type: ignore[attr-defined]
+                out[number] = [made(replace(picture, recipe=recipe))]
     return out
 
 

@@ -74,7 +74,6 @@ def draw_draft(plan: EditPlan, portraits: Mapping[str, Portrait], mask: np.ndarr
         mine = part_mask(canvas.regions, part)
         if part == "face":
             pulled = recoloured(pulled, inside, canvas.picture, mine)
-            inside &= moves | ~part_mask(canvas.regions, "mouth")  # what an open mouth shows is the photo's
         picture = np.where(inside[..., None], pulled, picture)
         if not moves:  # where the photo has the part and its giver has none: skin goes on, other parts are gone
             beyond = smoothed_over(picture, ~inside if part == "face" else mine & ~inside)

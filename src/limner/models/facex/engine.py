@@ -32,7 +32,9 @@ from .assemble import choice_of
 from .blend import blend_back
 from .decompose import Factors
 from .draft import draw_draft
-from .loading import NANO, Parts, Strength, load_parts
+from .loading import NANO, Parts, Strength, check_style, load_parts
+from .masks import check_hole, unpack_mask
+from .names import renamed, short_names
 from .plan import CANVAS, MOTION, EditPlan
 from .portrait import Portrait, choose_face, hash_of, portrait_of
 from .reference import Reference, assemble_reference, drawn_hole, repaint_mask
@@ -120,11 +122,14 @@ class FaceX:
         return ShapeModel.load()
 
     def swap(self, source: Source, target: Source, head: bool = False, **settings: Any) -> Picture:
-        """The face (or the head) of ``source`` on the person in ``target``; settings as ``edit`` takes them."""
+        """The face (or the head) of ``source`` on the person in ``target``; settings as ``edit`` takes them.
+
+        The consent of both is the caller's duty: nobody is asked here.
+        """
         return self.edit(target, EditPlan.swap("source", head=head), {"source": source}, **settings)
 
     def reenact(self, source: Source, driver: Source, **settings: Any) -> Picture:
-        """The person in ``source`` doing what the one in ``driver`` does; settings as ``edit`` takes them."""
+        """The person in ``source`` doing what the one in ``driver`` does; settings, and the duty, as for ``swap``."""
         return self.edit(source, EditPlan.reenact("driver"), {"driver": driver}, **settings)
 
     def animate(self, photo: Source, style: str | os.PathLike[str], **settings: Any) -> Picture:
@@ -135,6 +140,7 @@ class FaceX:
         """The same controller on another base, kept for the next time. ``InputError`` for a base it does not fit."""
         key = os.fspath(style)
         if key not in self._styles:
+            check_style(style)
             self._styles[key] = FaceX.load(**self._settings, base=style, reader=self.reader)
         return self._styles[key]
 
@@ -156,7 +162,8 @@ class FaceX:
     ) -> Picture:
         """Edit the full photo in one pass.
 
-        plan: what to do. photos: the other photos it names; a name that is not among them is a path. face: which face
+        plan: what to do. photos: the other photos it names; a name that is not among them is a path, of which the
+        recipe keeps the file's name. face: which face
         of the photo, counted from 1, largest first; the largest for None. faces: the same for the other photos, by
         name. guidance: how strongly factors and words are followed, 1 is unguided. likeness: how much further a face
         or part that comes from another photo is followed, away from whose it was; 0 is not at all, above costs half as
@@ -192,10 +199,11 @@ class FaceX:
             )
         given: dict[str, Source] = {CANVAS: photo, **(photos or {})}
         chosen = {CANVAS: face, **(faces or {})}
+        names = short_names(plan, given)
         subjects = {
-            name: self.subject(given.get(name, name), chosen.get(name), name) for name in plan.photos
+            new: self.subject(given.get(name, name), chosen.get(name), name) for name, new in names.items()
         }  # a name that is no key is a path
-        return self.prepare(plan, subjects, seed)
+        return self.prepare(renamed(plan, names), subjects, seed)
 
     def finish(
         self,
@@ -276,7 +284,9 @@ class FaceX:
     @torch.no_grad()
     def prepare(self, plan: EditPlan, subjects: Mapping[str, Subject], seed: int = 0) -> Prepared:
         """FORS: the plan's tokens and reference, from subjects by the names it uses."""
-        whole = plan
+        whole, canvas = plan, subjects[CANVAS]
+        if plan.hole is not None:
+            check_hole(unpack_mask(plan.hole), canvas.portrait.crop, canvas.portrait.size, canvas.photo, canvas.file)
         portraits = {name: subject.portrait for name, subject in subjects.items()}
         mask = repaint_mask(plan, portraits)
         drafts = self.parts.controller.config.drafts

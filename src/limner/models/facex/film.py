@@ -11,6 +11,7 @@ import numpy as np
 from limner.data.arrays import groups
 from limner.errors import InputError
 from limner.provenance import manifest as c2pa_manifest
+from limner.provenance.consent import Statement, stating
 from limner.provenance.picture import message_of
 from limner.provenance.watermark import embed
 from limner.settings import BATCH
@@ -35,14 +36,15 @@ def edit_video(
     sampler: str = "euler",
     watermark: bool = True,
     manifest: bool | None = None,
+    consent: Statement | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Edit a video, or a photo by a video, and write an MP4 with the video's sound; returns its recipe.
 
     role: which of the plan's photos the video is: ``photo`` edits every frame; any other gives its motion to a still.
-    stills: the other photos. face: which face of the video, in the first frame that shows one. The same noise in every
-    frame, and one smoothed track, keep it steady; ``BATCH`` frames are painted at once. What is done survives an
-    interruption. Raises ``InputError``.
+    stills: the other photos. face: which face of the video, in the first frame that shows one. consent: how it was
+    stated, for the recipe. The same noise in every frame, and one smoothed track, keep it steady; ``BATCH`` frames are
+    painted at once. What is done survives an interruption. Raises ``InputError``.
     """
     if out.suffix.lower() != ".mp4":
         raise InputError(f"{out.name}: name the film .mp4")
@@ -52,7 +54,7 @@ def edit_video(
     clip = Clip.open(video)
     recipe = editor.recipe(plan, stills, seed, steps, strength, sampler)
     recipe |= {"video": {"file": video.name, "as": role, "face": face or 1, "bytes": video.stat().st_size}}
-    recipe |= {"watermark": watermark, "manifest": signed}
+    recipe = stating(recipe, consent) | {"watermark": watermark, "manifest": signed}
     workshop = Workshop(out, recipe)
     track = workshop.track(lambda: follow(clip, editor.reader, face, progress)).smoothed()
     message = message_of(recipe)

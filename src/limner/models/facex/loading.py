@@ -86,6 +86,15 @@ def strength_of(header: Mapping[str, Any]) -> Strength:
     return Strength(**{f.name: float(header.get(f.name, f.default)) for f in fields(Strength)})
 
 
+def check_style(style: str | os.PathLike[str]) -> None:
+    """Raise ``InputError``, one line, for a style that is neither weights of the registry nor a folder."""
+    if str(style) not in registry() and not Path(style).expanduser().is_dir():
+        raise InputError(
+            f"there is no style {os.fspath(style)!r}: none comes with Limner, so give the folder of one that "
+            "`limner train recipes/facex-nano-pencil.toml` made, or of another base model of the same family"
+        )
+
+
 def controller_file(source: str | os.PathLike[str]) -> Path:
     """The controller's file. ``InputError`` if it is not there."""
     place = Path(locate(source))

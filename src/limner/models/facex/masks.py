@@ -12,6 +12,7 @@ import torch
 from torch.nn import functional as F
 
 from limner.errors import InputError
+from limner.faces.geometry import paste_back
 from limner.faces.picture import encode_png, read_picture
 from limner.faces.regions import Region
 
@@ -91,6 +92,21 @@ def read_mask(source: object) -> np.ndarray:
     if not mask.any():
         raise InputError("the mask is black all over: paint white what is to be made anew")
     return mask
+
+
+def check_hole(hole: np.ndarray, crop: np.ndarray, size: int, photo: np.ndarray, name: str) -> None:
+    """Raise ``InputError``, one line, for a hole (H, W) bool that is not the photo's (H, W, 3), or is partly beyond
+    what is painted: the crop (2, 3) of side ``size``."""
+    if hole.shape != photo.shape[:2]:
+        given, wanted = ("{1} x {0}".format(*each.shape) for each in (hole, photo))
+        raise InputError(f"the mask has {given} pixels and {name} {wanted}: draw the mask at the photo's size")
+    within = paste_back(np.ones((size, size), np.uint8), crop, np.zeros(hole.shape, np.uint8), nearest=True)
+    beyond = (hole & (within == 0)).sum() / hole.sum()
+    if beyond > 0:
+        raise InputError(
+            f"{max(100 * beyond, 1):.0f} % of the mask lies too far from the face in {name} to be painted: draw all of "
+            "it on the head, or close by"
+        )
 
 
 def pack_mask(mask: np.ndarray) -> str:

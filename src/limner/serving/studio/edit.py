@@ -9,9 +9,11 @@ from typing import Any
 import gradio as gr
 
 from limner.errors import InputError
+from limner.models.facex.consent import needs_consent
 from limner.models.facex.masks import FACTORS_OF_PART
 from limner.models.facex.plan import EditPlan
 from limner.models.facex.sliders import SLIDERS
+from limner.provenance.consent import NOTICE
 from limner.serving.photos import data_url, load
 from limner.serving.requests import KINDS, EditRequest, PaintRequest, RepaintRequest, Request
 from limner.serving.server import Server
@@ -30,6 +32,8 @@ SHAPES = (
 )
 LABELS = {"yaw": "Turn head", "pitch": "Nod", "gaze_x": "Gaze aside", "gaze_y": "Gaze up"}
 """Of FaceX's sliders; the others are called as they are."""
+
+UNTICKED = f"{NOTICE} Tick the box if they did."
 
 
 def place(server: Server) -> None:
@@ -74,6 +78,7 @@ def place(server: Server) -> None:
                     given: dict[str, Any] = {"choices": list(FACTORS_OF_PART), "interactive": reason is None}
                     taken = gr.CheckboxGroup(label="Take from it", elem_id="edit-taken", **given)
                     erased = gr.CheckboxGroup(label="Paint away", elem_id="edit-erased", **given)
+                    mixed = _consent("edit-consent-regions", reason)
                     regions = gr.Button(
                         "Change regions", variant="primary", interactive=reason is None, elem_id="edit-regions"
                     )
@@ -81,6 +86,7 @@ def place(server: Server) -> None:
                     _absent(reason)
                     source = parts.picker("The face to put in", "edit-source")
                     head = gr.Checkbox(False, label="The whole head", interactive=reason is None)
+                    swapped = _consent("edit-consent", reason)
                     with gr.Row():
                         swap = gr.Button("Swap", variant="primary", interactive=reason is None, elem_id="edit-swap")
                         reenact = gr.Button("Do what this face does", interactive=reason is None)
@@ -142,7 +148,7 @@ def place(server: Server) -> None:
 
         yield from run("edit", make, {"before": picture})
 
-    def run_regions(picture, donor, taken, erased, words, steps, seed):
+    def run_regions(picture, donor, taken, erased, agreed, words, steps, seed):
         if not picture or (taken and not donor):
             yield parts.notice("Choose the photo to edit, and the one that regions are taken from.", "bad"), "", ""
             return
@@ -150,24 +156,33 @@ def place(server: Server) -> None:
             yield parts.notice("Nothing to change yet: choose what to take, or what to paint away.", "bad"), "", ""
             return
 
+        plans = [EditPlan.regions(donor, taken)] if taken else []
+        plans += [EditPlan.erase(erased)] if erased else []
+        plan = EditPlan.chain(plans).model_copy(update={"prompt": words or ""})
+        if needs_consent(plan) and not agreed:
+            yield parts.notice(UNTICKED, "bad"), "", ""
+            return
+
         def make() -> Request:
-            plans = [EditPlan.regions(donor, taken)] if taken else []
-            plans += [EditPlan.erase(erased)] if erased else []
-            plan = EditPlan.chain(plans).model_copy(update={"prompt": words or ""})
-            return EditRequest(photo=picture, plan=plan, steps=int(steps), seed=int(seed or 0))
+            consent = "studio" if needs_consent(plan) else False
+            return EditRequest(photo=picture, plan=plan, consent=consent, steps=int(steps), seed=int(seed or 0))
 
         yield from run("edit", make, {"before": picture})
 
-    def run_swap(kind, picture, source, head, steps, seed):
+    def run_swap(kind, picture, source, head, agreed, steps, seed):
         if not picture or not source:
             yield parts.notice("Choose the photo to edit, and the one that gives the face.", "bad"), "", ""
+            return
+        if not agreed:
+            yield parts.notice(UNTICKED, "bad"), "", ""
             return
 
         def make() -> Request:
             shared = {"source": source, "target": picture, "head": head}
             if kind == "reenact":
                 shared = {"source": picture, "driver": source}
-            return KINDS[kind].model_validate({**shared, "steps": int(steps), "seed": int(seed or 0)})
+            settings = {"consent": "studio", "steps": int(steps), "seed": int(seed or 0)}
+            return KINDS[kind].model_validate({**shared, **settings})
 
         yield from run(kind, make, {"before": picture})
 
@@ -175,11 +190,17 @@ def place(server: Server) -> None:
     reshape.click(run_shape, [photo, other, words, steps, seed, bare, *shapes], out, **hidden)
     repaint.click(run_brush, [hole, words, steps, seed], out, **hidden)
     move.click(run_move, [photo, words, steps, seed, *moves], out, **hidden)
-    regions.click(run_regions, [photo, donor, taken, erased, words, steps, seed], out, **hidden)
-    photos = [photo, source, head, steps, seed]
+    regions.click(run_regions, [photo, donor, taken, erased, mixed, words, steps, seed], out, **hidden)
+    photos = [photo, source, head, swapped, steps, seed]
     swap.click(partial(run_swap, "swap"), photos, out, **hidden)
     reenact.click(partial(run_swap, "reenact"), photos, out, **hidden)
+    for box, twin in ((mixed, swapped), (swapped, mixed)):  # ticked once, for as long as the page is open
+        box.input(lambda ticked: ticked, box, twin, **hidden)
     stop.click(lambda found: cancel(server, found), job, None, **hidden)
+
+
+def _consent(elem_id: str, reason: str | None) -> gr.Checkbox:
+    return gr.Checkbox(False, label="They agreed", info=NOTICE, interactive=reason is None, elem_id=elem_id)
 
 
 def _absent(reason: str | None) -> None:
