@@ -116,7 +116,7 @@ def test_celebv_hq(tmp_path: Path) -> None:
     build(items, tmp_path / "set", SETTINGS, workers=1, load_reader=plain_reader.load)
     assert len(rows_of(tmp_path / "set")) == 3
     (place / "processed" / "b_0.mp4").write_bytes(b"no video")
-    with pytest.raises(InputError, match="no video that can be decoded"):
+    with pytest.raises(InputError, match=r"b_0\.mp4 is not a video that can be read"):
         open_sources([place])[2].load()
 
 

@@ -129,6 +129,72 @@ def test_animate_and_reenact_photos(desk: Path, weights: Path, capsys, tmp_path:
     assert read_recipe(out / "moved.webp")["plan"]["factors"]["pose"] == "driver"
 
 
+@pytest.fixture(scope="module")
+def film(desk: Path, photo: np.ndarray) -> Path:
+    """Three frames, the second without her."""
+    pytest.importorskip("av", reason="the extra 'video' is not installed")
+    from limner.models.facex.video import write_video
+
+    write_video(desk / "film.mp4", [photo, np.full_like(photo, 90), photo], 10.0, None, {})
+    return desk / "film.mp4"
+
+
+def test_swap_into_a_film_says_which_frames_stayed(
+    desk: Path, film: Path, weights: Path, capsys, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    words = ["swap", str(desk / "other.png"), str(film), "--engine", str(weights), "--i-have-consent", *QUICK]
+    assert main(words) == 0
+    shown = capsys.readouterr()
+    assert shown.out == f"{Path('swapped/film.mp4')}\n"
+    left = "1 of 3 frames were left as they are"
+    assert shown.err == f"{left}: the face was not found in them, or is too small, too far turned or cut off\n"
+    report = verify("swapped/film.mp4")
+    assert report.recipe is not None and report.recipe["video"]["unseen"] == 1 and report.recipe["kind"] == "edit"
+
+
+def test_a_folder_of_photos_follows_a_film(desk: Path, film: Path, weights: Path, capsys, tmp_path: Path) -> None:
+    folder, out = tmp_path / "photos", tmp_path / "out"
+    folder.mkdir()
+    for name in ("her", "other"):
+        (folder / f"{name}.png").write_bytes((desk / f"{name}.png").read_bytes())
+    Image.new("RGB", (64, 64)).save(folder / "nobody.png")
+    words = ["reenact", str(folder), str(film), "--engine", str(weights), "--i-have-consent", *QUICK]
+    assert main([*words, "-o", str(tmp_path / "one.mp4")]) == 2
+    assert "there are 3 photos: give a folder" in capsys.readouterr().err
+    assert main([*words, "-o", str(out)]) == 2
+    shown = capsys.readouterr()
+    assert shown.out.splitlines() == [str(out / "her.mp4"), str(out / "other.mp4")]
+    kept = "1 of 3 frames keep the motion before them: "
+    assert shown.err.startswith(kept) and shown.err.endswith("no face was found in nobody.png: give another photo\n")
+    pytest.importorskip("c2pa", reason="the extra 'provenance' is not installed")
+    assert main([*words[:-1], "--manifest", "--json", "-o", str(out)]) == 2
+    first, second = json.loads(capsys.readouterr().out)
+    assert first["recipe"]["photos"]["photo"]["file"] == "her.png" and first["recipe"]["video"]["as"] == "driver"
+    manifest = verify(second["file"]).manifest
+    assert manifest is not None and manifest.is_ours and set(manifest.ingredients) == {"film.mp4", "other.png"}
+
+
+def test_the_next_work_of_a_bar_has_its_own_rate(monkeypatch: pytest.MonkeyPatch) -> None:
+    import rich.progress
+
+    from limner.cli.bars import bar
+
+    drawn: list[rich.progress.Progress] = []
+    begin = rich.progress.Progress.__init__
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setattr(
+        rich.progress.Progress, "__init__", lambda self, *a, **k: drawn.append(self) or begin(self, *a, **k)
+    )
+    with bar("reading") as show:
+        for done in range(1, 9):
+            show(done, 8, what="following")
+        (task,) = drawn[0].tasks
+        assert task.completed == 8 and task.speed is not None
+        show(0, 8, what="painting")
+        assert task.completed == 0 and task.speed is None and task.description == "painting"
+
+
 @pytest.mark.parametrize(
     ("words", "line"),
     [

@@ -1,36 +1,35 @@
-"""Videos: tracked, smoothed, edited, their sound kept, gone on with after an interruption."""
+"""Videos: edited, their times and sound kept, gone on with after an interruption."""
 
 from __future__ import annotations
 
 import json
+import struct
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from limner.data.clips import read_frame
+from limner.data.people import Clip as Filmed
+from limner.data.people import FilmSettings, sample_frames
 from limner.errors import InputError
-from limner.faces.reader import FaceReader
+from limner.faces.picture import read_picture
+from limner.faces.video import Clip
 from limner.models.facex.engine import FaceX
 from limner.models.facex.film import edit_video
 from limner.models.facex.plan import CANVAS, EditPlan
-from limner.models.facex.video import Clip, Track, follow, smooth, write_video
+from limner.models.facex.video import write_video
 
 av = pytest.importorskip("av")
 FRAMES = 4
 QUICK = {"steps": 1, "guidance": 1.0, "manifest": False}
 
 
-def write_clip(path: Path, frames: list[np.ndarray]) -> Path:
-    """Frames with a tone, as a camera writes them."""
-    write_video(path.with_name("silent.mp4"), iter(frames), 10.0, None, {})
-    with av.open(str(path.with_name("silent.mp4"))) as silent, av.open(str(path), "w") as film:
-        stream = film.add_stream_from_template(silent.streams.video[0])
+def write_tone(path: Path, seconds: float) -> Path:
+    """A film's sound alone."""
+    with av.open(str(path), "w") as film:
         voice = film.add_stream("aac", rate=8000, layout="mono")
-        for packet in silent.demux(silent.streams.video[0]):
-            if packet.dts is not None:
-                packet.stream = stream
-                film.mux(packet)
-        tone = np.sin(np.arange(3200) / 8)[None].astype(np.float32)
+        tone = np.sin(np.arange(int(8000 * seconds)) / 8)[None].astype(np.float32)
         sound = av.AudioFrame.from_ndarray(tone, format="fltp", layout="mono")
         sound.sample_rate = 8000
         film.mux(voice.encode(sound))
@@ -38,15 +37,16 @@ def write_clip(path: Path, frames: list[np.ndarray]) -> Path:
     return path
 
 
+def write_clip(path: Path, frames: list[np.ndarray]) -> Path:
+    """Frames with a tone, as a camera writes them."""
+    write_video(path, frames, 10.0, write_tone(path.with_name("tone.mp4"), 0.4), {})
+    return path
+
+
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory: pytest.TempPathFactory, photo: np.ndarray) -> Path:
     frames = [np.roll(photo, 2 * k, 1) for k in range(FRAMES)]
     return write_clip(tmp_path_factory.mktemp("clip") / "clip.mp4", frames)
-
-
-@pytest.fixture(scope="module")
-def track(clip: Path, reader: FaceReader) -> Track:
-    return follow(Clip.open(clip), reader)
 
 
 def test_a_clip_is_its_frames(clip: Path, photo: np.ndarray, tmp_path: Path) -> None:
@@ -59,23 +59,39 @@ def test_a_clip_is_its_frames(clip: Path, photo: np.ndarray, tmp_path: Path) -> 
         Clip.open(tmp_path / "no.mp4")
 
 
-def test_smoothing_keeps_what_is_steady_and_calms_what_is_not() -> None:
-    random = np.random.default_rng(0)
-    assert np.allclose(smooth(np.full((9, 2), 3.0), 2.0), 3.0)
-    line = np.arange(20.0)[:, None]
-    assert np.allclose(smooth(line, 1.0)[5:15], line[5:15])
-    noise = random.normal(size=(60, 3))
-    assert np.abs(np.diff(smooth(noise, 2.0), axis=0)).mean() < 0.3 * np.abs(np.diff(noise, axis=0)).mean()
+@pytest.mark.parametrize(("turns", "matrix"), [(1, (0, 1, -1, 0)), (2, (-1, 0, 0, -1)), (3, (0, -1, 1, 0))])
+def test_a_film_held_sideways_is_turned_upright(turns: int, matrix: tuple[int, ...], tmp_path: Path) -> None:
+    """turns: quarters clockwise. QuickTime's matrix (a, b, c, d) shows (x, y) at (a x + c y, b x + d y), y downward."""
+    stored = np.zeros((32, 64, 3), np.uint8)
+    stored[:16, :32] = 250
+    write_video(tmp_path / "clip.mp4", [stored] * 3, 10.0, None, {})
+    file = (tmp_path / "clip.mp4").read_bytes()
+    a, b, c, d = (value * 0x10000 for value in matrix)
+    as_it_was = struct.pack(">9i", 0x10000, 0, 0, 0, 0x10000, 0, 0, 0, 0x40000000)
+    track = file.index(as_it_was, file.index(b"tkhd"))
+    turned = struct.pack(">9i", a, b, 0, c, d, 0, 0, 0, 0x40000000)
+    (tmp_path / "clip.mp4").write_bytes(file[:track] + turned + file[track + len(turned) :])
+    person = Filmed("clip", tmp_path / "clip.mp4")
+    seen = [*Clip.open(tmp_path / "clip.mp4"), read_picture(read_frame(tmp_path / "clip.mp4"))]
+    seen += [frame for _, frame in sample_frames(person, FilmSettings(every=0.1))]
+    wanted = np.rot90(stored, -turns)
+    assert len(seen) == 7
+    for frame in seen:
+        assert frame.shape == wanted.shape and np.abs(frame.astype(int) - wanted).mean() < 8
 
 
-def test_the_track_follows_the_face(track: Track) -> None:
-    assert track.found.all() and track.crop.shape == (FRAMES, 2, 3) and track.regions.shape == (FRAMES, 256, 256)
-    moved = track.smoothed()
-    # the head moves two pixels a frame to the right, so the crop's offset falls by as many of its own
-    scale = np.sqrt(np.linalg.det(track.crop[0, :, :2]))
-    shift = track.crop[-1, :, :2] @ [2 * (FRAMES - 1), 0] + track.crop[-1, :, 2] - track.crop[0, :, 2]
-    assert np.abs(shift).max() < 6 * scale
-    assert moved.crop.shape == track.crop.shape and not np.array_equal(moved.crop, track.crop)
+def test_frames_keep_their_times_and_stand_beside_their_sound(tmp_path: Path) -> None:
+    seconds = [0.0, 0.5, 0.6, 1.5, *np.arange(2.0, 30.0, 0.5)]
+    frames = [np.full((64, 64, 3), 4 * k, np.uint8) for k in range(len(seconds))]
+    write_tone(tmp_path / "sound.mp4", seconds=30)
+    write_video(tmp_path / "film.mp4", frames, 2.0, tmp_path / "sound.mp4", {}, seconds)
+    assert [when for when, _ in Clip.open(tmp_path / "film.mp4").timed()] == pytest.approx(seconds, abs=1e-5)
+    with av.open(str(tmp_path / "film.mp4")) as film:
+        packets = [packet for packet in film.demux() if packet.dts is not None]
+        order = sorted((packet.pos, float(packet.dts * packet.time_base)) for packet in packets)
+        assert {packet.stream.type for packet in packets} == {"audio", "video"}
+    stored = [when for _, when in order]
+    assert (np.maximum.accumulate(stored) - stored).max() < 1.5  # or a player would have to jump to and fro
 
 
 def test_a_photo_follows_a_video_and_an_interrupted_film_goes_on(
@@ -95,6 +111,13 @@ def test_a_photo_follows_a_video_and_an_interrupted_film_goes_on(
     with pytest.raises(KeyboardInterrupt):
         edit_video(editor, plan, clip, "driver", still, out, progress=stop, **QUICK)
     assert painted == [2] and not out.exists()
+    with pytest.raises(InputError, match=r"film.mp4.parts holds frames of a film that was to be made otherwise: .*"):
+        edit_video(editor, plan, clip, "driver", still, out, seed=1, **QUICK)
+    changed = tmp_path / clip.name  # as long as the other, to the byte, and not the same
+    changed.write_bytes(clip.read_bytes()[:-1] + bytes([clip.read_bytes()[-1] ^ 1]))
+    with pytest.raises(InputError, match="made otherwise"):
+        edit_video(editor, plan, changed, "driver", still, out, **QUICK)
+    changed.unlink()
     recipe = edit_video(editor, plan, clip, "driver", still, out, **QUICK)
     assert sum(painted) == FRAMES and max(painted) == 2
     assert sorted(path.name for path in tmp_path.iterdir()) == ["film.mp4"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import io
 import json
 import os
 from dataclasses import replace
@@ -146,3 +147,27 @@ def test_small_pictures_can_be_signed_too(tmp_path: Path) -> None:
     small.save(tmp_path / "x.png")
     report = verify(tmp_path / "x.png")
     assert report.manifest is not None and report.manifest.is_ours and not report.watermark.found
+
+
+def test_a_film_names_the_video_it_is_an_edit_of(tmp_path: Path) -> None:
+    pytest.importorskip("av", reason="the extra 'video' is not installed")
+    from limner.models.facex.video import ingredient_of, sign_video, write_video
+
+    recipe = {**painted(kind="edit").recipe, "manifest": True}
+    for name, frame in (("holiday.mov", photo(64)), ("film.mp4", photo(64)[::-1])):
+        write_video(tmp_path / name, [frame] * 3, 10.0, None, recipe)
+    drawn = Ingredient("her.png", encode_png(photo(64)), "image/png")
+    sign_video(tmp_path / "film.mp4", recipe, (drawn, ingredient_of(tmp_path / "holiday.mov", edited=True)))
+    report = verify(tmp_path / "film.mp4")
+    assert report.recipe == recipe and report.manifest is not None and report.manifest.is_ours
+    assert set(report.manifest.ingredients) == {"holiday.mov", "her.png"}
+    assert report.manifest.source_types == (TYPES["edit"],)
+    import c2pa
+
+    with c2pa.Reader("video/mp4", io.BytesIO((tmp_path / "film.mp4").read_bytes())) as reader:
+        named = reader.get_active_manifest()["ingredients"]
+    assert {one["title"]: one["relationship"] for one in named} == {"holiday.mov": "parentOf", "her.png": "inputTo"}
+    file = bytearray((tmp_path / "film.mp4").read_bytes())
+    file[file.index(b"mdat") + 64] ^= 1
+    (tmp_path / "film.mp4").write_bytes(file)
+    assert "does not hold" in verify(tmp_path / "film.mp4").sentences()["manifest"]

@@ -10,8 +10,11 @@ import pytest
 
 from limner.cli.app import main
 from limner.faces.picture import encode_jpeg, encode_png, read_picture, save_png
+from limner.provenance.detect import CHANCE, detect, detect_any
+from limner.provenance.picture import message_of
 from limner.provenance.recipe import KEY, read_recipe
 from limner.provenance.verify import verify
+from limner.provenance.watermark import embed
 from provenance.faces import painted, photo
 
 
@@ -89,3 +92,41 @@ def test_a_hostile_recipe_cannot_write_to_the_terminal(tmp_path: Path) -> None:
     hostile = {"limner": "\x1b[2J\n0.0", "engine": "\u202eevil"}
     (tmp_path / "x.png").write_bytes(encode_png(np.zeros((32, 32, 3), np.uint8), {KEY: json.dumps(hostile)}))
     assert all(sentence.isprintable() for sentence in verify(tmp_path / "x.png").sentences().values())
+
+
+def write_film(path: Path, recipe: dict | None = None, marked: tuple[int, ...] = (0, 1, 2, 3, 4)) -> Path:
+    """A film of five frames, of which some bear the watermark of a recipe."""
+    pytest.importorskip("av", reason="the extra 'video' is not installed")
+    from limner.models.facex.video import write_video
+
+    message = message_of(recipe or {})
+    frames = [embed(photo(), message) if k in marked else photo() for k in range(5)]
+    write_video(path, frames, 10.0, None, recipe or {})
+    return path
+
+
+def test_a_film_is_read_like_a_picture(tmp_path: Path, capsys) -> None:
+    recipe = {**painted(kind="edit").recipe, "watermark": True, "manifest": False}
+    film = write_film(tmp_path / "film.mp4", recipe, marked=(1,))
+    report = verify(film)
+    assert report.recipe == recipe and report.watermark.found and report.belongs is True and report.kind == "edit"
+    assert main(["verify", str(film)]) == 0
+    assert capsys.readouterr().out.startswith(
+        f"{film}: made by Limner, its marks say\n  recipe:    made by the engine tiny"
+    )
+    assert verify(write_film(tmp_path / "other.mp4", {**recipe, "seed": 4}, marked=())).watermark.found is False
+    assert main(["verify", str(write_film(tmp_path / "plain.mp4", marked=()))]) == 1
+    (tmp_path / "bad.mp4").write_bytes(b"no film at all")
+    assert main(["verify", str(tmp_path / "bad.mp4")]) == 2
+    assert (
+        capsys.readouterr().err
+        == "error: bad.mp4 is not a video that can be read: Invalid data found when processing input\n"
+    )
+
+
+def test_the_chance_of_a_find_is_that_of_all_pictures_tried() -> None:
+    pictures = [photo(), painted().marked(), photo()]
+    one, all_ = detect(pictures[1]), detect_any(pictures)
+    assert all_.found and all_.message == one.message and all_.chance / one.chance == pytest.approx(3)
+    faint = min(detect(photo()).chance, 1.0)
+    assert not detect_any([photo()] * 3).found and detect_any([photo()] * 3).chance >= faint > CHANCE

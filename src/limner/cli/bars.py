@@ -13,7 +13,10 @@ class Show(Protocol):
     """Tells a bar how far the work is."""
 
     def __call__(self, done: int, total: int, *, what: str | None = None, note: str = "") -> None:
-        """done of total; `what` takes the place of the bar's title, `note` stands behind it."""
+        """done of total; `what` takes the place of the bar's title, `note` stands behind it.
+
+        A new `what` is new work: its rate and the time left are measured from then on.
+        """
 
 
 def _nothing(done: int, total: int, *, what: str | None = None, note: str = "") -> None:
@@ -40,9 +43,14 @@ def bar(title: str, shown: bool = True) -> Iterator[Show]:
     columns = (said, BarColumn(), MofNCompleteColumn(), Rate(), TimeLeft(), noted)
     with Progress(*columns, console=console, transient=True, speed_estimate_period=60) as drawn:
         task = drawn.add_task(title, total=None, note="")
+        at_work = title
 
         def show(done: int, total: int, *, what: str | None = None, note: str = "") -> None:
-            drawn.update(task, description=what or title, completed=done, total=total, note=note)
+            nonlocal at_work
+            if (what or title) != at_work:
+                at_work = what or title
+                drawn.reset(task)
+            drawn.update(task, description=at_work, completed=done, total=total, note=note)
 
         yield show
 

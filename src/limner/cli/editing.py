@@ -20,7 +20,10 @@ if TYPE_CHECKING:
     from limner.models.facex.engine import FaceX
     from limner.provenance.picture import Picture
 
-Out = Annotated[Path, typer.Option("-o", "--out", help="A folder, or a .png, .jpg or .webp file (.mp4 for a video).")]
+Out = Annotated[Path, typer.Option("-o", "--out", help="A folder, or a .png, .jpg or .webp file.")]
+FilmOut = Annotated[
+    Path, typer.Option("-o", "--out", help="A folder, or a .png, .jpg or .webp file; of a video a folder or an .mp4.")
+]
 FaceNumber = Annotated[
     int | None,
     typer.Option("--face", help="Which face to edit, counted from 1, the largest first. Default: the largest."),
@@ -77,8 +80,8 @@ def check_out(out: Path, video: bool = False) -> None:
     from limner.provenance.recipe import MIME
 
     if video:
-        if out.suffix.lower() != ".mp4":
-            raise InputError(f"--out {out}: name the film, ending in .mp4")
+        if out.suffix and out.suffix.lower() != ".mp4":
+            raise InputError(f"--out {out}: name the film, ending in .mp4, or a folder")
     elif out.suffix and out.suffix.lower() not in MIME:
         raise InputError(f"--out {out}: name a folder, or a .png, .jpg or .webp file, which can hold the recipe")
 
@@ -106,11 +109,7 @@ def edit_all(
 
     consent: how it was stated, for the recipes. The status is 2 when there is one that cannot be used.
     """
-    names = named_photos(photos)
-    if len(names) > 1:
-        if out.suffix:
-            raise InputError(f"--out {out} is one file, but there are {len(names)} photos: give a folder")
-        refuse_shared_names(names)
+    names = named_results(photos, out)
     done: list[dict[str, Any]] = []
     refused = Refused()
     with bar(f"editing ({editor.why})", shown=not as_json) as show:
@@ -126,6 +125,16 @@ def edit_all(
         for one in done:
             print(one["file"])
     refused.finish()
+
+
+def named_results(photos: list[Path], out: Path) -> dict[Path, str]:
+    """The photos and those in folders, each with its result's name. InputError if ``out`` cannot hold them all."""
+    names = named_photos(photos)
+    if len(names) > 1:
+        if out.suffix:
+            raise InputError(f"--out {out} is one file, but there are {len(names)} photos: give a folder")
+        refuse_shared_names(names)
+    return names
 
 
 def _of_all(show: Show, number: int, count: int) -> Callable[[int, int], None]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
@@ -18,11 +18,11 @@ from limner.cli.editing import (
     Device,
     Engine,
     FaceNumber,
+    FilmOut,
     Guidance,
     Identity,
     Likeness,
     Manifest,
-    Out,
     Precision,
     Sampler,
     Seed,
@@ -32,10 +32,12 @@ from limner.cli.editing import (
     check_out,
     edit_all,
     load_editor,
+    named_results,
 )
+from limner.cli.photos import Refused
 
 if TYPE_CHECKING:
-    from limner.models.facex.engine import FaceX
+    from limner.models.facex.engine import FaceX, Subject
     from limner.models.facex.plan import EditPlan
     from limner.provenance.consent import Statement
 
@@ -46,7 +48,7 @@ def swap(
         Path, typer.Argument(metavar="TARGET", help="Photo, folder of photos, or video that it is put into.")
     ],
     head: Annotated[bool, typer.Option("--head", help="Put in the whole head, with hair and ears.")] = False,
-    out: Out = Path("swapped"),
+    out: FilmOut = Path("swapped"),
     face: FaceNumber = None,
     source_face: Annotated[int | None, typer.Option(help="Which face of SOURCE to take, counted likewise.")] = None,
     seed: Seed = 0,
@@ -73,8 +75,8 @@ def swap(
 
     Asks once whether the people shown agreed.
     """
+    from limner.faces.video import is_video
     from limner.models.facex.plan import CANVAS, EditPlan
-    from limner.models.facex.video import is_video
 
     video = is_video(target)
     check_out(out, video)
@@ -84,8 +86,8 @@ def swap(
     settings: dict[str, Any] = {"seed": seed, "steps": steps, "guidance": guidance, "sampler": sampler, "face": face}
     settings["likeness"] = likeness
     if video:
-        stills = {"source": (source, source_face)}
-        return _film(editor, plan, target, CANVAS, stills, out, settings, watermark, manifest, as_json, consent)
+        films = [Film({"source": (source, source_face)}, out if out.suffix else out / f"{target.stem}.mp4")]
+        return _films(editor, plan, target, CANVAS, films, settings, watermark, manifest, as_json, consent)
     numbers = {} if source_face is None else {"source": source_face}
     edit = partial(editor.edit, plan=plan, photos={"source": source}, faces=numbers, **settings)
     edit_all(editor, [target], out, edit, watermark, manifest, as_json, consent)
@@ -93,14 +95,10 @@ def swap(
 
 def reenact(
     source: Annotated[
-        Path,
-        typer.Argument(
-            metavar="SOURCE",
-            help="Photo of the person who is to move; with a photo as DRIVER, also a folder of photos.",
-        ),
+        Path, typer.Argument(metavar="SOURCE", help="Photo of the person who is to move, or a folder of photos.")
     ],
     driver: Annotated[Path, typer.Argument(metavar="DRIVER", help="Photo or video of the person who is followed.")],
-    out: Out = Path("reenacted"),
+    out: FilmOut = Path("reenacted"),
     face: FaceNumber = None,
     driver_face: Annotated[int | None, typer.Option(help="Which face of DRIVER to follow, counted likewise.")] = None,
     seed: Seed = 0,
@@ -126,43 +124,77 @@ def reenact(
 
     Asks once whether the people shown agreed.
     """
+    from limner.faces.video import is_video
     from limner.models.facex.plan import CANVAS, EditPlan
-    from limner.models.facex.video import is_video
 
     video = is_video(driver)
     check_out(out, video)
+    names = named_results([source], out).items()
     consent = require_consent(i_have_consent)
     editor = load_editor(engine, base, device, precision, identity, tower)
     plan = EditPlan.reenact("driver")
     settings: dict[str, Any] = {"seed": seed, "steps": steps, "guidance": guidance, "sampler": sampler}
     if video:
-        stills = {CANVAS: (source, face)}
         settings["face"] = driver_face
-        return _film(editor, plan, driver, "driver", stills, out, settings, watermark, manifest, as_json, consent)
+        films = [Film({CANVAS: (photo, face)}, out if out.suffix else out / f"{name}.mp4") for photo, name in names]
+        return _films(editor, plan, driver, "driver", films, settings, watermark, manifest, as_json, consent)
     numbers = {} if driver_face is None else {"driver": driver_face}
     edit = partial(editor.edit, plan=plan, photos={"driver": driver}, face=face, faces=numbers, **settings)
     edit_all(editor, [source], out, edit, watermark, manifest, as_json, consent)
 
 
-def _film(
+class Film(NamedTuple):
+    """One film of a plan. stills: its photos by name, each with the number of the face; out: its file."""
+
+    stills: dict[str, tuple[Path, int | None]]
+    out: Path
+
+
+def _films(
     editor: FaceX,
     plan: EditPlan,
     video: Path,
     role: str,
-    stills: dict[str, tuple[Path, int | None]],
-    out: Path,
+    films: list[Film],
     settings: dict[str, Any],
     watermark: bool,
     manifest: bool | None,
     as_json: bool,
     consent: Statement,
 ) -> None:
-    """A video from a plan, with progress."""
+    """Films from a plan and a video, with progress; photos that cannot be used are named at the end: then status 2."""
     from limner.models.facex.film import edit_video
 
-    subjects = {name: editor.subject(file, number, name) for name, (file, number) in stills.items()}
-    marks: dict[str, Any] = {"watermark": watermark, "manifest": manifest, "consent": consent}
+    done: list[dict[str, Any]] = []
+    refused = Refused()
     with bar("reading", shown=not as_json) as show:
+        settings |= {"watermark": watermark, "manifest": manifest, "consent": consent}
         settings["progress"] = lambda what, done, total: show(done, total, what=what)
-        recipe = edit_video(editor, plan, video, role, subjects, out, **marks, **settings)
-    print(json.dumps([{"file": str(out), "recipe": recipe}]) if as_json else out)
+        for film in films:
+            ((photo, _),) = film.stills.values()
+            subjects = refused.unless(photo, partial(_subjects, editor, film))
+            if subjects is not None:
+                recipe = edit_video(editor, plan, video, role, subjects, film.out, **settings)
+                done.append({"file": str(film.out), "recipe": recipe})
+    if as_json:
+        print(json.dumps(done))
+    else:
+        for one in done:
+            print(one["file"])
+    if done:
+        _say_unseen(done[0]["recipe"]["video"])
+    refused.finish()
+
+
+def _subjects(editor: FaceX, film: Film) -> dict[str, Subject]:
+    return {name: editor.subject(file, number, name) for name, (file, number) in film.stills.items()}
+
+
+def _say_unseen(video: dict[str, Any]) -> None:
+    """A line on standard error if the face was not in every frame of a video, as its film's recipe says."""
+    from limner.models.facex.plan import CANVAS
+
+    if video["unseen"]:
+        left = "were left as they are" if video["as"] == CANVAS else "keep the motion before them"
+        why = "the face was not found in them, or is too small, too far turned or cut off"
+        typer.echo(f"{video['unseen']} of {video['frames']} frames {left}: {why}", err=True)

@@ -1,4 +1,4 @@
-"""Verb `verify`: is this picture Limner's, and what do its marks prove?"""
+"""Verb `verify`: is this picture or film Limner's, and what do its marks prove?"""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from limner.errors import InputError
 
 
 def verify(
-    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Pictures to look at.")],
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Pictures and films to look at.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
 ) -> None:
-    """Look for Limner's marks in pictures: recipe, watermark, manifest.
+    """Look for Limner's marks in pictures and films: recipe, watermark, manifest.
 
-    Status 0: every file has a mark that says Limner made it. 1: a file has none; that proves nothing. 2: a file is no
-    picture.
+    Status 0: every file has a mark that says Limner made it. 1: a file has none; that proves nothing. 2: a file is
+    neither.
     """
     from limner.provenance.verify import verify as look
 

@@ -31,8 +31,9 @@ from limner.faces.geometry import overlap
 from limner.faces.identity import SAME_PERSON
 from limner.faces.picture import SUFFIXES, read_picture
 from limner.faces.topology import Topology
+from limner.faces.video import SUFFIXES as VIDEOS
+from limner.faces.video import upright
 
-VIDEOS = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v")
 OVERLAP = 0.3  # of the boxes in two frames, from which on they may be one face
 READ_AT_ONCE = 16  # frames
 
@@ -131,7 +132,8 @@ def _clips(folder: Path) -> Iterator[Clip]:
 
 
 def sample_frames(clip: Clip, settings: FilmSettings) -> Iterator[tuple[float | None, np.ndarray]]:
-    """(seconds or None, frame (H, W, 3) uint8) of a clip, spread evenly over it when it is longer than `frames` allow.
+    """(seconds or None, upright frame (H, W, 3) uint8) of a clip, spread evenly over it when it is longer than `frames`
+    allow.
 
     Raises InputError for a video that cannot be opened; needs PyAV (extra video) for videos.
     """
@@ -155,7 +157,7 @@ def sample_frames(clip: Clip, settings: FilmSettings) -> Iterator[tuple[float | 
                 now = float(frame.time or 0.0)
                 if now + 1e-6 < due:
                     continue
-                yield now, frame.to_ndarray(format="rgb24")
+                yield now, upright(frame)
                 due, taken = now + every, taken + 1
                 if taken >= settings.frames:
                     return

@@ -15,8 +15,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -96,6 +96,16 @@ def detect(picture: np.ndarray) -> Found:
     nearest = max(_search(field, waves, around, 2 * SHIFTS), key=lambda one: one.score)
     message, clear = _message(waves, nearest)
     return Found(True, best.score, chance, message, best.mirrored, clear)
+
+
+def detect_any(pictures: Sequence[np.ndarray]) -> Found:
+    """Look for one mark in several pictures that may bear it (frames of a film): the surest of what they say.
+
+    The chance is that of so many pictures, so a find is no more often an error than in one.
+    """
+    best = max((detect(picture) for picture in pictures), key=lambda found: found.score)
+    chance = min(1.0, len(pictures) * best.chance)
+    return replace(best, chance=chance) if chance <= CHANCE else Found(False, best.score, chance, None, False)
 
 
 def _evened(picture: np.ndarray) -> np.ndarray:

@@ -28,6 +28,7 @@ TYPES = {
 """IPTC's digital source types, which C2PA uses too."""
 MIME = {".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".webp": "image/webp"}
 """The formats that hold a recipe, by suffix."""
+_DAMAGED = "the recipe in this picture is damaged: it cannot be made again"
 SETTINGS = ("watermark", "manifest")
 """What a recipe says of its own file, as against how to make the picture."""
 
@@ -60,22 +61,26 @@ def encode_with_recipe(image: np.ndarray | Image.Image, suffix: str, recipe: dic
 def find_recipe(source: Source) -> dict[str, Any] | None:
     """The recipe inside a picture file, None if there is none; ``InputError`` if it is damaged."""
     text = read_png_text(source).get(KEY)
-    from_comment = text is None
-    if from_comment:
-        text = read_comment(source)
     if text is None:
-        return None
+        return recipe_in_comment(read_comment(source))
     try:
         recipe = json.loads(text)
     except json.JSONDecodeError:
-        if from_comment and f'"{KEY}"' not in text:
-            return None  # a camera's or an editor's own words
-        raise InputError("the recipe in this picture is damaged: it cannot be made again") from None
-    if from_comment and not (isinstance(recipe, dict) and KEY in recipe):
-        return None
+        recipe = None
     if not isinstance(recipe, dict):
-        raise InputError("the recipe in this picture is damaged: it cannot be made again")
+        raise InputError(_DAMAGED)
     return recipe
+
+
+def recipe_in_comment(comment: str | None) -> dict[str, Any] | None:
+    """The recipe that a picture's or a film's comment is; None for other words; ``InputError`` if it is damaged."""
+    try:
+        recipe = json.loads(comment or "")
+    except json.JSONDecodeError:
+        if f'"{KEY}"' not in (comment or ""):
+            return None  # a camera's or an editor's own words
+        raise InputError(_DAMAGED) from None
+    return recipe if isinstance(recipe, dict) and KEY in recipe else None
 
 
 def read_recipe(source: Source) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Is this picture Limner's? Three marks, reported apart, each with what it proves and what it does not."""
+"""Is this picture or film Limner's? Three marks, reported apart, each with what it proves and what it does not."""
 
 from __future__ import annotations
 
@@ -9,14 +9,17 @@ from typing import Any
 
 from limner.errors import InputError
 from limner.faces.picture import read_picture
+from limner.faces.video import MIME, Clip, frame_at, is_video
 from limner.provenance import manifest as c2pa_manifest
-from limner.provenance.detect import Found, detect
+from limner.provenance.detect import Found, detect_any
 from limner.provenance.manifest import Manifest
 from limner.provenance.pattern import BITS
 from limner.provenance.picture import FINGERPRINT_BITS, KINDS
-from limner.provenance.recipe import KEY, find_recipe, fingerprint
+from limner.provenance.recipe import KEY, find_recipe, fingerprint, recipe_in_comment
 
 MAGIC = {"image/png": (0, b"\x89PNG\r\n\x1a\n"), "image/jpeg": (0, b"\xff\xd8\xff"), "image/webp": (8, b"WEBP")}
+FRAMES = 5
+"""Of a film, spread evenly, that are looked at for a watermark (our choice: in some the face may be out of sight)."""
 
 
 @dataclass(frozen=True)
@@ -78,17 +81,21 @@ class Report:
 
 
 def verify(path: str | os.PathLike[str]) -> Report:
-    """Look for all three marks in a picture file. ``InputError`` if it is no picture."""
-    pixels = read_picture(path)
+    """Look for all three marks in a picture file, or in a video by its name (extra ``video``).
+
+    ``InputError`` if it is neither.
+    """
+    film = is_video(os.fspath(path))
+    pictures = [frame_at(Path(path), (k + 0.5) / FRAMES) for k in range(FRAMES)] if film else [read_picture(path)]
     recipe, recipe_fault, manifest, manifest_fault = None, None, None, None
     try:
-        recipe = find_recipe(path)
+        recipe = recipe_in_comment(Clip.open(Path(path)).comment) if film else find_recipe(path)
     except InputError as error:
         recipe_fault = str(error)
     file = Path(path).read_bytes()
-    mime = mime_of(file)
+    mime = MIME[".mp4"] if film and file[4:8] == b"ftyp" else mime_of(file)
     if mime is None:
-        manifest_fault = "Limner looks for manifests in PNG, JPEG and WebP only"
+        manifest_fault = "Limner looks for manifests in PNG, JPEG, WebP and MP4 only"
     elif not c2pa_manifest.available():
         manifest_fault = "it takes the extra: `pip install 'limner[provenance]'`"
     else:
@@ -96,7 +103,7 @@ def verify(path: str | os.PathLike[str]) -> Report:
             manifest = c2pa_manifest.read(file, mime)
         except InputError as error:
             manifest_fault = str(error)
-    return Report(recipe, recipe_fault, detect(pixels), manifest, manifest_fault)
+    return Report(recipe, recipe_fault, detect_any(pictures), manifest, manifest_fault)
 
 
 def mime_of(file: bytes) -> str | None:

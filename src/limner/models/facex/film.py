@@ -10,15 +10,18 @@ import numpy as np
 
 from limner.data.arrays import groups
 from limner.errors import InputError
+from limner.faces.video import Clip
 from limner.provenance import manifest as c2pa_manifest
 from limner.provenance.consent import Statement, stating
 from limner.provenance.picture import message_of
 from limner.provenance.watermark import embed
 from limner.settings import BATCH
+from limner.weights.registry import hash_file
 
 from .engine import FaceX, Prepared, Subject, check_settings, ingredients
 from .plan import CANVAS, EditPlan
-from .video import Clip, Progress, Track, Workshop, follow, sign_video, write_video
+from .track import Progress, Track, follow
+from .video import Workshop, ingredient_of, sign_video, write_video
 
 
 def edit_video(
@@ -44,7 +47,9 @@ def edit_video(
     role: which of the plan's photos the video is: ``photo`` edits every frame; any other gives its motion to a still.
     stills: the other photos. face: which face of the video, in the first frame that shows one. consent: how it was
     stated, for the recipe. The same noise in every frame, and one smoothed track, keep it steady; ``BATCH`` frames are
-    painted at once. What is done survives an interruption. Raises ``InputError``.
+    painted at once. What is done survives an interruption. ``recipe["video"]`` says how many ``frames`` there are and
+    in how many the face is ``unseen`` (see `follow`): those of an edited video stay as they are, a photo that is moved
+    stays as in the frame before. Raises ``InputError``.
     """
     if out.suffix.lower() != ".mp4":
         raise InputError(f"{out.name}: name the film .mp4")
@@ -53,10 +58,11 @@ def edit_video(
     signed = c2pa_manifest.available() if manifest is None else manifest
     clip = Clip.open(video)
     recipe = editor.recipe(plan, stills, seed, steps, strength, sampler)
-    recipe |= {"video": {"file": video.name, "as": role, "face": face or 1, "bytes": video.stat().st_size}}
-    recipe = stating(recipe, consent) | {"watermark": watermark, "manifest": signed}
+    about = {"file": video.name, "as": role, "face": face or 1, "sha256": hash_file(video)[:16]}
+    recipe = stating(recipe | {"video": about}, consent) | {"watermark": watermark, "manifest": signed}
     workshop = Workshop(out, recipe)
     track = workshop.track(lambda: follow(clip, editor.reader, face, progress)).smoothed()
+    about |= {"frames": len(track.found), "unseen": int((~track.found).sum())}
     message = message_of(recipe)
 
     def make(group: list[tuple[int, np.ndarray]]) -> Iterator[np.ndarray]:
@@ -84,9 +90,9 @@ def edit_video(
                 if progress is not None:
                     progress("painting", number + 1, len(track.found))
 
-    write_video(out, frames(), clip.rate, video, recipe)
+    write_video(out, frames(), clip.rate, video, recipe, track.seconds.tolist())
     if signed:
-        sign_video(out, recipe, ingredients(stills))
+        sign_video(out, recipe, (*ingredients(stills), ingredient_of(video, role == CANVAS)))
     workshop.close()
     return recipe
 
