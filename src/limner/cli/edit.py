@@ -16,6 +16,7 @@ from limner.cli.editing import (
     BaseModel,
     Consent,
     Device,
+    Draft,
     Engine,
     FaceNumber,
     Guidance,
@@ -82,6 +83,7 @@ def edit(
     steps: Steps = 25,
     guidance: Guidance = None,
     likeness: Likeness = None,
+    draft: Draft = None,
     sampler: Sampler = "euler",
     engine: Engine = "facex-nano",
     base: BaseModel = None,
@@ -118,7 +120,7 @@ def edit(
     settings: dict[str, Any] = {"face": face, "seed": seed, "steps": steps, "guidance": guidance, "sampler": sampler}
     settings["photos"] = {donor.name: donor.file for donor in donors}
     settings["faces"] = {donor.name: donor.face for donor in donors if donor.face is not None}
-    edit = partial(editor.edit, plan=plan, likeness=likeness, **settings)
+    edit = partial(editor.edit, plan=plan, likeness=likeness, draft=draft, **settings)
     edit_all(editor, photos, out, edit, watermark, manifest, as_json, consent)
 
 

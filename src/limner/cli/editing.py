@@ -33,6 +33,14 @@ Steps = Annotated[int, typer.Option(help="Sampling steps; 8 for a quick look.")]
 Guidance = Annotated[
     float | None, typer.Option(help="How strongly the edit is followed; 1: unguided. Default: the weights' own.")
 ]
+Draft = Annotated[
+    float | None,
+    typer.Option(
+        min=0,
+        max=1,
+        help="How much of the photos, warped to fit, is kept to start from; 0: nothing. Default: the weights' own.",
+    ),
+]
 Likeness = Annotated[
     float | None,
     typer.Option(

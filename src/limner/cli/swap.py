@@ -16,6 +16,7 @@ from limner.cli.editing import (
     BaseModel,
     Consent,
     Device,
+    Draft,
     Engine,
     FaceNumber,
     FilmOut,
@@ -55,6 +56,7 @@ def swap(
     steps: Steps = 25,
     guidance: Guidance = None,
     likeness: Likeness = None,
+    draft: Draft = None,
     sampler: Sampler = "euler",
     engine: Engine = "facex-nano",
     base: BaseModel = None,
@@ -84,7 +86,7 @@ def swap(
     editor = load_editor(engine, base, device, precision, identity, tower)
     plan = EditPlan.swap("source", head=head)
     settings: dict[str, Any] = {"seed": seed, "steps": steps, "guidance": guidance, "sampler": sampler, "face": face}
-    settings["likeness"] = likeness
+    settings |= {"likeness": likeness, "draft": draft}
     if video:
         films = [Film({"source": (source, source_face)}, out if out.suffix else out / f"{target.stem}.mp4")]
         return _films(editor, plan, target, CANVAS, films, settings, watermark, manifest, as_json, consent)

@@ -19,16 +19,17 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
+from limner.faces.geometry import similarity, warp
 from limner.faces.motion import HeadPose, head_pose, in_head_axes, iris_centres, rotation_of
 from limner.faces.shape import ShapeModel
 
-from .masks import FACTORS_OF_PART, part_mask
+from .masks import FACTORS_OF_PART, dilate, part_mask
 from .plan import ABSENT, CANVAS, EditPlan
 from .portrait import Portrait
 from .sliders import move
 from .unseen import smoothed_over
 
-SHARES = {"person": 0.6, "face": 0.35, "part": 0.5, "gaze": 0.35}
+SHARES = {"person": 0.6, "face": 0.3, "part": 0.25, "gaze": 0.35}
 """How much of the way from noise to picture is still painted; what is moved furthest decides."""
 GRID = 64
 """Side of the grid on which warps are computed."""
@@ -38,6 +39,10 @@ ANCHORS = 8
 """Points along each side of a picture that stay where they are."""
 
 
+AROUND = 0.06
+"""Share of a side around a part in which points say where it goes."""
+FEWEST = 12
+"""Points from which they can."""
 SOFT = 0.04
 """Share of a side over which shifts blend into each other."""
 
@@ -69,7 +74,12 @@ def draw_draft(plan: EditPlan, portraits: Mapping[str, Portrait], mask: np.ndarr
         kinds.add("person" if motions or plan.sliders.keys() - {"gaze_x", "gaze_y"} else "gaze")
     for part, name in given.items():
         other = portraits[name]
-        pulled, there = (pull(each, points_of(other), target, shapes) for each in (other.picture, _area(other, part)))
+        if part == "face":
+            pulled, there = (
+                pull(each, points_of(other), target, shapes) for each in (other.picture, _area(other, part))
+            )
+        else:
+            pulled, there = put(other, part, mesh)
         inside = there[..., 0] > 127
         mine = part_mask(canvas.regions, part)
         if part == "face":
@@ -154,6 +164,19 @@ def pull(picture: np.ndarray, source: Points, target: Points, shapes: ShapeModel
         torch.from_numpy(picture).permute(2, 0, 1)[None].float(), grid, padding_mode="border", align_corners=False
     )
     return pulled[0].permute(1, 2, 0).round().clamp(0, 255).byte().numpy()
+
+
+def put(portrait: Portrait, part: str, target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """A portrait turned, scaled and shifted so that the points in and around a part lie on a mesh (P, 3), and where the
+    part is in it, both (S, S, 3) uint8. (A part keeps its shape: that is what it is taken for.)"""
+    mesh, area = _mesh(portrait), _area(portrait, part)
+    around = dilate(area[..., 0] > 0, round(AROUND * portrait.size))
+    places = np.clip(mesh[:, :2].astype(int), 0, portrait.size - 1)
+    near = around[places[:, 1], places[:, 0]]
+    if near.sum() < FEWEST:
+        near[:] = True
+    matrix = similarity(mesh[near, :2], target[near, :2])
+    return warp(portrait.picture, matrix, portrait.size, border="edge"), warp(area, matrix, portrait.size, border=0)
 
 
 def recoloured(picture: np.ndarray, inside: np.ndarray, like: np.ndarray, where: np.ndarray) -> np.ndarray:

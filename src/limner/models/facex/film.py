@@ -36,6 +36,7 @@ def edit_video(
     steps: int = 25,
     guidance: float | None = None,
     likeness: float | None = None,
+    draft: float | None = None,
     sampler: str = "euler",
     watermark: bool = True,
     manifest: bool | None = None,
@@ -53,7 +54,7 @@ def edit_video(
     """
     if out.suffix.lower() != ".mp4":
         raise InputError(f"{out.name}: name the film .mp4")
-    strength = editor.parts.strength.replaced(guidance, likeness)
+    strength = editor.parts.strength.replaced(guidance, likeness, draft)
     check_settings(seed, steps, strength, sampler)
     signed = c2pa_manifest.available() if manifest is None else manifest
     clip = Clip.open(video)

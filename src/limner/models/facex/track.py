@@ -40,13 +40,14 @@ Progress = Callable[[str, int, int], None]
 class Track:
     """One face through F frames. found: (F,) bool; what a frame without it has is that of the frame before.
 
-    crop: (F, 2, 3), frame → aligned 256 x 256 picture. regions: (F, 256, 256). expression, pose, gaze, light: as in
-    `Motion` and `Face`. seconds: (F,), when each is shown. stretch: (F,) int, alike in frames without a cut or a gap
-    between them.
+    crop: (F, 2, 3), frame → aligned 256 x 256 picture. mesh: (F, 468, 3), pixels of the frame. regions: (F, 256, 256).
+    expression, pose, gaze, light: as in `Motion` and `Face`. seconds: (F,), when each is shown. stretch: (F,) int,
+    alike in frames without a cut or a gap between them.
     """
 
     found: np.ndarray
     crop: np.ndarray
+    mesh: np.ndarray
     regions: np.ndarray
     expression: np.ndarray
     pose: np.ndarray
@@ -64,8 +65,11 @@ class Track:
             warp(regions, compose(new, invert(old)), SIZE, nearest=True, border=0)
             for regions, old, new in zip(self.regions, self.crop, crop)
         ]
-        names = ("expression", "pose", "gaze", "light")
-        motion = {name: smooth(getattr(self, name), SMOOTH_MOTION, self.stretch) for name in names}
+        measured = {name: getattr(self, name) for name in ("mesh", "expression", "pose", "gaze", "light")}
+        motion = {
+            name: smooth(values.reshape(len(values), -1), SMOOTH_MOTION, self.stretch).reshape(values.shape)
+            for name, values in measured.items()
+        }
         return replace(self, crop=crop, regions=np.stack(regions), **motion)
 
     def motion(self, frame: int) -> Motion:
@@ -78,7 +82,8 @@ class Track:
         scaled = np.array([[size / SIZE, 0, 0], [0, size / SIZE, 0]])
         regions = warp(self.regions[frame], scaled, size, nearest=True)
         light = self.light[frame].astype(np.float32)
-        return Portrait(warp(picture, crop, size, border="edge"), regions, self.motion(frame), light, crop, name)
+        mesh = transform_points(self.mesh[frame], self.crop[frame]) * (size / SIZE)
+        return Portrait(warp(picture, crop, size, border="edge"), regions, self.motion(frame), light, crop, name, mesh)
 
 
 def smooth(values: np.ndarray, deviation: float, stretch: np.ndarray | None = None) -> np.ndarray:
@@ -192,4 +197,10 @@ def _measured(face: Face, topology: Any) -> dict[str, np.ndarray]:
     motion = motion_of(mesh, face.expression, face.gaze, topology)
     regions = warp(face.regions, face.crop, SIZE, nearest=True, border=0)
     crop = np.asarray(face.crop, np.float64)
-    return {"crop": crop, "regions": regions, "light": np.asarray(face.light, np.float64), **vars(motion)}
+    return {
+        "crop": crop,
+        "mesh": np.asarray(face.landmarks, np.float32),
+        "regions": regions,
+        "light": np.asarray(face.light, np.float64),
+        **vars(motion),
+    }
