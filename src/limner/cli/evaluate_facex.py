@@ -1,16 +1,22 @@
-"""`limner evaluate facex`: every editing task on people the editor never saw."""
+"""`limner evaluate facex…`: every editing task on people the editor never saw; ablations."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from limner.cli.bars import bar
+from limner.cli.cells import run_cells
 from limner.cli.stored import picture, store
 from limner.errors import InputError
+
+if TYPE_CHECKING:
+    from limner.evaluation.bench import Case
+    from limner.evaluation.cells import Report, Variant
 
 SUITES = ("swap", "swap-head", "reenact", "same", "reconstruct", "sliders", "regions", "erase", "inpaint", "mixed")
 
@@ -91,3 +97,59 @@ def facex(
         settings["published"] = reference
         remarks = [edits_table(figures, reference), reference["note"]]
     store(out / f"facex-{suite}.{people.name}.json", figures, seed, settings, remarks)
+
+
+def facex_ablation(
+    recipe: Annotated[Path, typer.Argument(help="Budget of one cell.")] = Path("recipes/facex-ablation.toml"),
+    variants: Annotated[
+        list[str] | None, typer.Option("--variant", help="A variant; may be given several times. Default: all.")
+    ] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="How many seeds each.")] = 2,
+    people: Annotated[Path, typer.Option(help="People to edit, as of `limner evaluate facex`.")] = Path("pairs"),
+    count: Annotated[int, typer.Option(min=0, help="How many of them; 0: report losses alone.")] = 16,
+    steps: Annotated[int, typer.Option(min=1, help="Sampling steps.")] = 20,
+    lpips: Annotated[str, typer.Option(help="LPIPS weights.")] = "lpips/alex.safetensors",
+    runs: Annotated[Path, typer.Option(help="Folder of the runs; finished ones are not trained again.")] = Path(
+        "runs/facex-ablation"
+    ),
+    set_: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="As of `limner train`.")] = None,
+    plot: Annotated[Path, typer.Option(help="Where to draw it.")] = Path("docs/images/facex-ablation.png"),
+    sheet: Annotated[Path | None, typer.Option(help="Also draw the first swaps: mind the pictures' licence.")] = None,
+    out: Annotated[Path, typer.Option(help="Folder the result (JSON) is written to.")] = Path("results"),
+) -> None:
+    """Train and compare FaceX without its region assembler, without its representation assembler, and with the UNet
+    kept as it is, at a small budget, and draw them.
+
+    Stop with Ctrl-C and start again at will: runs go on after their checkpoints. The sheet has a row for each person:
+    source, target, then the swap of each variant's first seed.
+    """
+    if sheet is not None and not count:
+        raise InputError("--sheet shows people who are edited: give a --count above 0")
+    from limner.codecs.perceptual import LPIPS
+    from limner.evaluation.cells import choose, draw, markdown, summarise
+    from limner.evaluation.edits import Sampling
+    from limner.evaluation.facex_ablation import FIGURES, VARIANTS, run_variant
+    from limner.evaluation.facex_ablation import sheet as draw_sheet
+    from limner.evaluation.galleries import read_gallery
+    from limner.faces.folders import data_root
+    from limner.training.recipe import read_recipe
+
+    parsed, chosen = read_recipe(recipe, set_), choose(VARIANTS, variants or [])
+    gallery = read_gallery(data_root() / people, count) if count else None
+    judge = LPIPS.load(data_root() / lpips) if count else None
+    swaps: dict[str, Sequence[Case]] = {}
+
+    def run(variant: Variant, seed: int, report: Report) -> dict[str, float]:
+        number = parsed.train.seed + seed
+        found, cases = run_variant(variant, parsed, number, runs, report, gallery, Sampling(steps), judge)
+        swaps.setdefault(variant.name, cases)
+        return found
+
+    summary = summarise(run_cells(chosen, seeds, runs, run), FIGURES)
+    draw(summary, VARIANTS, FIGURES, plot)
+    if sheet is not None:
+        picture(sheet, draw_sheet(swaps))
+    settings = {"recipe": parsed.model_dump(), "seeds": seeds, "people": str(people), "count": count, "steps": steps}
+    store(out / "facex-ablation.json", summary, parsed.train.seed, settings)
+    print(markdown(summary, VARIANTS, FIGURES))
+    print(f"drawn in {plot}")
