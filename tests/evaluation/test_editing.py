@@ -13,18 +13,25 @@ from typing import Any
 import numpy as np
 import pytest
 import skimage.metrics
+import torch
 
 from codec.tiny import lpips_tensors
 from facex.tiny import write_editor
 from limner.cli.app import main
+from limner.cli.evaluate_facex import SUITES
 from limner.codecs.perceptual import LPIPS
 from limner.errors import InputError
 from limner.evaluation import editing
 from limner.evaluation.bench import Bench
+from limner.evaluation.chains import YAW, mixed
 from limner.evaluation.edits import Look, Sampling, look_at
 from limner.evaluation.galleries import read_gallery
+from limner.evaluation.identity_judge import IdentityJudge
 from limner.evaluation.nearness import psnr
+from limner.evaluation.suites import SUITES as MEASURES
+from limner.evaluation.worn import erase, wears
 from limner.faces.geometry import warp
+from limner.faces.iresnet import IResNet
 from limner.faces.picture import encode_png, read_picture, save_png
 from limner.faces.reader import FaceReader
 from limner.models.facex.engine import FaceX, Prepared
@@ -35,12 +42,13 @@ FACES = ("face-10015", "face-10016", "face-10018")
 
 
 class Oracle(FaceX):
-    """An editor whose painting is another photo's aligned crop: what a perfect, or a useless, editor would paint."""
+    """An editor whose painting is another photo's aligned crop: what a perfect, or a useless, editor would paint. Of an
+    edit that does not know that photo: the edited one's own."""
 
     paints = CANVAS
 
     def paint(self, prepared: Sequence[Prepared], *_: Any, **__: Any) -> np.ndarray:
-        return np.stack([each.subjects[self.paints].portrait.picture for each in prepared])
+        return np.stack([each.subjects.get(self.paints, each.subjects[CANVAS]).portrait.picture for each in prepared])
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +103,69 @@ def test_a_swap_is_judged_by_whose_face_it_is(oracle: Oracle, photos: Path) -> N
     assert useless["nearer_to_source"] == useless["top_1"] == 0.0 and useless["top_5"] == 1.0
     assert useless["to_target"] < 0.2 < perfect["to_target"]
     assert useless["pose"] < 1 and useless["expression_share"] < 0.2  # nothing moved
+    assert useless["cosine_to_target"] > 0.98 > useless["cosine_to_source"]
+    assert perfect["cosine_to_source"] > perfect["cosine_to_target"] and "judge" not in perfect
+    assert useless["frechet"] == pytest.approx(0, abs=1e-3)  # the real crops given back
     assert editing.sheet(cases).shape == (3 * 256, 3 * 256, 3)
+
+
+def test_heads_are_more_than_faces(oracle: Oracle, photos: Path) -> None:
+    changed = []
+    for suite in (editing.swap, editing.swap_head):
+        figures, cases = suite(bench(oracle, photos, "source"))
+        assert figures["nearer_to_source"] == figures["kept"] == 1.0
+        changed.append(np.mean([(case.shown[2] != case.shown[1]).any(-1).mean() for case in cases]))
+    assert changed[1] > 1.2 * changed[0]
+
+
+def test_another_network_judges_identity_too(
+    oracle: Oracle, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.manual_seed(0)
+    save_tensors(tmp_path / "judge.safetensors", IResNet("iresnet18").state_dict(), {})
+    made = bench(oracle, photos, CANVAS)
+    made.judge = IdentityJudge.load(tmp_path / "judge.safetensors")
+    figures, cases = editing.swap(made)
+    judged = figures["judge"]
+    assert judged["nearer_to_source"] == judged["top_1"] == 0.0 and judged["top_5"] == 1.0
+    assert judged["cosine_to_target"] > 0.98 and judged["cosine_to_source"] < judged["cosine_to_target"]
+    for case in cases:  # of length 1, and not the reader's
+        record = case.record["judge"]
+        assert record["to_source"] ** 2 == pytest.approx(2 - 2 * record["cosine_to_source"], abs=1e-6)
+        assert abs(record["cosine_to_source"] - case.record["cosine_to_source"]) > 1e-4
+    held = editing.reenact(made)[0]["judge"]
+    assert held["top_1"] == 1.0 and held["cosine_to_photo"] > 0.98 and "still_themselves" not in held
+    monkeypatch.setattr(Oracle, "paint", lambda self, prepared, *_: np.zeros((len(prepared), 256, 256, 3), np.uint8))
+    assert editing.swap(made)[0]["judge"] == {"nearer_to_source": 0.0, "top_1": 0.0, "top_5": 0.0}
+    save_tensors(tmp_path / "other.safetensors", {"conv1.weight": torch.zeros(1)}, {})
+    for name, line in (("other.safetensors", "holds none of iresnet18"), ("nowhere.onnx", "no such file")):
+        with pytest.raises(InputError, match=line):
+            IdentityJudge.load(tmp_path / name)
+
+
+def test_what_is_worn_is_gone_or_there(oracle: Oracle, photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    useless, cases = erase(bench(oracle, photos, CANVAS))
+    parts = {case.record["part"] for case in cases}
+    assert useless["gone"] == 0.0 and useless["kept"] == 1.0 and set(useless["gone_by_part"]) == parts
+    bare = next(look for look in firsts(oracle, photos) if look is not None and not wears(look.face, "glasses"))
+    monkeypatch.setattr(Oracle, "paint", lambda self, prepared, *_: bare.picture[None])
+    erased, _ = erase(bench(oracle, photos, CANVAS))
+    assert erased["gone_by_part"]["glasses"] == 1.0 and erased["kept"] == 1.0
+
+
+def test_one_pass_stands_beside_one_after_another(
+    oracle: Oracle, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    figures, cases = mixed(bench(oracle, photos, "source"))
+    for name in ("one_pass", "in_turn"):
+        assert figures[name]["nearer_to_source"] == 1.0 and figures[name]["lost"] == 0.0
+        assert figures[name]["seconds"] > 0 and "top_1" not in figures[name]
+    assert figures["in_turn"]["yaw_error"] == pytest.approx(YAW, abs=4)  # nobody turned their head
+    one_pass, in_turn = cases[0].shown[2:]
+    assert not np.array_equal(one_pass, in_turn)
+    monkeypatch.setattr(Oracle, "paint", lambda self, prepared, *_: np.zeros((len(prepared), 256, 256, 3), np.uint8))
+    figures, _ = mixed(bench(oracle, photos, "source"))
+    assert figures["lost"] == 3 and figures["in_turn"]["lost"] == 1.0 and "yaw_error" not in figures["in_turn"]
 
 
 def test_motion_is_judged_against_the_driver(oracle: Oracle, photos: Path) -> None:
@@ -103,7 +173,8 @@ def test_motion_is_judged_against_the_driver(oracle: Oracle, photos: Path) -> No
     assert figures["expression"] < 0.5 * figures["expression_between"]
     assert figures["still_themselves"] == 0.0
     still, _ = editing.reenact(bench(oracle, photos, CANVAS))
-    assert still["still_themselves"] == still["top_1"] == 1.0
+    assert still["still_themselves"] == still["top_1"] == 1.0 and still["cosine_to_photo"] > 0.98
+    assert still["frechet"] == pytest.approx(0, abs=1e-3) and still["frechet_protocol"] == figures["frechet_protocol"]
     assert still["pose"] == pytest.approx(still["pose_between"], abs=1.5)
 
 
@@ -147,7 +218,9 @@ def test_regions_are_nearer_to_whom_they_were_painted_from(oracle: Oracle, photo
     perfect, _ = editing.regions(bench(oracle, photos, "donor"))
     useless, _ = editing.regions(bench(oracle, photos, CANVAS))
     assert perfect["nearer_to_donor"] == perfect["kept"] == 1.0 and useless["nearer_to_donor"] == 0.0
-    assert set(perfect["nearer_to_donor_by_part"]) <= set(editing.TRANSPLANTS)
+    assert perfect["shows_by_part"]["glasses"] == 1.0 and set(useless["shows_by_part"].values()) == {0.0}
+    usual = set(perfect["nearer_to_donor_by_part"]) - {"glasses", "beard"}
+    assert usual and usual <= set(editing.TRANSPLANTS) and "shows" not in perfect
 
 
 def test_a_true_filling_beats_a_smooth_one(oracle: Oracle, photos: Path) -> None:
@@ -171,7 +244,7 @@ def test_pictures_without_a_face_are_counted(oracle: Oracle, photos: Path, tmp_p
 def test_faces_painted_over_are_lost(oracle: Oracle, photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Oracle, "paint", lambda self, prepared, *_: np.zeros((len(prepared), 256, 256, 3), np.uint8))
     figures, _ = editing.swap(bench(oracle, photos, CANVAS))
-    assert figures["lost"] == 3 and figures["nearer_to_source"] == 0.0
+    assert figures["lost"] == 3 and figures["nearer_to_source"] == 0.0 and figures["frechet"] > 1.0
 
 
 def test_psnr_is_that_of_scikit_image() -> None:
@@ -211,6 +284,21 @@ def test_people_in_folders_show_two_pictures(photos: Path, tmp_path: Path) -> No
         read_gallery(tmp_path, 1)
 
 
+def test_clips_that_cannot_be_read_are_skipped(photos: Path, tmp_path: Path) -> None:
+    for person in ("id1", "id2", "id3"):
+        (tmp_path / person / "clip").mkdir(parents=True)
+        (tmp_path / person / "a.mp4").write_bytes(b"no video")
+        if person != "id1":
+            (tmp_path / person / "clip" / "0.png").write_bytes((photos / f"{FACES[0]}.png").read_bytes())
+    gallery = read_gallery(tmp_path, 2)
+    assert [person.id for person in gallery.people] == ["id2", "id3"]
+    assert all(len(person.pictures) == 1 for person in gallery.people) and len(gallery.skipped) == 4
+    assert "id1: no clip" in gallery.skipped[1] and "no video that can be read" in gallery.skipped[0]
+    (tmp_path / "id3" / "clip" / "0.png").unlink()
+    with pytest.raises(InputError, match=r"1 people: .* no video that can be read"):
+        read_gallery(tmp_path)
+
+
 def test_the_command_stores_what_it_measured(
     weights: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -221,7 +309,13 @@ def test_the_command_stores_what_it_measured(
     stored = json.loads((tmp_path / "facex-swap.people.json").read_text())
     assert stored["figures"]["cases"] == 3 and stored["figures"]["kept"] == 1.0
     assert stored["settings"]["published"]["models"]["Face-Adapter"]["pose"] == 0.0319
-    assert "published, FaceForensics++: HifiFace" in capsys.readouterr().out
+    settings = stored["settings"]
+    assert (settings["guidance"], settings["likeness"], settings["gallery"]) == (2.0, 0.0, "same photo")
+    assert set(settings["hashes"]) == {"controller", "unet", "codec"}
+    rows = {line.split(" | ")[0].strip("| "): line for line in capsys.readouterr().out.splitlines() if "|" in line}
+    assert "published (FaceForensics++, other judges)" in rows[""]
+    assert "ID retrieval (%, higher is better): HifiFace 94.26" in rows["top_1"] and rows["kept"].endswith("| 1 |  |")
+    assert set(SUITES) == set(MEASURES)
     assert len(json.loads(log.read_text())) == 3 and read_picture(sheet).shape == (3 * 64, 3 * 64, 3)
     assert main([*words, "--suite", "inpaint", "--lpips", str(weights / "lpips.safetensors"), "--count", "2"]) == 0
     assert json.loads((tmp_path / "facex-inpaint.people.json").read_text())["figures"]["cases"] == 2
@@ -232,6 +326,7 @@ def test_the_command_stores_what_it_measured(
     [
         (["people", "--suite", "flying"], "--suite flying: choose swap"),
         (["nowhere"], "there is no folder"),
+        (["people", "--judge", "nowhere.onnx"], "--judge nowhere.onnx: there is no such file"),
         (["people", "--guidance", "-1"], "guidance"),
     ],
 )

@@ -13,7 +13,7 @@ from evaluation.noise_set import write_noise_set
 from limner.cli.app import main
 from limner.data.build import DATA
 from limner.errors import InputError
-from limner.evaluation.ablation import VARIANTS, choose_variants, markdown, summarise
+from limner.evaluation.ablation import FIGURES, VARIANTS
 from limner.evaluation.answers import (
     claims_right,
     commonest_right,
@@ -23,6 +23,7 @@ from limner.evaluation.answers import (
     short_answer,
     summarise_answers,
 )
+from limner.evaluation.cells import choose, markdown, summarise
 from limner.evaluation.experts import load_model, measure_experts
 from limner.models.unif2ace.prepared import ABSENT, Prepared, pad_texts
 from limner.models.unif2ace.sequence_experts import EXPERTS
@@ -189,15 +190,16 @@ def test_ablations_train_once_and_are_tabulated(data: Path, capsys) -> None:
 
 
 def test_variants_are_the_paper_s() -> None:
-    assert [v.published["fid"] for v in choose_variants(["experts"])] == [72.877, 67.415, 69.312, 66.005]
-    assert len(choose_variants([])) == len(VARIANTS) == 9
+    assert [v.published["fid"] for v in choose(VARIANTS, ["experts"])] == [72.877, 67.415, 69.312, 66.005]
+    assert len(choose(VARIANTS, [])) == len(VARIANTS) == 9
     with pytest.raises(InputError, match="no variant 'other'"):
-        choose_variants(["other"])
+        choose(VARIANTS, ["other"])
     summary = summarise(
-        {"mask only": [{"mask": 2.0, "score": 9.0, "answer": 1.0}, {"mask": 3.0, "score": 9.0, "answer": 1.0}]}
+        {"mask only": [{"mask": 2.0, "score": 9.0, "answer": 1.0}, {"mask": 3.0, "score": 9.0, "answer": 1.0}]},
+        FIGURES,
     )
     assert summary["mask only"]["mask"] == {"mean": 2.5, "spread": 1.0, "values": [2.0, 3.0]}
-    assert "2.500 ± 0.500" in markdown(summary)
+    assert "2.500 ± 0.500" in markdown(summary, VARIANTS, FIGURES)
 
 
 @pytest.fixture

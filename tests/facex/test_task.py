@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -38,7 +39,7 @@ from limner.models.mditface.prepare import Face as TrainingFace
 from limner.models.mditface.prepare import prepare as prepare_faces
 from limner.training.loop import train
 from limner.training.recipe import Recipe
-from limner.weights.tensors import load_sharded
+from limner.weights.tensors import load_sharded, load_tensors, save_tensors
 from limner.words.encoder import MiniLM
 
 SIZE = 64
@@ -332,7 +333,7 @@ def test_a_run_ends_in_weights_that_edit(data: PreparedPairs, folder: Path, tmp_
     train(made, recipe, tmp_path / "run")
     weights = tmp_path / "run" / "weights"
     controller, header = load_controller(weights / "controller.safetensors")
-    assert strength_of(header) == Strength(2.0, 3.0) and strength_of({}) == Strength(2.0, 0.0)
+    assert strength_of(header) == Strength(2.0, 2.0) and strength_of({}) == Strength(2.0, 0.0)
     assert header["base"] == "base" and controller.config.region_encoder == "codec"
     assert (weights / "base").exists() != fix_unet
     cpu = torch.device("cpu")
@@ -341,6 +342,30 @@ def test_a_run_ends_in_weights_that_edit(data: PreparedPairs, folder: Path, tmp_
     same = all(torch.equal(value, before[key]) for key, value in parts.steered.plain_state().items())
     assert same == fix_unet
     assert list((tmp_path / "run" / "samples").glob("*.png"))
+
+
+def test_a_controller_goes_on_only_with_its_own_base(data: PreparedPairs, folder: Path) -> None:
+    """Its own is the base beside it, else the one whose hash its header has, else the one that it names."""
+    for name in ("moved", "other"):
+        shutil.copytree(data_root() / "base", data_root() / name)
+    unet = data_root() / "other" / "unet" / "diffusion_pytorch_model.safetensors"
+    save_tensors(unet, {key: value + 1 for key, value in load_tensors(unet)[0].items()}, {})
+    for name, fix_unet in (("beside", False), ("hashed", True)):
+        made = task(fix_unet=fix_unet)
+        made.export(made.build(), data_root() / name / "weights.safetensors", {})
+    alone, tensors = data_root() / "alone", load_tensors(data_root() / "hashed" / "weights" / "controller.safetensors")
+    for name, facts in (("named", {"base": "base"}), ("foreign", {})):
+        header = {key: value for key, value in tensors[1].items() if key not in ("unet", "base")}
+        save_tensors(alone / f"{name}.safetensors", tensors[0], header | facts)
+    task(base="beside/weights", start="beside/weights").build()
+    for start in ("hashed/weights", "alone/named.safetensors", "alone/foreign.safetensors"):
+        task(start=start).build()
+    task(base="other", start="alone/foreign.safetensors").build()
+    for start in ("hashed/weights", "beside/weights"):
+        task(base="moved", start=start).build()  # the same weights under another name
+    for start in ("beside/weights", "hashed/weights/controller.safetensors", "alone/named.safetensors"):
+        with pytest.raises(InputError, match="another base than 'other'"):
+            task(base="other", start=start).build()
 
 
 def test_a_base_learns_and_is_written_as_one(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

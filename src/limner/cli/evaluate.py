@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from limner.cli.bars import bar
-from limner.cli.evaluate_facex import facex
+from limner.cli.evaluate_facex import facex, facex_ablation
 from limner.cli.evaluate_unif2ace import unif2ace, unif2ace_ablation, unif2ace_experts
 from limner.cli.judge import app as judge_app
 from limner.cli.stored import picture, store
@@ -215,6 +215,7 @@ def groups(
 
 
 app.command()(facex)
+app.command()(facex_ablation)
 app.command()(unif2ace)
 app.command()(unif2ace_experts)
 app.command()(unif2ace_ablation)

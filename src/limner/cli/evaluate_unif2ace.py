@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from limner.cli.bars import bar
+from limner.cli.cells import run_cells
 from limner.cli.stored import picture, store
 from limner.errors import InputError
 
@@ -109,27 +109,20 @@ def unif2ace_ablation(
 
     Stop with Ctrl-C and start again at will: runs go on after their checkpoints.
     """
-    from limner.evaluation.ablation import choose_variants, draw, markdown, run_variant, summarise
-    from limner.training.loop import Interrupted
+    from limner.evaluation.ablation import FIGURES, VARIANTS, run_variant
+    from limner.evaluation.cells import choose, draw, markdown, summarise
     from limner.training.recipe import read_recipe
 
-    parsed, chosen = read_recipe(recipe, set_), choose_variants(variants or [])
-    results: dict[str, list[dict[str, float]]] = {}
-    try:
-        for seed in range(seeds):
-            for variant in chosen:
-                report = _report_line
-                found = run_variant(variant, parsed, parsed.train.seed + seed, runs, paint, report)
-                results.setdefault(variant.name, []).append(found)
-    except Interrupted as stopped:
-        typer.echo(f"{runs}: {stopped}; run the same command to go on", err=True)
-        raise typer.Exit(130) from None
-    summary = summarise(results)
-    draw(summary, plot)
-    store(out / "unif2ace-ablation.json", summary, parsed.train.seed, {"recipe": parsed.model_dump(), "seeds": seeds})
-    print(markdown(summary))
+    parsed, chosen = read_recipe(recipe, set_), choose(VARIANTS, variants or [])
+    first = parsed.train.seed
+    results = run_cells(
+        chosen,
+        seeds,
+        runs,
+        lambda variant, seed, report: run_variant(variant, parsed, first + seed, runs, paint, report),
+    )
+    summary = summarise(results, FIGURES)
+    draw(summary, VARIANTS, FIGURES, plot)
+    store(out / "unif2ace-ablation.json", summary, first, {"recipe": parsed.model_dump(), "seeds": seeds})
+    print(markdown(summary, VARIANTS, FIGURES))
     print(f"drawn in {plot}")
-
-
-def _report_line(name: str, line: dict[str, Any]) -> None:
-    typer.echo(f"{name}: {json.dumps(line)}", err=True)

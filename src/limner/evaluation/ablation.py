@@ -2,43 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from limner.errors import InputError
+from limner.evaluation.cells import Report, Variant, train_cell
 from limner.evaluation.frechet import features, frechet_distance
 from limner.faces.batches import to_pictures
-from limner.files import atomic_write
 from limner.models.unif2ace.painting import guided_logits, read_words
 from limner.models.unif2ace.prepared import unpad
 from limner.models.unif2ace.task import UniF2aceTask
 from limner.models.unif2ace.transformer import UniF2aceTransformer
 from limner.models.unif2ace.unmasking import all_masked, confidence
-from limner.training.checkpoint import find_checkpoints
-from limner.training.journal import read_journal
-from limner.training.loop import train
 from limner.training.recipe import Recipe
 from limner.weights.tensors import load_into
-
-Report = Callable[[str, dict[str, Any]], None]
-"""(variant and seed, log line)."""
-
-
-@dataclass(frozen=True)
-class Variant:
-    """One cell: its name, the table it belongs to, and what of the recipe's [task] it changes.
-
-    published: what the paper reports for it: FID, and Desc where it does.
-    """
-
-    name: str
-    table: str
-    task: dict[str, Any]
-    published: dict[str, float]
 
 
 def _experts(token: bool, sequence: bool) -> dict[str, Any]:
@@ -62,31 +40,16 @@ FIGURES = ("mask", "score", "answer", "frechet")
 cross-entropy of answers, and the Fréchet distance of paintings to unseen faces, if pictures are painted."""
 
 
-def choose_variants(names: Sequence[str]) -> list[Variant]:
-    """Variants by name or table; all for none. ``InputError`` for a name that is none."""
-    known = {v.name: [v] for v in VARIANTS}
-    for table in ("loss", "experts"):
-        known[table] = [v for v in VARIANTS if v.table == table]
-    for name in names:
-        if name not in known:
-            raise InputError(f"there is no variant {name!r}: choose among {', '.join(known)}")
-    return [v for name in names for v in known[name]] if names else list(VARIANTS)
-
-
 def run_variant(
     variant: Variant, recipe: Recipe, seed: int, runs: Path, painted: int, report: Report
 ) -> dict[str, Any]:
     """Train one cell, or go on with it, and measure it; a finished one is only measured. Its run stays in ``runs``."""
-    name = f"{variant.name.replace(' ', '-').replace('α-=-', '')}-{seed}".lower()
-    sizes = {**recipe.task.get("model", {}), **variant.task.get("model", {})}
-    task_table = {**recipe.task, **variant.task, "model": sizes, "sheets": False}
-    changed = recipe.model_copy(update={"task": task_table, "train": recipe.train.model_copy(update={"seed": seed})})
-    folder, task = runs / name, UniF2aceTask(task_table, recipe.train.batch_size, seed)
-    found = find_checkpoints(folder / "checkpoints")
-    if not (found and found[-1].step >= recipe.train.steps and (folder / "weights.safetensors").is_file()):
-        train(task, changed, folder, resume=bool(found), report=lambda line: report(name, line))
-    validated = [line for line in read_journal(folder / "log.jsonl") if line["kind"] == "validate"]
-    figures = {key: validated[-1][key] for key in ("mask", "score", "answer")}
+
+    def make(table: dict[str, Any], batch_size: int, seed: int) -> UniF2aceTask:
+        return UniF2aceTask({**table, "sheets": False}, batch_size, seed)
+
+    task, folder, validated = train_cell(variant, recipe, make, seed, runs, "weights.safetensors", report)
+    figures = {key: validated[key] for key in ("mask", "score", "answer")}
     if painted:
         model = UniF2aceTransformer(task.config)
         load_into(model, folder / "weights.safetensors")
@@ -112,62 +75,3 @@ def _frechet(model: UniF2aceTransformer, task: UniF2aceTask, count: int) -> floa
         made.append(to_pictures(codec.decode(codes)))
         real.append(to_pictures(codec.decode(batch["codes"])))
     return frechet_distance(features(np.concatenate(made)), features(np.concatenate(real)))
-
-
-def summarise(results: dict[str, list[dict[str, float]]]) -> dict[str, Any]:
-    """Variant → figure → mean over seeds, spread (largest − smallest) and the values themselves."""
-    summary: dict[str, Any] = {}
-    for name, runs in results.items():
-        summary[name] = {}
-        for figure in FIGURES:
-            values = [run[figure] for run in runs if figure in run]
-            if values:
-                spread = max(values) - min(values)
-                summary[name][figure] = {"mean": float(np.mean(values)), "spread": spread, "values": values}
-    return summary
-
-
-def markdown(summary: dict[str, Any]) -> str:
-    """The tables as Markdown, with the paper's FID beside ours (of another scale, so only the order compares)."""
-    lines = []
-    for table in ("loss", "experts"):
-        variants = [v for v in VARIANTS if v.table == table and v.name in summary]
-        if not variants:
-            continue
-        shown = [f for f in FIGURES if any(f in summary[v.name] for v in variants)]
-        lines += [f"| {table} | {' | '.join(shown)} | paper's FID |", "|---" * (len(shown) + 2) + "|"]
-        for v in variants:
-            cells = [_cell(summary[v.name].get(figure)) for figure in shown]
-            lines.append(f"| {v.name} | {' | '.join(cells)} | {v.published['fid']} |")
-        lines.append("")
-    return "\n".join(lines)
-
-
-def _cell(found: dict[str, Any] | None) -> str:
-    return "–" if found is None else f"{found['mean']:.3f} ± {found['spread'] / 2:.3f}"
-
-
-def draw(summary: dict[str, Any], file: Path) -> None:
-    """Bars of every figure, tables side by side, a dot a seed. (.png, .svg, .pdf)"""
-    from matplotlib.figure import Figure
-
-    tables = [t for t in ("loss", "experts") if any(v.table == t and v.name in summary for v in VARIANTS)]
-    shown = [f for f in FIGURES if any(f in found for found in summary.values())]
-    figure = Figure(figsize=(5 * len(tables), 2.4 * len(shown)), layout="constrained")
-    axes = figure.subplots(len(shown), len(tables), squeeze=False)
-    for column, table in enumerate(tables):
-        names = [v.name for v in VARIANTS if v.table == table and v.name in summary]
-        for row, name in enumerate(shown):
-            axis = axes[row][column]
-            found = [summary[variant].get(name, {"mean": np.nan, "values": []}) for variant in names]
-            axis.bar(range(len(names)), [f["mean"] for f in found], color="#9bb7d4")
-            for place, f in enumerate(found):
-                axis.plot([place] * len(f["values"]), f["values"], "k.")
-            every = [value for f in found for value in f["values"]]
-            if every:
-                room = (max(every) - min(every)) or 1.0
-                axis.set_ylim(min(every) - room, max(every) + 0.3 * room)
-            axis.set_xticks(range(len(names)), names, rotation=20, ha="right")
-            axis.set_ylabel(name)
-    with atomic_write(file) as temporary:
-        figure.savefig(temporary, dpi=120)

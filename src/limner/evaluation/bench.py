@@ -13,6 +13,7 @@ from limner.codecs.perceptual import LPIPS
 from limner.errors import InputError
 from limner.evaluation.edits import Edited, Look, Sampling, edit, look_at
 from limner.evaluation.galleries import Gallery
+from limner.evaluation.identity_judge import IdentityJudge
 from limner.models.facex.engine import FaceX
 from limner.models.facex.plan import EditPlan
 from limner.progress import Progress
@@ -29,13 +30,21 @@ class Case:
 
 
 class Bench:
-    """What all suites share: the editor, a gallery that is read once, and how to sample."""
+    """What all suites share: an editor, a gallery that is read once, how to sample, and a judge of identity or none."""
 
     def __init__(
-        self, editor: FaceX, gallery: Gallery, sampling: Sampling, lpips: Callable[[], LPIPS], progress: Progress
+        self,
+        editor: FaceX,
+        gallery: Gallery,
+        sampling: Sampling,
+        lpips: Callable[[], LPIPS],
+        progress: Progress,
+        judge: IdentityJudge | None = None,
     ) -> None:
         self.editor, self.gallery, self.sampling, self.progress = editor, gallery, sampling, progress
-        self._load_lpips = lpips
+        self.judge, self._load_lpips = judge, lpips
+        self.vectors: dict[bool, dict[int, np.ndarray]] = {}
+        """By the judge (True) or the reader: number of a person → identity vector of their second picture."""
 
     @cached_property
     def lpips(self) -> LPIPS:
@@ -96,22 +105,31 @@ class Bench:
 
 
 def summarise(cases: Sequence[Case], bench: Bench, of: int) -> Record:
-    """Means of numbers over the cases that have them; shares of yes over all cases, so that a lost face is a no."""
+    """Means of numbers over the cases that have them; shares of yes over all cases, so that a lost face is a no.
+
+    Records within records give figures within figures.
+    """
     if not cases:
         raise InputError("none of the faces shows what this suite changes")
-    names = list(dict.fromkeys(name for case in cases for name in case.record))
-    figures: Record = {
+    counts: Record = {
         "cases": len(cases),
         "refused": sum(look is None for look in bench.firsts),
         "of": of,
         "lost": sum(not case.record["found"] for case in cases),
     }
-    for name in names:
-        values = [case.record[name] for case in cases if name in case.record]
+    return counts | _averaged([case.record for case in cases])
+
+
+def _averaged(records: Sequence[Record]) -> Record:
+    figures: Record = {}
+    for name in dict.fromkeys(name for record in records for name in record):
+        values = [record[name] for record in records if name in record]
         if name == "found" or isinstance(values[0], str):
             continue
-        if isinstance(values[0], bool):
-            figures[name] = sum(values) / len(cases)
+        if isinstance(values[0], dict):
+            figures[name] = _averaged(values)
+        elif isinstance(values[0], bool):
+            figures[name] = sum(values) / len(records)
         else:
             figures[name] = float(np.mean(values))
     return figures

@@ -1,4 +1,4 @@
-"""FaceX, measured task by task on people it never saw. Every suite is a function of a gallery, registered by its name.
+"""FaceX, measured task by task on people it never saw. Every suite is a function of a gallery; names in `suites`.
 
 A suite gives one record a case, and figures over them. A case whose face was not found again in the result counts as
 failed where shares are taken, and is left out of means; ``lost`` says how many there were. Photos that the editor
@@ -7,21 +7,18 @@ refuses (no face, turned away) take no part; ``refused`` counts them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
 from limner.codecs.perceptual import LPIPS
 from limner.errors import InputError
 from limner.evaluation.bench import Bench, Case, Record, summarise
-from limner.evaluation.edits import (
-    Look,
-    identity_distance,
-    motion_distances,
-    rank_of,
-)
+from limner.evaluation.edits import Look, motion_distances
 from limner.evaluation.frechet import PROTOCOL, features, frechet_distance
 from limner.evaluation.nearness import perceptual, perceptual_inside, psnr
+from limner.evaluation.whose import still, swapped
+from limner.evaluation.worn import WORN, share_by_part, wears
 from limner.faces.geometry import paste_back
 from limner.faces.record import Face
 from limner.faces.regions import Region
@@ -29,8 +26,6 @@ from limner.models.facex.masks import part_mask
 from limner.models.facex.plan import CANVAS, EditPlan
 from limner.models.facex.sliders import SLIDERS, direction, move
 
-CLOSE = 0.5
-"""Identity distance under which an edited face is still its owner."""
 SLIDING = {"yaw": 25.0, "pitch": 15.0, "smile": 1.0, "mouth": 1.0, "gaze_x": 20.0, "gaze_y": 15.0}
 """Sliders that are measured, and how far they are moved at most, to both sides."""
 TRANSPLANTS = ("lips", "brows", "eyes", "nose", "hair")
@@ -38,48 +33,53 @@ ROWS = 8
 """Cases on a sheet."""
 
 
-def swap(bench: Bench) -> tuple[Record, list[Case]]:
-    """A face on another person: whose it is now, and whether it moves as before.
+def swap(bench: Bench, head: bool = False) -> tuple[Record, list[Case]]:
+    """A face, or a head, on another person: whose it is now, and whether it moves as before.
 
     ``top_1``, ``top_5``: the source is the nearest, or among the five nearest, of all people's other pictures.
+    ``frechet``: of what was painted to the targets' photos, aligned crops as in ``same``.
     """
-    keys, gallery = _faces(bench.seconds)
-    cases = []
+    cases, painted = [], []
     for number, (source, target, one, other) in bench.each(bench.pairs()):
-        made = bench.edit(EditPlan.swap("source"), {CANVAS: other, "source": one}, number)
+        made = bench.edit(EditPlan.swap("source", head), {CANVAS: other, "source": one}, number)
         record: Record = {"source": bench.gallery.people[source].id, "target": bench.gallery.people[target].id}
         record |= {"kept": made.kept, "found": made.face is not None}
         record["expression_between"] = motion_distances(one.face, other.face)["expression"]
-        record["nearer_to_source"] = False
+        record |= swapped(bench, made, one, other, source)
         if made.face is not None:
-            to_source, to_target = (identity_distance(made.face, look.face) for look in (one, other))
-            record |= {"to_source": to_source, "to_target": to_target, "nearer_to_source": to_source < to_target}
             record |= motion_distances(made.face, other.face)
-        if source in keys:
-            record |= _retrieved(made.face, keys.index(source), gallery)
         cases.append(Case(record, (one.picture, other.picture, made.shown)))
-    figures = {**summarise(cases, bench, len(bench.gallery.pairs)), "gallery": len(gallery)}
+        painted.append(made.painted)
+    figures = summarise(cases, bench, len(bench.gallery.pairs)) | _in_gallery(bench)
+    figures |= _frechet(painted, [case.shown[1] for case in cases])
     if "expression" in figures:
         figures["expression_share"] = figures["expression"] / max(figures["expression_between"], 1e-9)
     return figures, cases
 
 
+def swap_head(bench: Bench) -> tuple[Record, list[Case]]:
+    """``swap`` of whole heads: hair and ears too."""
+    return swap(bench, head=True)
+
+
 def reenact(bench: Bench) -> tuple[Record, list[Case]]:
-    """A person who does what another does: the driver's motion, and still the same person."""
-    keys, gallery = _faces(bench.seconds)
-    cases = []
+    """A person who does what another does: the driver's motion, and still the same person.
+
+    ``frechet``: of what was painted to those people's photos, aligned crops as in ``same``.
+    """
+    cases, painted = [], []
     for number, (source, driver, one, other) in bench.each(bench.pairs()):
         made = bench.edit(EditPlan.reenact("driver"), {CANVAS: one, "driver": other}, number)
         record: Record = {"source": bench.gallery.people[source].id, "driver": bench.gallery.people[driver].id}
         record |= {"kept": made.kept, "found": made.face is not None}
         record |= {f"{name}_between": gap for name, gap in motion_distances(one.face, other.face).items()}
-        record |= _still(made.face, one.face)
+        record |= still(bench, made, one, source)
         if made.face is not None:
             record |= motion_distances(made.face, other.face)
-        if source in keys:
-            record |= _retrieved(made.face, keys.index(source), gallery)
         cases.append(Case(record, (one.picture, other.picture, made.shown)))
-    return {**summarise(cases, bench, len(bench.gallery.pairs)), "gallery": len(gallery)}, cases
+        painted.append(made.painted)
+    figures = summarise(cases, bench, len(bench.gallery.pairs)) | _in_gallery(bench)
+    return figures | _frechet(painted, [case.shown[0] for case in cases]), cases
 
 
 def same(bench: Bench) -> tuple[Record, list[Case]]:
@@ -92,11 +92,7 @@ def same(bench: Bench) -> tuple[Record, list[Case]]:
         cases.append(Case(record, (one.picture, other.picture, made.shown)))
         truths.append(other.picture)
         results.append(made.painted)
-    figures = summarise(cases, bench, len(bench.gallery.people))
-    if len(cases) > 1:
-        figures["frechet"] = frechet_distance(features(np.stack(results)), features(np.stack(truths)))
-        figures["frechet_protocol"] = PROTOCOL
-    return figures, cases
+    return summarise(cases, bench, len(bench.gallery.people)) | _frechet(results, truths), cases
 
 
 def reconstruct(bench: Bench) -> tuple[Record, list[Case]]:
@@ -106,7 +102,7 @@ def reconstruct(bench: Bench) -> tuple[Record, list[Case]]:
         made = bench.edit(EditPlan.animate(), {CANVAS: look}, number)
         record = {"person": bench.gallery.people[person].id, "kept": made.kept, "found": made.face is not None}
         record |= _fidelity(bench.lpips, made.painted, look.picture)
-        record |= _still(made.face, look.face)
+        record |= still(bench, made, look)
         cases.append(Case(record, (look.picture, made.shown)))
     return summarise(cases, bench, len(bench.gallery.people)), cases
 
@@ -128,7 +124,7 @@ def sliders(bench: Bench) -> tuple[Record, list[Case]]:
             wanted = _asked(look, name, value)
             record: Record = {"person": bench.gallery.people[person].id, "slider": name, "value": value}
             record |= {"asked": wanted, "kept": made.kept, "found": made.face is not None}
-            record |= _still(made.face, look.face)
+            record |= still(bench, made, look)
             if made.face is not None:
                 record["measured"] = _measured(look.face, made.face, name)
                 asked[name][0].append(wanted)
@@ -144,29 +140,33 @@ def sliders(bench: Bench) -> tuple[Record, list[Case]]:
 
 
 def regions(bench: Bench) -> tuple[Record, list[Case]]:
-    """A region of another person: inside it, is the result nearer (LPIPS) to its donor than to what was there?"""
+    """A region of another person: inside it, is the result nearer (LPIPS) to its donor than to what was there?
+
+    One of ``TRANSPLANTS`` for each pair; glasses and beards, too, where the donor alone has them: ``shows_by_part``
+    says how often they are found when the result is read again.
+    """
     cases = []
     for number, (source, target, donor, look) in bench.each(bench.pairs()):
-        part = TRANSPLANTS[number % len(TRANSPLANTS)]
-        masks = [part_mask(each.subject.portrait.regions, part) for each in (donor, look)]
-        record: Record = {"donor": bench.gallery.people[source].id, "photo": bench.gallery.people[target].id}
-        record["part"] = part
-        if not (masks[0].any() and masks[1].any()):
-            continue
-        made = bench.edit(EditPlan.regions("donor", [part]), {CANVAS: look, "donor": donor}, number)
-        mask = masks[0] | masks[1]
-        to_donor = perceptual_inside(bench.lpips, made.painted, donor.picture, mask)
-        to_photo = perceptual_inside(bench.lpips, made.painted, look.picture, mask)
-        record |= {"kept": made.kept, "found": made.face is not None, "to_donor": to_donor, "to_photo": to_photo}
-        record["nearer_to_donor"] = to_donor < to_photo
-        record |= _still(made.face, look.face)
-        cases.append(Case(record, (donor.picture, look.picture, made.shown)))
+        worn = [part for part in WORN if wears(donor.face, part) and not wears(look.face, part)]
+        for part in (TRANSPLANTS[number % len(TRANSPLANTS)], *worn):
+            masks = [part_mask(each.subject.portrait.regions, part) for each in (donor, look)]
+            if not (masks[0].any() and (masks[1].any() or part in worn)):
+                continue
+            made = bench.edit(EditPlan.regions("donor", [part]), {CANVAS: look, "donor": donor}, number)
+            mask = masks[0] | masks[1]
+            to_donor = perceptual_inside(bench.lpips, made.painted, donor.picture, mask)
+            to_photo = perceptual_inside(bench.lpips, made.painted, look.picture, mask)
+            record: Record = {"donor": bench.gallery.people[source].id, "photo": bench.gallery.people[target].id}
+            record |= {"part": part, "kept": made.kept, "found": made.face is not None}
+            record |= {"to_donor": to_donor, "to_photo": to_photo, "nearer_to_donor": to_donor < to_photo}
+            if part in worn:
+                record["shows"] = made.face is not None and wears(made.face, part)
+            record |= still(bench, made, look)
+            cases.append(Case(record, (donor.picture, look.picture, made.shown)))
     figures = summarise(cases, bench, len(bench.gallery.pairs))
-    figures["nearer_to_donor_by_part"] = {
-        part: float(np.mean([case.record["nearer_to_donor"] for case in cases if case.record["part"] == part]))
-        for part in TRANSPLANTS
-        if any(case.record["part"] == part for case in cases)
-    }
+    figures["nearer_to_donor_by_part"] = share_by_part(cases, "nearer_to_donor")
+    if figures.pop("shows", None) is not None:
+        figures["shows_by_part"] = share_by_part(cases, "shows")
     return figures, cases
 
 
@@ -187,17 +187,6 @@ def inpaint(bench: Bench) -> tuple[Record, list[Case]]:
     figures = summarise(cases, bench, len(bench.gallery.people))
     figures["better_by"] = 1 - figures["lpips"] / max(figures["lpips_biharmonic"], 1e-9)
     return figures, cases
-
-
-SUITES: dict[str, Callable[[Bench], tuple[Record, list[Case]]]] = {
-    "swap": swap,
-    "reenact": reenact,
-    "same": same,
-    "reconstruct": reconstruct,
-    "sliders": sliders,
-    "regions": regions,
-    "inpaint": inpaint,
-}
 
 
 def draw_hole(regions: np.ndarray, random: np.random.Generator) -> np.ndarray:
@@ -248,26 +237,21 @@ def _projected(change: np.ndarray, name: str) -> float:
     return float(change @ moved / (moved @ moved))
 
 
-def _still(after: Face | None, before: Face) -> Record:
-    if after is None:
-        return {"still_themselves": False}
-    distance = identity_distance(after, before)
-    return {"to_photo_identity": distance, "still_themselves": distance < CLOSE}
+def _in_gallery(bench: Bench) -> Record:
+    """Among how many people the right one was looked for."""
+    return {"gallery": sum(look is not None for look in bench.seconds)}
 
 
-def _retrieved(face: Face | None, truth: int, gallery: Sequence[Face]) -> Record:
-    rank = len(gallery) + 5 if face is None else rank_of(face, truth, gallery)
-    return {"top_1": rank == 1, "top_5": rank <= 5}
+def _frechet(made: list[np.ndarray], real: list[np.ndarray]) -> Record:
+    """Fréchet distance of results to real pictures, (S, S, 3) each; nothing for less than two of them."""
+    if len(made) < 2:
+        return {}
+    distance = frechet_distance(features(np.stack(made)), features(np.stack(real)))
+    return {"frechet": distance, "frechet_protocol": PROTOCOL}
 
 
 def _fidelity(lpips: LPIPS, made: np.ndarray, truth: np.ndarray) -> Record:
     return {"psnr": psnr(made, truth), "lpips": perceptual(lpips, made, truth)}
-
-
-def _faces(looks: Sequence[Look | None]) -> tuple[list[int], list[Face]]:
-    """Numbers and faces of the people whose pictures serve."""
-    there = [(k, look.face) for k, look in enumerate(looks) if look is not None]
-    return [k for k, _ in there], [face for _, face in there]
 
 
 def _correlation(asked: Sequence[float], measured: Sequence[float]) -> float | None:

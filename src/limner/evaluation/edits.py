@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -88,11 +88,6 @@ def edit(editor: FaceX, plan: EditPlan, looks: Mapping[str, Look], sampling: Sam
     return Edited(photo, painted, shown, kept, found[0] if found else None)
 
 
-def identity_distance(one: Face, other: Face) -> float:
-    """Euclidean distance of the identity vectors; the same person's are mostly below 0.6."""
-    return float(np.linalg.norm(one.identity - other.identity))
-
-
 def motion_distances(one: Face, other: Face) -> dict[str, float]:
     """pose: length of the difference of yaw, pitch and roll, degrees. expression: mean difference of its 44 measures,
     0..1. gaze: length of the difference of its two angles, degrees."""
@@ -102,9 +97,3 @@ def motion_distances(one: Face, other: Face) -> dict[str, float]:
         "expression": float(np.abs(one.expression - other.expression).mean()),
         "gaze": float(np.linalg.norm(one.gaze - other.gaze)),
     }
-
-
-def rank_of(face: Face, truth: int, gallery: Sequence[Face]) -> int:
-    """Place of face number ``truth`` among a gallery ordered by identity distance, from 1."""
-    distances = [identity_distance(face, other) for other in gallery]
-    return 1 + sum(distance < distances[truth] for distance in distances)

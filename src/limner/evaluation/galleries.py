@@ -9,7 +9,7 @@ DIR/<photo>.jpg                          photos of people who are each there onc
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -25,7 +25,7 @@ TWO_LOOKS = FilmSettings(variants=2, frames=2)
 
 @dataclass(frozen=True)
 class Person:
-    """Somebody, and one or two pictures of them."""
+    """Somebody, and one or two pictures of them (never none)."""
 
     id: str
     pictures: tuple[Source, ...]
@@ -33,21 +33,24 @@ class Person:
 
 @dataclass(frozen=True)
 class Gallery:
-    """People, and who is edited with the help of whom: numbers of (source, target)."""
+    """People, and who is edited with the help of whom: numbers of (source, target). skipped: a line for every clip that
+    could not be read, and for everybody of whom nothing could."""
 
     people: tuple[Person, ...]
     pairs: tuple[tuple[int, int], ...]
+    skipped: tuple[str, ...] = ()
 
 
 def read_gallery(place: Path, count: int = 0) -> Gallery:
     """The first ``count`` people of a folder (0: all of them), each a source and each a target once.
 
-    FaceForensics++ has pairs of its own; elsewhere the target of person k is person k + 1. ``InputError`` where fewer
-    than two people are.
+    FaceForensics++ has pairs of its own; elsewhere the target of person k is person k + 1. Clips that cannot be read
+    are skipped, and so are people who have no others. ``InputError`` where fewer than two people are left.
     """
     if not place.is_dir():
         raise InputError(f"there is no folder {place}; relative paths start from LIMNER_DATA")
     pairs: Sequence[tuple[str, str]] = ()
+    skipped: list[str] = []
     if is_built(place):
         if not is_pair_set(place):
             raise InputError(f"{place} has one picture a person, unnamed: give a set of `limner data pairs`, or photos")
@@ -57,14 +60,15 @@ def read_gallery(place: Path, count: int = 0) -> Gallery:
         pairs = _published_pairs(place)
         wanted = list(dict.fromkeys(name for pair in pairs for name in pair)) or [_short(one) for one in filmed]
         known = {_short(one): one for one in filmed}
-        people = [_seen(known[name]) for name in wanted[: count or None] if name in known]
+        people = _seen((known[name] for name in wanted if name in known), count, skipped)
     elif photos := sorted(file for file in place.iterdir() if file.suffix.lower() in SUFFIXES):
         people = [Person(file.stem, (file,)) for file in photos[: count or None]]
     else:
-        people = [_seen(one) for one in find_people(place)[: count or None]]
+        people = _seen(find_people(place), count, skipped)
     if len(people) < 2:
-        raise InputError(f"{place} shows {len(people)} people: edits are measured on at least two")
-    return Gallery(tuple(people), _numbered(people, pairs))
+        why = f"; {skipped[0]}" if skipped else ""
+        raise InputError(f"{place} shows {len(people)} people: edits are measured on at least two{why}")
+    return Gallery(tuple(people), _numbered(people, pairs), tuple(skipped))
 
 
 def _of_pair_set(place: Path, count: int) -> list[Person]:
@@ -74,9 +78,23 @@ def _of_pair_set(place: Path, count: int) -> list[Person]:
     return [Person(name, tuple(found[:2])) for name, found in islice(pictures.items(), count or None)]
 
 
-def _seen(person: FilmedPerson) -> Person:
-    frames = [frame for clip in (person.clips[0], person.clips[-1]) for _, frame in sample_frames(clip, TWO_LOOKS)]
-    return Person(_short(person), (frames[0], frames[-1]) if len(frames) > 1 else tuple(frames))
+def _seen(filmed: Iterable[FilmedPerson], count: int, skipped: list[str]) -> list[Person]:
+    """The first ``count`` of whom something can be read (0: all of them); what cannot is noted in ``skipped``."""
+    people: list[Person] = []
+    for person in filmed:
+        frames = []
+        for clip in dict.fromkeys((person.clips[0], person.clips[-1])):
+            try:
+                frames += [frame for _, frame in sample_frames(clip, TWO_LOOKS)]
+            except (InputError, OSError) as error:
+                skipped.append(f"{person.id}/{clip.name}: {str(error).splitlines()[0]}")
+        if not frames:
+            skipped.append(f"{person.id}: no clip of theirs shows anything")
+            continue
+        people.append(Person(_short(person), (frames[0], frames[-1]) if len(frames) > 1 else tuple(frames)))
+        if len(people) == count:
+            break
+    return people
 
 
 def _short(person: FilmedPerson) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,24 @@ def reference(*metrics: str) -> dict[str, dict[str, float]]:
 
 
 def published_edits(suite: str) -> dict[str, Any]:
-    """`source`, `note`, `set`, `metrics` and `models` for a suite of edits; empty for one that nobody published."""
+    """`source`, `note`, `set`, `metrics`, `models` and `beside` (a figure of ours → the metric it stands beside) for a
+    suite of edits; empty for one that nobody published."""
     stored = json.loads(FILE.with_name("published_edits.json").read_text("utf-8"))
     found = stored["suites"].get(suite)
     return {"source": stored["source"], "note": stored["note"], **found} if found else {}
+
+
+def edits_table(figures: Mapping[str, Any], reference: Mapping[str, Any]) -> str:
+    """Figures of a suite as Markdown, with what others published beside each, as ``published_edits`` gives it.
+
+    The column is empty where nobody published anything; figures within figures are left out.
+    """
+    lines = [f"| | measured | published ({reference['set']}, other judges) |", "|---|---|---|"]
+    for name, value in figures.items():
+        if isinstance(value, dict):
+            continue
+        metric = reference["beside"].get(name)
+        told = [f"{model} {row[metric]:g}" for model, row in reference["models"].items() if metric in row]
+        unit = f"{metric} ({reference['metrics'][metric]}): {', '.join(told)}" if told else ""
+        lines.append(f"| {name} | {value if isinstance(value, str) else f'{value:.5g}'} | {unit} |")
+    return "\n".join(lines)

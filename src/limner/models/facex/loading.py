@@ -82,7 +82,7 @@ def load_parts(
 
 
 def strength_of(header: Mapping[str, Any]) -> Strength:
-    """The weights' own, from a controller's header."""
+    """The weights' own, from a controller's header; the defaults of ``Strength`` where it names none."""
     return Strength(**{f.name: float(header.get(f.name, f.default)) for f in fields(Strength)})
 
 

@@ -21,13 +21,15 @@ from limner.errors import InputError
 from limner.faces.batches import to_pictures
 from limner.faces.folders import data_root
 from limner.faces.identity import IdentityEncoder
+from limner.weights.fingerprint import weights_hash
+from limner.weights.registry import registry
 
 from .assemble import NOWHERE, TEXTURES
 from .base import BASE, Base, base_folder, load_base, save_unet
 from .base_task import epoch_rows, losses_of_words
 from .config import PRESETS, ControlConfig
-from .control import Controller, new_controller, save_controller, start_from
-from .loading import CONTROLLER
+from .control import Controller, new_controller, read_controller_header, save_controller, start_from
+from .loading import CONTROLLER, controller_file
 from .pairs import TASKS, PreparedPairs, unpack_factors
 from .reference import Reference
 from .sample import draw_noise, guided, make_scheduler, sample
@@ -55,7 +57,11 @@ class FaceXSettings(BaseModel):
         default={},
         description="Fields of ControlConfig that differ from the preset; both assemblers can be turned off.",
     )
-    start: str | None = Field(default=None, description="Controller to start from, relative to LIMNER_DATA.")
+    start: str | None = Field(
+        default=None,
+        description="Controller to start from, trained with ``base``: a registry name, or a file or folder relative "
+        "to LIMNER_DATA.",
+    )
     fix_unet: bool = Field(default=True, description="Train the controller alone; false: the UNet too.")
     gain: float = Field(
         default=0.0,
@@ -95,7 +101,11 @@ class FaceXSettings(BaseModel):
     sample_faces: int = Field(default=5, gt=0, description="Columns of a sample sheet.")
     sample_steps: int = Field(default=20, gt=0, description="Steps of sample sheets.")
     guidance: float = Field(default=2.0, ge=0, description="Guidance in sample sheets, and of the shipped weights.")
-    likeness: float = Field(default=3.0, ge=0, description="Likeness (see `Strength`) of the shipped weights.")
+    likeness: float = Field(
+        default=2.0,
+        ge=0,
+        description="Likeness (see `Strength`) that the weights' header names. Weights whose header names none have 0.",
+    )
 
     @field_validator("shares")
     @classmethod
@@ -124,6 +134,7 @@ class FaceXTask:
             raise InputError(f"{s.data} holds no person with two faces to train on")
         self.base_folder = base_folder(s.base)
         self.base: Base = load_base(self.base_folder, torch.device("cpu"), torch.float32)
+        self._unet = weights_hash(self.base.unet)
         self.schedule = NoiseSchedule(self.base.schedule)
         self.none, self.none_mask = self.base.text("", torch.device("cpu"), torch.float32)
         self.words: Prepared | None = None
@@ -152,7 +163,9 @@ class FaceXTask:
             self.steered.release()
         controller = new_controller(self.base.unet, ControlConfig(**{**preset, **s.model}))
         if s.start is not None:
-            start_from(controller, data_root() / s.start)
+            start = controller_file(s.start if s.start in registry() else data_root() / s.start)
+            check_start(start, s.base, self.base_folder, self._unet)
+            start_from(controller, start)
         elif s.gain:
             controller.begin(s.gain)
         begun = controller.whole is None or bool(controller.whole.project.weight.any())  # has learned already
@@ -278,6 +291,8 @@ class FaceXTask:
         folder = path.with_suffix("")
         header = {**facts, "base": self.settings.base, "guidance": self.settings.guidance}
         header["likeness"] = self.settings.likeness
+        if self.settings.fix_unet:
+            header["unet"] = self._unet  # else it lies beside the controller
         save_controller(_controller(model), folder / CONTROLLER, header)
         if not self.settings.fix_unet:
             assert self.steered is not None
@@ -341,6 +356,27 @@ class FaceXTask:
         if lpips is not None:
             found.append(("lpips", s.lpips_weight, lpips(painted, truth).mean()))
         return found
+
+
+def check_start(start: Path, base: str, folder: Path, unet: str) -> None:
+    """Raise ``InputError`` when the controller in the file ``start`` was trained with another UNet than that of
+    ``base``, which lies in ``folder`` and whose hash (``weights_hash``, in float32) is ``unet``.
+
+    It was trained with the one in the folder ``base`` beside it; else with the one whose hash its header has; else,
+    in older files, with the base that its header names. A file that names none is taken as it is.
+    """
+    header, beside = read_controller_header(start), start.parent / BASE
+    if (beside / "unet").is_dir():
+        where = f"the one in {beside}"
+        same = beside.resolve() == folder.resolve()
+        same = same or weights_hash(load_base(beside, torch.device("cpu"), torch.float32).unet) == unet
+    else:
+        where = f"{header.get('base')!r}, as its weights were then"
+        same = header["unet"] == unet if "unet" in header else header.get("base", base) == base
+    if not same:
+        raise InputError(
+            f"start: {start} was trained with another base than {base!r}: give base = … {where}, below LIMNER_DATA"
+        )
 
 
 def _controller(model: nn.Module) -> Controller:

@@ -1,0 +1,87 @@
+"""Whose face a result shows: by the reader's identity network and, where one is given, by a judge's.
+
+The reader's figures stand in a record itself, a judge's in the same words below ``judge``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from limner.evaluation.bench import Bench, Record
+from limner.evaluation.edits import Edited, Look
+from limner.faces.record import Face
+
+CLOSE = 0.5
+"""Distance by the reader's network under which an edited face is still its owner."""
+
+Vector = Callable[[np.ndarray, Face], np.ndarray]
+"""(photo (H, W, 3), face in it) → (C,)."""
+
+
+def swapped(bench: Bench, made: Edited, source: Look, target: Look, number: int | None = None) -> Record:
+    """Distances and cosines to source and target. number: of the source, who is then looked for in the gallery."""
+
+    def record(vector: Vector, judged: bool) -> Record:
+        found: Record = {"nearer_to_source": False}
+        if made.face is not None:
+            face = vector(made.photo, made.face)
+            one, other = (vector(look.photo, look.face) for look in (source, target))
+            to_source, to_target = distance(face, one), distance(face, other)
+            found |= {"to_source": to_source, "to_target": to_target, "nearer_to_source": to_source < to_target}
+            found |= {"cosine_to_source": cosine(face, one), "cosine_to_target": cosine(face, other)}
+        return found | _retrieved(bench, made, vector, judged, number)
+
+    return _by_both(bench, record)
+
+
+def still(bench: Bench, made: Edited, look: Look, number: int | None = None) -> Record:
+    """Distance and cosine to the edited photo's own face. number: as in ``swapped``."""
+
+    def record(vector: Vector, judged: bool) -> Record:
+        found: Record = {} if judged else {"still_themselves": False}  # CLOSE is a distance of the reader's
+        if made.face is not None:
+            face, before = vector(made.photo, made.face), vector(look.photo, look.face)
+            found |= {"to_photo_identity": distance(face, before), "cosine_to_photo": cosine(face, before)}
+            if not judged:
+                found["still_themselves"] = found["to_photo_identity"] < CLOSE
+        return found | _retrieved(bench, made, vector, judged, number)
+
+    return _by_both(bench, record)
+
+
+def gallery_of(bench: Bench) -> str:
+    """What people are looked for among: "other photo" of everybody, or "same photo" where somebody has only one."""
+    return "other photo" if all(len(person.pictures) > 1 for person in bench.gallery.people) else "same photo"
+
+
+def distance(one: np.ndarray, other: np.ndarray) -> float:
+    """Euclidean; the reader's vectors of one person are mostly less than 0.6 apart."""
+    return float(np.linalg.norm(one - other))
+
+
+def cosine(one: np.ndarray, other: np.ndarray) -> float:
+    """Of the angle between two vectors, -1..1."""
+    return float(one @ other / max(float(np.linalg.norm(one) * np.linalg.norm(other)), 1e-9))
+
+
+def _by_both(bench: Bench, record: Callable[[Vector, bool], Record]) -> Record:
+    found = record(lambda _, face: face.identity, False)
+    return found if bench.judge is None else found | {"judge": record(bench.judge.vector, True)}
+
+
+def _retrieved(bench: Bench, made: Edited, vector: Vector, judged: bool, number: int | None) -> Record:
+    """Whether person ``number`` is the nearest, or among the five nearest, of all people's other pictures."""
+    if number is None or bench.seconds[number] is None:
+        return {}
+    if made.face is None:
+        return {"top_1": False, "top_5": False}
+    if judged not in bench.vectors:
+        bench.vectors[judged] = {
+            k: vector(look.photo, look.face) for k, look in enumerate(bench.seconds) if look is not None
+        }
+    gallery, face = bench.vectors[judged], vector(made.photo, made.face)
+    truth = distance(face, gallery[number])
+    rank = 1 + sum(distance(face, other) < truth for other in gallery.values())
+    return {"top_1": rank == 1, "top_5": rank <= 5}
