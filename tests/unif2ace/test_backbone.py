@@ -16,7 +16,7 @@ from transformers import PhiConfig, PhiForCausalLM
 
 from limner.errors import InputError
 from limner.models.unif2ace.config import GROUPS, PRESETS, UniF2aceConfig, preset
-from limner.models.unif2ace.count import breakdown, table
+from limner.models.unif2ace.count import active, breakdown, table
 from limner.models.unif2ace.phi import from_phi
 from limner.models.unif2ace.sequence import image_place, omni_mask, paint_sequence, understand_sequence
 from limner.models.unif2ace.showo import add_experts, from_showo
@@ -199,6 +199,21 @@ def test_the_full_size_has_the_papers_parameters() -> None:
 def test_nano_fits_its_budget() -> None:
     total = sum(breakdown(preset("nano")).values())
     assert 15e6 <= total <= 30e6  # 60 MB in 16 bit
+    assert "nano: 15,328,615 parameters, 11,438,289 of them active" in table("nano")
+
+
+@pytest.mark.parametrize("shared", [1, 2])
+def test_active_parameters_are_those_a_token_to_be_painted_passes_through(shared: int) -> None:
+    config = replace(preset("nano"), shared_experts=shared)
+    with torch.device("meta"):
+        model = UniF2aceTransformer(config)
+    passed = 0.0
+    for name, parameter in model.named_parameters():
+        if name.startswith(("clip_in", "face_in", "ratio_in")) or ".understand." in name or ".shared.1." in name:
+            continue
+        chosen = config.token_top_k / config.token_experts if ".routed." in name and "router" not in name else 1
+        passed += chosen * parameter.numel()
+    assert active(config) == pytest.approx(passed, rel=1e-3)
 
 
 @torch.no_grad()
