@@ -49,6 +49,12 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save(tmp_path_factory.mktemp("pair") / "two.png", np.concatenate(portraits()[1:3], 1))
 
 
+@pytest.fixture(scope="module")
+def other_pair(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two others."""
+    return save(tmp_path_factory.mktemp("pair") / "two.png", np.concatenate(portraits()[3:1:-1], 1))
+
+
 def portraits() -> list[np.ndarray]:
     from limner.demo import show
 
@@ -94,27 +100,46 @@ def test_photos_asked_together_answer_as_each_alone(engine: UniF2ace, photo: Pat
     assert [len(answer.faces) for answer in together] == [2, 1]
 
 
-def test_a_chat_reads_what_was_said(engine: UniF2ace, photo: Path) -> None:
-    talk = engine.chat(photo, limit=5)
+@pytest.mark.parametrize("seed", [3, 4])
+def test_drawn_answers_do_not_depend_on_company(engine: UniF2ace, pair: Path, other_pair: Path, seed: int) -> None:
+    """Two photos of two faces, in one batch, one by one, and face by face."""
+    looks, settings = [engine.look(pair), engine.look(other_pair)], {"limit": 12, "choice": DRAWN}
+    alone = [engine.ask(look, "Is she smiling?", seed=seed, **settings) for look in looks]
+    assert engine.ask_each(looks, "Is she smiling?", seed=seed, **settings) == alone
+    assert engine.ask_each(looks[::-1], "Is she smiling?", seed=[seed, 9], **settings)[0] == alone[1]
+    for look, answer in zip(looks, alone):
+        for k, face in enumerate(look.apart()):
+            assert engine.ask(face, "Is she smiling?", seed=seed + k, **settings).faces[0] == answer.faces[k]
+        assert answer.faces[0].text != answer.faces[1].text
+
+
+def test_a_chat_reads_what_was_said_and_reads_it_once(engine: UniF2ace, photo: Path, monkeypatch) -> None:
+    talk, counts = engine.chat(photo, limit=5), []
+    forward = engine.parts.model.forward
+    monkeypatch.setattr(
+        engine.parts.model,
+        "forward",
+        lambda tokens, *a, **k: counts.append(tokens.shape[1]) or forward(tokens, *a, **k),
+    )
     first, second = talk.ask("Is she smiling?"), talk.ask("Is she smiling?")
     assert talk.turns == [first, second]
-    alone = engine.ask(photo, "Is she smiling?", limit=5)
-    assert first == alone
-    prompt = engine.parts.tokenizer.question("Is she smiling?")
-    assert talk._said[0][: len(prompt)] == prompt and talk._said[0].count(engine.parts.model.config.sot) == 2
+    prompt = 1 + len(engine.parts.tokenizer.question("Is she smiling?"))
+    assert counts[0] == prompt and prompt < counts[1] <= prompt + 2, "the second question, and the end of the answer"
+    assert first == engine.ask(photo, "Is she smiling?", limit=5)
 
 
 def test_a_chat_goes_on_from_its_text(engine: UniF2ace, photo: Path, pair: Path) -> None:
     """Another conversation with the same turns before it, and each face remembers what was said of it."""
     tokenizer, config = engine.parts.tokenizer, engine.parts.model.config
-    said = engine.chat(pair, before=[("Who?", "left face: A man.\nright face: A woman.")], limit=5)
-    for face, text in zip(said._said, ("A man.", "A woman."), strict=True):
-        assert face == [*tokenizer.question("Who?"), *tokenizer.encode([text])[0], config.eot, config.sot]
+    told = engine.chat(pair, before=[("Who?", "left face: A man.\nright face: A woman.")], limit=5)._told
+    for face, text in zip(told[0].unread, ("A man.", "A woman."), strict=True):
+        assert face == [config.sot, *tokenizer.question("Who?"), *tokenizer.encode([text])[0], config.eot]
     answer = "She smiles, and her hair is long."
-    later = engine.chat(photo, before=[("What do you see?", answer)], limit=5)
-    alone, _ = engine.answer_faces(engine.look(photo), ["And her eyes?"], limit=5, before=later._said)
+    later, look = engine.chat(photo, before=[("What do you see?", answer)], limit=5), engine.look(photo)
+    told = engine.begin(look, [engine.turn("What do you see?", answer)])
+    alone, _ = engine.answer_faces(look, ["And her eyes?"], limit=5, told=told)
     assert later.ask("And her eyes?").faces[0].text == alone[0]
-    assert engine.chat(photo, limit=5)._said == [[]]
+    assert engine.chat(photo, limit=5)._told[0].unread == [[]]
 
 
 def test_paintings_carry_a_recipe_that_paints_them_again(engine: UniF2ace) -> None:
