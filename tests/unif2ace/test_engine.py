@@ -216,11 +216,68 @@ def test_describe_ask_and_chat_at_the_command_line(folder: Path, photo: Path, pa
     rows = list(csv.DictReader(io.StringIO(captured.out)))
     assert [row["position"] for row in rows] == ["", "left face", "right face"]
     assert captured.err.count("error: ") == 1 and "bad.png" in captured.err
-    monkeypatch.setattr("sys.stdin", io.StringIO("Is she smiling?\nHm?\n\nnever asked\n"))
-    assert main(["chat", str(photo), *chosen]) == 0
-    assert capsys.readouterr().out.startswith(plain.strip())
+    for file, faces in ((photo, [""]), (pair, ["left face: ", "right face: "])):
+        told = {}
+        for way in ("--stream", "--no-stream", "--json"):
+            monkeypatch.setattr("sys.stdin", io.StringIO("Is she smiling?\nHm?\n\nnever asked\n"))
+            assert main(["chat", str(file), way, "--temperature", "1", "--seed", "3", *chosen]) == 0
+            told[way] = capsys.readouterr().out
+        assert told["--stream"].split() == told["--no-stream"].split() and len(told["--stream"].splitlines()) > 1
+        turns = [json.loads(line) for line in told["--json"].splitlines()]
+        assert [turn["question"] for turn in turns] == ["Is she smiling?", "Hm?"]
+        lines = [name + face["answer"] for turn in turns for name, face in zip(faces, turn["faces"], strict=True)]
+        assert "\n".join(lines) == told["--no-stream"].strip()
     assert main(["describe", str(photo), "--length", "medium", *chosen]) == 2
     assert main(["ask", str(photo), "Hm?", "--json", "--csv", *chosen]) == 2
+
+
+def test_json_of_a_folder_is_a_line_a_photo_there_before_the_next_is_read(
+    folder: Path, photo: Path, pair: Path, tmp_path: Path, capsys, monkeypatch
+) -> None:
+    for number in range(2):
+        (tmp_path / f"{number}.png").write_bytes((photo, pair)[number].read_bytes())
+    chosen = ["--json", "--engine", str(folder), "--limit", "4", "--precision", "fp32", "--temperature", "1"]
+    monkeypatch.setattr("limner.cli.describe.AT_ONCE", 1)
+    looked, look = [], UniF2ace.look
+    monkeypatch.setattr(UniF2ace, "look", lambda self, file: looked.append(capsys.readouterr().out) or look(self, file))
+    assert main(["ask", str(tmp_path), "Is she smiling?", *chosen]) == 0
+    lines = [looked[1], capsys.readouterr().out]
+    assert looked[0] == "" and all(line.endswith("\n") and line.count("\n") == 1 for line in lines)
+    objects = [json.loads(line) for line in lines]
+    monkeypatch.undo()
+    for number, found in enumerate(objects):
+        assert main(["ask", str(tmp_path / f"{number}.png"), "Is she smiling?", *chosen]) == 0
+        alone = capsys.readouterr().out
+        assert json.loads(alone) == found and len(found["answers"][0]["faces"]) == number + 1
+        assert alone.count("\n") > 5, "for people to read"
+    (tmp_path / "1.png").unlink()
+    assert main(["describe", str(tmp_path), *chosen]) == 0
+    assert capsys.readouterr().out.count("\n") == 1, "a folder has lines, whatever is in it"
+    assert main(["describe", str(tmp_path / "none.png"), *chosen]) == 2
+    assert capsys.readouterr().out == ""
+
+
+def test_several_faces_streamed_draw_as_they_do_together(folder: Path, pair: Path, capsys) -> None:
+    asked = ["ask", str(pair), "Is she smiling?", "--engine", str(folder), "--limit", "9", "--precision", "fp32"]
+    said = []
+    for way in ("--stream", "--no-stream"):
+        assert main([*asked, way, "--temperature", "1.5", "--seed", "3"]) == 0
+        said.append(capsys.readouterr().out.split())
+    assert said[0] == said[1]
+
+
+def test_words_that_find_no_room_are_named(engine: UniF2ace, folder: Path, tmp_path: Path, capsys) -> None:
+    text = "A smiling woman with grey hair. " * 4 + "Is she smiling?"
+    room = engine.parts.model.config.text_length - 2
+    ids = engine.parts.tokenizer.encode([text])[0]
+    rest = engine.unread(text)
+    read = engine.parts.tokenizer.decode(ids[:room])
+    assert rest and text.endswith(rest) and (read + rest).replace(" ", "") == text.replace(" ", "")
+    assert engine.unread("A smiling woman") == ""
+    chosen = ["--engine", str(folder), "--steps", "1", "--out", str(tmp_path / "p.png")]
+    for words, said in ((text, f'too long for this model, left out: "{rest}"\n'), ("A smiling woman", "")):
+        assert main(["paint", words, *chosen]) == 0
+        assert capsys.readouterr().err == said
 
 
 def test_paint_and_replay_at_the_command_line(folder: Path, tmp_path: Path, capsys) -> None:

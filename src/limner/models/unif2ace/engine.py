@@ -29,6 +29,7 @@ from .loading import DEFAULT, Parts, load_parts
 from .painting import guided_logits, read_words
 from .request import SETTINGS, check_request
 from .requests import request
+from .sequence import words_room
 from .tokenizer import TextStream
 from .unmasking import all_masked, sampler
 
@@ -224,7 +225,7 @@ class UniF2ace:
         guidance: how strongly words are followed, 0 is unguided (default: the weights' own). seed: picture k is that of
         seed + k, whatever n. sampler: ``confidence`` or ``leap``. temperature: of the confidence's noise
         (default: the weights' own), or of the logits for ``leap`` (default: 1). ``InputError`` for what cannot be
-        painted.
+        painted. Of a long text the end is not read (``unread``).
         """
         if temperature is None:
             temperature = self.parts.temperature if sampler == "confidence" else 1.0
@@ -243,6 +244,11 @@ class UniF2ace:
             done = first // BATCH * steps
             pictures += self._batch(settings, first, lambda step: callback(done + step, total) if callback else None)  # noqa: B023
         return pictures
+
+    def unread(self, text: str) -> str:
+        """The end of a text that ``paint`` does not read, for want of room in the model's sequences; "" for none."""
+        ids = self.parts.tokenizer.encode([text.strip()])[0]
+        return self.parts.tokenizer.decode(ids[words_room(self.parts.model.config) :]).strip()
 
     def replay(self, recipe: dict[str, Any], callback: Progress | None = None) -> Picture:
         """Make a picture again from its recipe: the same batch on the same number of threads, so the same bits.
