@@ -20,6 +20,7 @@ from limner.training import checkpoint
 from limner.training.checkpoint import find_checkpoints
 from limner.training.loop import train
 from limner.training.schedule import learning_rate
+from limner.training.summary import summarise
 from training.tiny import TinyTask, recipe
 
 
@@ -79,6 +80,13 @@ def test_it_learns_and_writes_what_it_promises(tmp_path: Path) -> None:
     assert [line["step"] for line in summary["validations"]] == [150, 300] and summary["recipe"]["name"] == "tiny"
     assert seen[10]["samples_per_second"] > 0 and seen[10]["utilisation"] > 0
     assert len(find_checkpoints(tmp_path / "checkpoints")) <= 2
+
+
+def test_a_summary_leaves_the_shares_of_single_experts_to_the_log(tmp_path: Path) -> None:
+    line = {"step": 1, "kind": "validate", "time": 3.0, "error": 2.0, "share.paint.token.0.1": 0.5}
+    (tmp_path / "log.jsonl").write_text(json.dumps(line) + "\n")
+    (tmp_path / "recipe.json").write_text("{}")
+    assert summarise(tmp_path)["validations"] == [{"step": 1, "error": 2.0}]
 
 
 def test_an_occupied_run_is_not_overwritten(tmp_path: Path) -> None:

@@ -8,12 +8,20 @@ import pytest
 import torch
 
 from limner.errors import InputError
-from limner.models.unif2ace.answering import Choice, answer, likelihood, read_pictures
+from limner.models.unif2ace.answering import (
+    MOST,
+    Choice,
+    Told,
+    answer,
+    converse,
+    draw_words,
+    likelihood,
+    read_pictures,
+)
 from limner.models.unif2ace.cache import KVCache
 from limner.models.unif2ace.decoding import TokenDecoder
 from limner.models.unif2ace.sequence import image_place, omni_mask, text_ids, understand_sequence
 from limner.models.unif2ace.transformer import UniF2aceTransformer
-from limner.models.unif2ace.unmasking import draw
 from unif2ace.tiny import TINY, dense, draw_codes, draw_features, random_model
 
 QUESTIONS = [[3], [4, 5, 6, 7, 8], [9, 10], [11, 12, 13]]
@@ -35,7 +43,8 @@ def plainly(model: UniF2aceTransformer, row: int, limit: int, choice: Choice, se
         logits = model.logits(hidden)[:, -1, text_ids(config)]
         logits[0, [token for token in range(logits.shape[1]) if twice([*said, token], choice.no_repeat)]] = -torch.inf
         p = choice.probabilities(logits)
-        token = int(draw(p, torch.rand(1, generator=generator)))
+        gumbel = -torch.log(-torch.log(torch.rand(p.shape[1], generator=generator)))
+        token = int((p[0].log() + gumbel).argmax())
         if token == config.eot:
             break
         said.append(token)
@@ -151,6 +160,59 @@ def test_caches_refuse_the_wrong_partner() -> None:
         answer(model, read, QUESTIONS[:2], 2)
     with pytest.raises(InputError, match="not paint"):
         model(torch.tensor([[3]] * 4), None, "paint", past=read)
+
+
+@pytest.mark.parametrize("choice", [Choice(), DRAWN])
+def test_a_conversation_is_gone_on_with_as_if_it_were_read_again(choice: Choice, monkeypatch) -> None:
+    """Rows ask and answer at different lengths, some up to the limit; three turns, of which none is read twice."""
+    model = random_model()
+    model.head.bias[TINY.eot] = 2
+    told, before = Told.of(pictures(model)), [[] for _ in QUESTIONS]
+    scores: list[list[torch.Tensor]] = [[], []]
+    logits = model.logits
+    for turn, asked in enumerate((QUESTIONS, QUESTIONS[::-1], QUESTIONS)):
+        found = []
+        for way, (start, questions) in enumerate((
+            (told, asked), (Told.of(pictures(model)), [[*b, *q] for b, q in zip(before, asked)])
+        )):  # fmt: skip
+            monkeypatch.setattr(
+                model, "logits", lambda *given, way=way: scores[way].append(logits(*given)) or scores[way][-1]
+            )
+            found.append(converse(model, start, questions, 8, choice, seed=turn))
+        (said, told), (again, _) = found
+        assert said == again and len({len(one) for one in said}) > 1
+        before = [[*b, *q, *s, TINY.eot, TINY.sot] for b, q, s in zip(before, asked, said)]
+        assert [[TINY.sot, *b[:-1]][-len(u) :] for b, u in zip(before, told.unread)] == told.unread
+        assert max(len(unread) for unread in told.unread) <= 2
+    assert len(scores[0]) == len(scores[1]) > 15
+    assert all(torch.allclose(one, other, atol=1e-4) for one, other in zip(*scores))
+
+
+def test_a_conversation_ends_at_its_limit(monkeypatch) -> None:
+    model = random_model()
+    monkeypatch.setattr("limner.models.unif2ace.answering.MOST", 40)
+    told, turns = Told.of(pictures(model)), 0
+    with pytest.raises(InputError, match=r"has grown to 4\d tokens of at most 40: begin a new one"):
+        while turns < 20:
+            _, told = converse(model, told, QUESTIONS, 3)
+            turns += 1
+    assert 1 < turns < 10 and MOST == 2048
+
+
+def test_words_are_drawn_by_their_chances_and_what_has_none_never_is() -> None:
+    p = torch.tensor([0.5, 0.0, 0.2, 0.3])
+    u = torch.rand(20_000, 4, generator=torch.Generator().manual_seed(0))
+    found = draw_words(p.expand(20_000, 4), u)
+    assert torch.allclose(found.bincount(minlength=4) / 20_000, p, atol=0.012) and not (found == 1).any()
+    assert draw_words(torch.tensor([[0.0, 1.0]]), torch.zeros(1, 2)).item() == 1
+
+
+def test_every_row_draws_from_its_own_seed_in_any_batch() -> None:
+    model = random_model()
+    found = answer(model, pictures(model), QUESTIONS, 12, DRAWN, seed=[9, 4, 9, 5])
+    for row, seed in enumerate((9, 4, 9, 5)):
+        alone = answer(model, pictures(model).rows(torch.tensor([row])), [QUESTIONS[row]], 12, DRAWN, seed)
+        assert alone == [found[row]]
 
 
 def test_logits_of_some_ids_are_those_of_all() -> None:

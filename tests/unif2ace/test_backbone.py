@@ -16,11 +16,13 @@ from transformers import PhiConfig, PhiForCausalLM
 
 from limner.errors import InputError
 from limner.models.unif2ace.config import GROUPS, PRESETS, UniF2aceConfig, preset
-from limner.models.unif2ace.count import breakdown, table
+from limner.models.unif2ace.count import active, breakdown, table
 from limner.models.unif2ace.phi import from_phi
 from limner.models.unif2ace.sequence import image_place, omni_mask, paint_sequence, understand_sequence
 from limner.models.unif2ace.showo import add_experts, from_showo
+from limner.models.unif2ace.tokenizer import Tokenizer, learn
 from limner.models.unif2ace.transformer import UniF2aceTransformer, attend
+from unif2ace.parts import WORDS
 from unif2ace.tiny import NOTHING, TINY, dense, draw_codes, draw_features, random_model
 
 
@@ -88,6 +90,49 @@ def test_new_rows_are_drawn_and_wrong_folders_are_refused(tmp_path: Path) -> Non
             from_phi(tmp_path, codebook=16)
 
 
+def nameless_phi(folder: Path) -> PhiForCausalLM:
+    """As Phi-1.5 is published: no norms of queries and keys, no ids of start and end of text."""
+    phi = reference(qk_norm=False, vocab_size=400)
+    phi.save_pretrained(folder)
+    values = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**values, "bos_token_id": None, "eos_token_id": None}))
+    return phi
+
+
+def test_start_and_end_of_text_come_from_the_tokenizer_where_the_configuration_has_none(tmp_path: Path) -> None:
+    nameless_phi(tmp_path)
+    with pytest.raises(InputError, match=r"put tokenizer_config\.json and tokenizer\.json beside it, or give sot="):
+        from_phi(tmp_path, codebook=16)
+    given = from_phi(tmp_path, codebook=16, sot=7, eot=0).config
+    assert (given.sot, given.eot) == (7, 0)
+    learn(WORDS * 3, 340, tmp_path)
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"bos_token": "<eot>", "eos_token": {"content": "A"}}))
+    found = from_phi(tmp_path, codebook=16).config
+    assert (found.sot, found.eot) == (1, Tokenizer.load(tmp_path).encode(["A"])[0][0])
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"bos_token": "<eot>", "eos_token": "<|endoftext|>"}))
+    with pytest.raises(InputError, match=r"no token '<\|endoftext\|>'"):
+        from_phi(tmp_path, codebook=16)
+
+
+@torch.no_grad()
+def test_a_phi_without_norms_gets_new_ones_and_experts(tmp_path: Path) -> None:
+    """Those of weight 1 and bias 0: transformers' own Phi with such norms is the same function."""
+    plain = nameless_phi(tmp_path)
+    chosen: dict[str, Any] = {"text_vocabulary": 340, "codebook": 16, "sot": 1, "eot": 1}
+    assert not from_phi(tmp_path, **chosen).config.qk_norm
+    model = from_phi(tmp_path, qk_norm=True, **chosen)
+    phi = reference(vocab_size=400)
+    norms = {name: fresh for name, fresh in phi.state_dict().items() if "k_layernorm" in name or "q_layernorm" in name}
+    fresh = {name: torch.full_like(t, name.endswith("weight")) for name, t in norms.items()}
+    phi.load_state_dict({**plain.state_dict(), **fresh}, strict=True)
+    tokens = torch.randint(0, 367, (2, 19), generator=torch.Generator().manual_seed(1))
+    found = model.logits(model(tokens, causal(19), "understand").hidden)
+    assert len(norms) == 12 and (found - phi(input_ids=tokens).logits[..., :367]).abs().max() <= 1e-5
+    assert not torch.allclose(found, plain(input_ids=tokens).logits[..., :367], atol=1e-2)
+    full = replace(model.config, token_experts=4, token_top_k=2, sequence_experts=True)
+    assert torch.equal(add_experts(model, full).blocks[0].attention.q_norm.weight, torch.ones(12))  # type: ignore[union-attr]
+
+
 def showo_file(config: UniF2aceConfig, seed: int = 0) -> dict[str, Tensor]:
     """Random weights under the names Show-o publishes, written down here separately."""
     g = torch.Generator().manual_seed(seed)
@@ -146,7 +191,7 @@ def test_wrong_show_o_files_are_refused_by_the_first_wrong_name(tmp_path: Path) 
     refused("vocab_size is 58499", lambda t: None, 58_499)
     write_showo(tmp_path, showo_file(SHOWO))
     (tmp_path / "model.safetensors").rename(tmp_path / "pytorch_model.bin")
-    with pytest.raises(InputError, match="save it as safetensors"):
+    with pytest.raises(InputError, match=r"tools/convert/showo\.py"):
         from_showo(tmp_path, SHOWO)
     (tmp_path / "config.json").unlink()
     with pytest.raises(InputError, match=r"config\.json is missing"):
@@ -199,6 +244,21 @@ def test_the_full_size_has_the_papers_parameters() -> None:
 def test_nano_fits_its_budget() -> None:
     total = sum(breakdown(preset("nano")).values())
     assert 15e6 <= total <= 30e6  # 60 MB in 16 bit
+    assert "nano: 15,328,615 parameters, 11,438,289 of them active" in table("nano")
+
+
+@pytest.mark.parametrize("shared", [1, 2])
+def test_active_parameters_are_those_a_token_to_be_painted_passes_through(shared: int) -> None:
+    config = replace(preset("nano"), shared_experts=shared)
+    with torch.device("meta"):
+        model = UniF2aceTransformer(config)
+    passed = 0.0
+    for name, parameter in model.named_parameters():
+        if name.startswith(("clip_in", "face_in", "ratio_in")) or ".understand." in name or ".shared.1." in name:
+            continue
+        chosen = config.token_top_k / config.token_experts if ".routed." in name and "router" not in name else 1
+        passed += chosen * parameter.numel()
+    assert active(config) == pytest.approx(passed, rel=1e-3)
 
 
 @torch.no_grad()

@@ -49,6 +49,12 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save(tmp_path_factory.mktemp("pair") / "two.png", np.concatenate(portraits()[1:3], 1))
 
 
+@pytest.fixture(scope="module")
+def other_pair(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two others."""
+    return save(tmp_path_factory.mktemp("pair") / "two.png", np.concatenate(portraits()[3:1:-1], 1))
+
+
 def portraits() -> list[np.ndarray]:
     from limner.demo import show
 
@@ -94,27 +100,46 @@ def test_photos_asked_together_answer_as_each_alone(engine: UniF2ace, photo: Pat
     assert [len(answer.faces) for answer in together] == [2, 1]
 
 
-def test_a_chat_reads_what_was_said(engine: UniF2ace, photo: Path) -> None:
-    talk = engine.chat(photo, limit=5)
+@pytest.mark.parametrize("seed", [3, 4])
+def test_drawn_answers_do_not_depend_on_company(engine: UniF2ace, pair: Path, other_pair: Path, seed: int) -> None:
+    """Two photos of two faces, in one batch, one by one, and face by face."""
+    looks, settings = [engine.look(pair), engine.look(other_pair)], {"limit": 12, "choice": DRAWN}
+    alone = [engine.ask(look, "Is she smiling?", seed=seed, **settings) for look in looks]
+    assert engine.ask_each(looks, "Is she smiling?", seed=seed, **settings) == alone
+    assert engine.ask_each(looks[::-1], "Is she smiling?", seed=[seed, 9], **settings)[0] == alone[1]
+    for look, answer in zip(looks, alone):
+        for k, face in enumerate(look.apart()):
+            assert engine.ask(face, "Is she smiling?", seed=seed + k, **settings).faces[0] == answer.faces[k]
+        assert answer.faces[0].text != answer.faces[1].text
+
+
+def test_a_chat_reads_what_was_said_and_reads_it_once(engine: UniF2ace, photo: Path, monkeypatch) -> None:
+    talk, counts = engine.chat(photo, limit=5), []
+    forward = engine.parts.model.forward
+    monkeypatch.setattr(
+        engine.parts.model,
+        "forward",
+        lambda tokens, *a, **k: counts.append(tokens.shape[1]) or forward(tokens, *a, **k),
+    )
     first, second = talk.ask("Is she smiling?"), talk.ask("Is she smiling?")
     assert talk.turns == [first, second]
-    alone = engine.ask(photo, "Is she smiling?", limit=5)
-    assert first == alone
-    prompt = engine.parts.tokenizer.question("Is she smiling?")
-    assert talk._said[0][: len(prompt)] == prompt and talk._said[0].count(engine.parts.model.config.sot) == 2
+    prompt = 1 + len(engine.parts.tokenizer.question("Is she smiling?"))
+    assert counts[0] == prompt and prompt < counts[1] <= prompt + 2, "the second question, and the end of the answer"
+    assert first == engine.ask(photo, "Is she smiling?", limit=5)
 
 
 def test_a_chat_goes_on_from_its_text(engine: UniF2ace, photo: Path, pair: Path) -> None:
     """Another conversation with the same turns before it, and each face remembers what was said of it."""
     tokenizer, config = engine.parts.tokenizer, engine.parts.model.config
-    said = engine.chat(pair, before=[("Who?", "left face: A man.\nright face: A woman.")], limit=5)
-    for face, text in zip(said._said, ("A man.", "A woman."), strict=True):
-        assert face == [*tokenizer.question("Who?"), *tokenizer.encode([text])[0], config.eot, config.sot]
+    told = engine.chat(pair, before=[("Who?", "left face: A man.\nright face: A woman.")], limit=5)._told
+    for face, text in zip(told[0].unread, ("A man.", "A woman."), strict=True):
+        assert face == [config.sot, *tokenizer.question("Who?"), *tokenizer.encode([text])[0], config.eot]
     answer = "She smiles, and her hair is long."
-    later = engine.chat(photo, before=[("What do you see?", answer)], limit=5)
-    alone, _ = engine.answer_faces(engine.look(photo), ["And her eyes?"], limit=5, before=later._said)
+    later, look = engine.chat(photo, before=[("What do you see?", answer)], limit=5), engine.look(photo)
+    told = engine.begin(look, [engine.turn("What do you see?", answer)])
+    alone, _ = engine.answer_faces(look, ["And her eyes?"], limit=5, told=told)
     assert later.ask("And her eyes?").faces[0].text == alone[0]
-    assert engine.chat(photo, limit=5)._said == [[]]
+    assert engine.chat(photo, limit=5)._told[0].unread == [[]]
 
 
 def test_paintings_carry_a_recipe_that_paints_them_again(engine: UniF2ace) -> None:
@@ -206,11 +231,68 @@ def test_describe_ask_and_chat_at_the_command_line(folder: Path, photo: Path, pa
     rows = list(csv.DictReader(io.StringIO(captured.out)))
     assert [row["position"] for row in rows] == ["", "left face", "right face"]
     assert captured.err.count("error: ") == 1 and "bad.png" in captured.err
-    monkeypatch.setattr("sys.stdin", io.StringIO("Is she smiling?\nHm?\n\nnever asked\n"))
-    assert main(["chat", str(photo), *chosen]) == 0
-    assert capsys.readouterr().out.startswith(plain.strip())
+    for file, faces in ((photo, [""]), (pair, ["left face: ", "right face: "])):
+        told = {}
+        for way in ("--stream", "--no-stream", "--json"):
+            monkeypatch.setattr("sys.stdin", io.StringIO("Is she smiling?\nHm?\n\nnever asked\n"))
+            assert main(["chat", str(file), way, "--temperature", "1", "--seed", "3", *chosen]) == 0
+            told[way] = capsys.readouterr().out
+        assert told["--stream"].split() == told["--no-stream"].split() and len(told["--stream"].splitlines()) > 1
+        turns = [json.loads(line) for line in told["--json"].splitlines()]
+        assert [turn["question"] for turn in turns] == ["Is she smiling?", "Hm?"]
+        lines = [name + face["answer"] for turn in turns for name, face in zip(faces, turn["faces"], strict=True)]
+        assert "\n".join(lines) == told["--no-stream"].strip()
     assert main(["describe", str(photo), "--length", "medium", *chosen]) == 2
     assert main(["ask", str(photo), "Hm?", "--json", "--csv", *chosen]) == 2
+
+
+def test_json_of_a_folder_is_a_line_a_photo_there_before_the_next_is_read(
+    folder: Path, photo: Path, pair: Path, tmp_path: Path, capsys, monkeypatch
+) -> None:
+    for number in range(2):
+        (tmp_path / f"{number}.png").write_bytes((photo, pair)[number].read_bytes())
+    chosen = ["--json", "--engine", str(folder), "--limit", "4", "--precision", "fp32", "--temperature", "1"]
+    monkeypatch.setattr("limner.cli.describe.AT_ONCE", 1)
+    looked, look = [], UniF2ace.look
+    monkeypatch.setattr(UniF2ace, "look", lambda self, file: looked.append(capsys.readouterr().out) or look(self, file))
+    assert main(["ask", str(tmp_path), "Is she smiling?", *chosen]) == 0
+    lines = [looked[1], capsys.readouterr().out]
+    assert looked[0] == "" and all(line.endswith("\n") and line.count("\n") == 1 for line in lines)
+    objects = [json.loads(line) for line in lines]
+    monkeypatch.undo()
+    for number, found in enumerate(objects):
+        assert main(["ask", str(tmp_path / f"{number}.png"), "Is she smiling?", *chosen]) == 0
+        alone = capsys.readouterr().out
+        assert json.loads(alone) == found and len(found["answers"][0]["faces"]) == number + 1
+        assert alone.count("\n") > 5, "for people to read"
+    (tmp_path / "1.png").unlink()
+    assert main(["describe", str(tmp_path), *chosen]) == 0
+    assert capsys.readouterr().out.count("\n") == 1, "a folder has lines, whatever is in it"
+    assert main(["describe", str(tmp_path / "none.png"), *chosen]) == 2
+    assert capsys.readouterr().out == ""
+
+
+def test_several_faces_streamed_draw_as_they_do_together(folder: Path, pair: Path, capsys) -> None:
+    asked = ["ask", str(pair), "Is she smiling?", "--engine", str(folder), "--limit", "9", "--precision", "fp32"]
+    said = []
+    for way in ("--stream", "--no-stream"):
+        assert main([*asked, way, "--temperature", "1.5", "--seed", "3"]) == 0
+        said.append(capsys.readouterr().out.split())
+    assert said[0] == said[1]
+
+
+def test_words_that_find_no_room_are_named(engine: UniF2ace, folder: Path, tmp_path: Path, capsys) -> None:
+    text = "A smiling woman with grey hair. " * 4 + "Is she smiling?"
+    room = engine.parts.model.config.text_length - 2
+    ids = engine.parts.tokenizer.encode([text])[0]
+    rest = engine.unread(text)
+    read = engine.parts.tokenizer.decode(ids[:room])
+    assert rest and text.endswith(rest) and (read + rest).replace(" ", "") == text.replace(" ", "")
+    assert engine.unread("A smiling woman") == ""
+    chosen = ["--engine", str(folder), "--steps", "1", "--out", str(tmp_path / "p.png")]
+    for words, said in ((text, f'too long for this model, left out: "{rest}"\n'), ("A smiling woman", "")):
+        assert main(["paint", words, *chosen]) == 0
+        assert capsys.readouterr().err == said
 
 
 def test_paint_and_replay_at_the_command_line(folder: Path, tmp_path: Path, capsys) -> None:

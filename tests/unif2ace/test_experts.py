@@ -49,6 +49,17 @@ def test_both_ways_are_the_dense_definition(k: int, way: str) -> None:
     assert found.std() > 0.05
 
 
+@pytest.mark.parametrize("k, way", [(1, "sorted"), (2, "wide"), (3, "wide")])
+def test_tokens_are_sorted_where_they_go_to_less_than_half_of_the_experts(k: int, way: str, monkeypatch) -> None:
+    taken: list[str] = []
+    for name in ("wide", "sorted"):
+        monkeypatch.setattr(RoutedExperts, name, lambda self, h, *_, name=name: taken.append(name) or h)
+    experts = block().ffn.routed["paint"]
+    experts.router.top_k = k
+    experts(tokens())
+    assert taken == [way]
+
+
 @pytest.mark.parametrize("way", ["wide", "sorted"])
 def test_gradients_of_both_ways_are_the_dense_ones(way: str) -> None:
     experts = block().ffn.routed["paint"].requires_grad_(True)

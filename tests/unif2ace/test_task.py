@@ -15,6 +15,7 @@ from limner.codecs.discrete import LFQCodec
 from limner.codecs.magvit2 import LFQConfig
 from limner.errors import InputError
 from limner.models.unif2ace.code_bits import BitDirections, folded_weights
+from limner.models.unif2ace.config import GROUPS
 from limner.models.unif2ace.losses import answer_loss, balance, conversation_loss, paint_loss
 from limner.models.unif2ace.prepared import ABSENT, Prepared, pad_texts, unpad, unpad_turns
 from limner.models.unif2ace.sequence import (
@@ -223,13 +224,32 @@ def test_the_house_s_loop_trains_it_in_bfloat16(folder: Path, optimizer: str) ->
     assert torch.allclose(half, whole, rtol=0.02)
 
 
+def assert_shares(shares: dict[str, float], t: UniF2aceTask, model: torch.nn.Module) -> None:
+    """Of both levels, layer by layer and expert by expert: a layer's sum to 1, and they are the routers' own."""
+    layers = {name.rpartition(".")[0] for name in shares}
+    expected = {f"share.{group}.{level}.{k}" for group in GROUPS for level in ("token", "sequence") for k in range(2)}
+    assert layers == expected - {"share.understand.sequence.1"} and len(shares) == 4 * len(layers)
+    for layer in layers:
+        assert sum(shares[f"{layer}.{expert}"] for expert in range(4)) == pytest.approx(1)
+    batch = t.data.batch(t.held_out, np.random.default_rng(0), long=True, turns=4)
+    assert isinstance(model, UniF2aceTransformer)
+    with torch.no_grad():
+        found = t._answers(model, batch, 0)
+    for level, routings in (("token", found.routing), ("sequence", found.sequence)):
+        for layer, routing in enumerate(routings):
+            said = [shares[f"share.understand.{level}.{layer}.{expert}"] for expert in range(4)]
+            assert said == pytest.approx(routing.share.tolist())
+
+
 def test_validation_and_export(folder: Path) -> None:
     t = task()
     model = t.build()
     with torch.no_grad():
         first = t.validate(model)
         assert first == t.validate(model) and t.samples(model) is None
+    shares = {name: first.pop(name) for name in list(first) if name.startswith("share.")}
     assert set(first) == {"answer", "mask", "score", "balance", "looking", "paint.busiest", "understand.busiest"}
+    assert_shares(shares, t, model)
     t.export(model, folder / "w.safetensors", {"step": "1"})
     again = UniF2aceTransformer(t.config)
     header = load_into(again, folder / "w.safetensors")
@@ -338,6 +358,18 @@ def test_answers_can_weigh_more(folder: Path) -> None:
         losses.append((loss, parts["answer"]))
     (plain, answer), (heavy, same) = losses
     assert torch.equal(answer, same) and torch.allclose(heavy - plain, 9 * answer, rtol=1e-4)
+
+
+def test_each_group_s_balance_has_its_own_weight(folder: Path) -> None:
+    losses = []
+    for settings in ({"balance": 2.0}, {"balance": 2.0, "balance_paint": 0.0}, {"balance": 0.0}, {"balance": 0.0,
+                     "balance_understand": 2.0}):  # fmt: skip
+        t = task(**settings)
+        loss, parts = t.loss(t.build(), t.batch(0), torch.Generator().manual_seed(1), 0)
+        losses.append(float(loss.detach()))
+    both, understand, none, same = losses
+    assert both - none == pytest.approx(2 * float(parts["balance"]), rel=1e-3)
+    assert understand == same and none + 1 < understand < both - 1
 
 
 def test_sample_sheets_go_through_the_codec(folder: Path) -> None:

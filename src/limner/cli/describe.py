@@ -15,7 +15,7 @@ import typer
 from limner.errors import InputError
 
 if TYPE_CHECKING:
-    from limner.models.unif2ace.answers import Answer
+    from limner.models.unif2ace.answers import Answer, Look
     from limner.models.unif2ace.engine import UniF2ace
 
 Engine = Annotated[str, typer.Option(help="UniF²ace weights: a registry name, a weight file or its folder.")]
@@ -24,7 +24,9 @@ Precision = Annotated[str, typer.Option(help="auto, bf16 or fp32.")]
 Streamed = Annotated[
     bool | None, typer.Option("--stream/--no-stream", help="Print words as they are written; default: on a terminal.")
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print everything as JSON, one object a photo.")]
+AsJson = Annotated[
+    bool, typer.Option("--json", help="Print JSON: an object for one photo; for several, a line each, as they come.")
+]
 AsCsv = Annotated[bool, typer.Option("--csv", help="Print CSV: file, position, box, question, answer.")]
 Temperature = Annotated[float, typer.Option(min=0, help="0: always the likeliest word; above, words are drawn.")]
 TopK = Annotated[int | None, typer.Option(min=1, help="Draw from the k likeliest words only.")]
@@ -84,6 +86,8 @@ def ask(
 
 def chat(
     photo: Annotated[Path, typer.Argument(help="A photograph.")],
+    stream: Streamed = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print every answer as a line of JSON.")] = False,
     temperature: Temperature = 0.0,
     top_k: TopK = None,
     top_p: TopP = 1.0,
@@ -95,15 +99,21 @@ def chat(
     precision: Precision = "auto",
 ) -> None:
     """Talk about a photograph: one question a line, until an empty line or the end of input."""
-    model = _load(engine, device, precision)
-    choice = _choice(temperature, top_k, top_p, no_repeat)
-    talk = model.chat(photo, limit=limit, choice=choice, seed=seed)
+    model, talks = _load(engine, device, precision), []
+    look = model.look(photo)
+    streamed = not as_json and _is_streamed(stream)
+    for k, part in enumerate(look.apart() if streamed else [look]):  # several faces one after the other
+        choice = _choice(temperature, top_k, top_p, no_repeat)
+        talks.append(model.chat(part, limit=limit, choice=choice, seed=seed + k))
     for question in _lines():
-        if len(talk.look.boxes) == 1:
-            talk.ask(question, stream=_show)
-            print()
-        else:
-            print(talk.ask(question).text)
+        for talk in talks:
+            if streamed:
+                _name(talk.look, look)
+                talk.ask(question, stream=_show)
+                print(flush=True)
+                continue
+            answer = talk.ask(question)
+            print(json.dumps(answer.to_dict(), ensure_ascii=False) if as_json else answer.text, flush=True)
 
 
 def _answer_all(
@@ -127,9 +137,9 @@ def _answer_all(
     files = list(named_photos(photos))
     model = _load(engine, device, precision)
     plain = not as_json and not as_csv
-    streamed = plain and len(files) == 1 and (sys.stdout.isatty() if stream is None else stream)
+    streamed = plain and len(files) == 1 and _is_streamed(stream)
+    whole = len(photos) == 1 and not photos[0].is_dir()  # one object, for people to read as well
     refused = Refused()
-    objects = []
     table = csv.writer(sys.stdout, lineterminator="\n")
     if as_csv:
         table.writerow(["file", "position", "x1", "y1", "x2", "y2", "question", "answer"])
@@ -149,13 +159,13 @@ def _answer_all(
         answers = [model.ask_each(list(looks.values()), question, **settings) for question in questions]
         for file, found in zip(looks, zip(*answers, strict=True), strict=True):
             if as_json:
-                objects.append({"file": str(file), "answers": [answer.to_dict() for answer in found]})
+                said_of = {"file": str(file), "answers": [answer.to_dict() for answer in found]}
+                print(json.dumps(said_of, indent=2 if whole else None, ensure_ascii=False))
             elif as_csv:
                 table.writerows(_csv_rows(file, found))
             else:
                 _print(file if len(files) > 1 else None, found, said and len(questions) > 1)
-    if as_json:
-        print(json.dumps(objects if len(files) > 1 else objects[0] if objects else [], indent=2, ensure_ascii=False))
+            sys.stdout.flush()
     refused.finish()
 
 
@@ -171,16 +181,25 @@ def _choice(temperature: float, top_k: int | None, top_p: float, no_repeat: int)
     return Choice(temperature=temperature, top_k=top_k, top_p=top_p, no_repeat=no_repeat)
 
 
-def _stream(model: UniF2ace, look, questions: list[str], settings: dict, said: bool) -> None:
+def _stream(model: UniF2ace, look: Look, questions: list[str], settings: dict, said: bool) -> None:
     """One face's words as they come; several faces one after the other, so that their lines do not mix."""
     for question in questions:
         if said and len(questions) > 1:
             print(question)
-        for alone in look.apart():
-            if look.count > 1:
-                print(f"{alone.positions[0]}: ", end="")
-            model.ask(alone, question, **settings, stream=_show)
+        for k, alone in enumerate(look.apart()):
+            _name(alone, look)
+            model.ask(alone, question, **{**settings, "seed": settings["seed"] + k}, stream=_show)
             print()
+
+
+def _is_streamed(asked: bool | None) -> bool:
+    return sys.stdout.isatty() if asked is None else asked
+
+
+def _name(alone: Look, among: Look) -> None:
+    """The name of a face whose words follow, where there are several."""
+    if among.count > 1:
+        print(f"{alone.positions[0]}: ", end="")
 
 
 def _show(face: int, text: str) -> None:

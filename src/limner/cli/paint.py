@@ -141,6 +141,8 @@ def _paint_words(
     from limner.models.unif2ace.engine import UniF2ace
 
     painter = UniF2ace.load(engine, device=device, precision=precision)
+    if rest := painter.unread(words or ""):
+        typer.echo(f'too long for this model, left out: "{rest}"', err=True)
     given = {"steps": steps, "guidance": guidance, "sampler": sampler}
     settings: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     with bar(f"painting ({painter.why})", shown=not quiet) as show:

@@ -185,6 +185,10 @@ class _Display:
                 text += f"  {hours}:{rest // 60:02d}:{rest % 60:02d} left"
             self.progress.update(self.bar, completed=line["step"], description=text)
         else:
-            figures = {k: v for k, v in line.items() if k not in ("step", "kind", "time") and not k.startswith("f1.")}
+            figures = {
+                k: v
+                for k, v in line.items()
+                if k not in ("step", "kind", "time") and not k.startswith(("f1.", "share."))
+            }
             shown = "  ".join(f"{key} {value:.4g}" for key, value in figures.items())
             self.progress.console.print(f"step {line['step']}: {shown}")

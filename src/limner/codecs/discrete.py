@@ -55,7 +55,10 @@ class LFQCodec(nn.Module):
         place = locate(source)
         found = [name for name in WEIGHTS if (place / name).is_file() or (place / f"{name}.index.json").is_file()]
         if not found:
-            raise InputError(f"{place} holds no {WEIGHTS[0]}: save a pickled checkpoint as safetensors first")
+            raise InputError(
+                f"{place} holds no {WEIGHTS[0]}: save a pickled checkpoint as safetensors first with "
+                "tools/convert/showo.py of the source"
+            )
         codec = cls(config or _described(place))
         tensors = dict(load_sharded(place, found[0]))
         wanted = {name: tensor for name, tensor in codec.state_dict().items() if not name.startswith(BASE)}

@@ -12,6 +12,8 @@ from limner.files import write_json_atomic
 from limner.training.journal import read_journal
 
 POINTS = 25
+HIDDEN = ("kind", "time")
+LOGGED = "share."  # figures of every expert in every layer: the log has them
 
 
 def summarise(run: Path) -> dict[str, Any]:
@@ -37,7 +39,9 @@ def summarise(run: Path) -> dict[str, Any]:
             for part in stretches
         ],
         "validations": [
-            {k: v for k, v in line.items() if k not in ("kind", "time")} for line in lines if line["kind"] == "validate"
+            {k: v for k, v in line.items() if k not in HIDDEN and not k.startswith(LOGGED)}
+            for line in lines
+            if line["kind"] == "validate"
         ],
     }
 

@@ -1,25 +1,29 @@
 """Answers token by token: batched, cached, streamed.
 
-A picture is read once and asked any number of questions. Prompts of a batch have different lengths; padding between a
-prompt and its answer is seen by nobody and is no position of the answer, so a batch answers as each would alone.
+A picture is read once and asked any number of questions, each on its own or after those before it. Prompts of a batch
+have different lengths; padding between a prompt and its answer is seen by nobody and is no position of the answer, so a
+batch answers as each would alone.
 
-Legend: B rows, L tokens of the longest prompt, S columns read, V text token ids.
+Legend: B rows, L tokens of the longest prompt, P columns read before it, S columns read, V text token ids.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
+
+from limner.errors import InputError
 
 from .cache import KVCache
 from .decoding import TokenDecoder
 from .sequence import image_place, image_segment, omni_mask, text_ids
 from .sequence_experts import Mixed
 from .transformer import UniF2aceTransformer
-from .unmasking import draw, generators
+from .unmasking import uniforms
 
 Callback = Callable[[int, Tensor], None]
 """After each token: (how many so far, this one of every row (B,), ``eot`` for rows that have ended). To stop, raise."""
@@ -27,6 +31,25 @@ Callback = Callable[[int, Tensor], None]
 NO_REPEAT = 5
 """Our choice: because the grammar's captions never say so many tokens in a row twice (none of 311 held-out ones does),
 and a small model that takes the likeliest token comes back to what it has said."""
+
+MOST = 2048
+"""Tokens of a conversation, its picture among them, after which no question is asked: Phi-1.5's positions [S]."""
+
+
+class Told(NamedTuple):
+    """What was read and said about some pictures so far, for the next question to go on from."""
+
+    cache: KVCache
+    seen: Tensor
+    """(B, P) bool: columns of the cache that belong to the row; the others are padding and seen by nobody."""
+    unread: list[list[int]]
+    """What was said, or is to be taken as said, and is not in the cache: tokens before the next start of text."""
+
+    @classmethod
+    def of(cls, pictures: KVCache, before: Sequence[Sequence[int]] | None = None) -> Told:
+        """Pictures about which nothing was said but ``before``, token ids of each row up to an end of text."""
+        seen = torch.ones(pictures.batch, pictures.length, dtype=torch.bool, device=pictures.layer(0)[0].device)
+        return cls(pictures, seen, [list(ids) for ids in before or [[]] * pictures.batch])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,36 +108,59 @@ def read_pictures(model: UniF2aceTransformer, codes: Tensor, mixed: Mixed | None
     return cache
 
 
-@torch.no_grad()
 def answer(
     model: UniF2aceTransformer,
     pictures: KVCache,
     questions: Sequence[Sequence[int]],
     limit: int = 256,
     choice: Choice | None = None,
-    seed: int = 0,
+    seed: int | Sequence[int] = 0,
     callback: Callback | None = None,
     decoder: TokenDecoder | None = None,
 ) -> list[list[int]]:
     """Answers to one question per row of ``pictures`` (see ``read_pictures`` and ``KVCache.rows``), as token ids.
 
+    Arguments as ``converse``.
+    """
+    return converse(model, Told.of(pictures), questions, limit, choice, seed, callback, decoder)[0]
+
+
+@torch.no_grad()
+def converse(
+    model: UniF2aceTransformer,
+    told: Told,
+    questions: Sequence[Sequence[int]],
+    limit: int = 256,
+    choice: Choice | None = None,
+    seed: int | Sequence[int] = 0,
+    callback: Callback | None = None,
+    decoder: TokenDecoder | None = None,
+) -> tuple[list[list[int]], Told]:
+    """Answers to one question per row after what was ``told``, as token ids, and what is told by then.
+
     questions: token ids without start of text. Each answer ends before [eot], or after ``limit`` tokens. Row k draws
-    from generator ``seed + k``. Logits are computed for the last row only, and for text tokens only (our choice:
-    because an answer is words). decoder: of this model; takes the place of its forward pass for every token after the
-    question, where that is faster.
+    from generator ``seed + k``, or ``seed[k]``, so it draws alike in any batch. Logits are computed for the last row
+    only, and for text tokens only (our choice: because an answer is words). decoder: of this model; takes the place of
+    its forward pass for every token after the question, where that is faster; its rounding can turn a near tie, the
+    likeliest tokens' or the draws'. ``InputError`` for a conversation that has grown too long.
     """
     config, device, choice = model.config, model.head.weight.device, choice or Choice()
-    read, noise = pictures.length, generators(seed, pictures.batch)
-    texts = [[config.sot, *question] for question in questions]
+    told.cache.check(config, "understand", len(questions))
+    seeds = [seed + row for row in range(len(questions))] if isinstance(seed, int) else seed
+    noise = [torch.Generator().manual_seed(each) for each in seeds]
+    texts = [[*unread, config.sot, *question] for unread, question in zip(told.unread, questions, strict=True)]
     lengths = torch.tensor([len(text) for text in texts], device=device)
     longest = int(lengths.max())
+    read = told.seen.sum(1)  # (B,) tokens of each row, which are its positions
+    if (grown := int((read + lengths).max())) > MOST:
+        raise InputError(f"this conversation has grown to {grown} tokens of at most {MOST}: begin a new one")
     pad = config.special("pad")
     tokens = torch.tensor([text + [pad] * (longest - len(text)) for text in texts], device=device)
-    given = torch.arange(longest, device=device) < lengths[:, None]  # (B, L)
-    seen = torch.cat([given.new_ones(len(texts), read), given], dim=1)  # (B, S): columns an answer may look at
-    causal = torch.ones(longest, longest, dtype=torch.bool, device=device).tril()
-    mask = torch.cat([causal.new_ones(longest, read), causal], dim=1).expand(len(texts), -1, -1)
-    out = model(tokens, mask, "understand", past=pictures)
+    place = torch.arange(longest, device=device)
+    seen = torch.cat([told.seen, place < lengths[:, None]], dim=1)  # (B, S): columns an answer may look at
+    causal = (place[:, None] >= place).expand(len(texts), -1, -1)
+    mask = torch.cat([told.seen[:, None].expand(-1, longest, -1), causal], dim=2)  # (B, L, P + L)
+    out = model(tokens, mask, "understand", positions=read[:, None] + place, past=told.cache)
     cache, last = out.cache, out.hidden[torch.arange(len(texts), device=device), lengths - 1]  # (B, D)
     assert cache is not None
     logits = model.logits(last, text_ids(config))
@@ -128,8 +174,7 @@ def answer(
         if choice.temperature == 0:
             chosen = scores.argmax(-1)  # (B,)
         else:
-            u = torch.cat([torch.rand(1, generator=generator) for generator in noise])
-            chosen = draw(choice.probabilities(scores), u)
+            chosen = draw_words(choice.probabilities(scores), uniforms(noise, scores.shape[1]))
         chosen = chosen.masked_fill(ended, config.eot)
         ended |= chosen == config.eot
         for row in (~ended).nonzero()[:, 0].tolist():
@@ -138,7 +183,7 @@ def answer(
             callback(count, chosen)
         if bool(ended.all()) or count == limit:
             break
-        seen = torch.cat([seen, seen.new_ones(len(texts), 1)], dim=1)
+        seen = torch.cat([seen, ~ended[:, None].to(device)], dim=1)
         positions, tokens = read + lengths + count - 1, chosen.to(device)
         if quick is not None:
             logits, cache = quick.step(tokens, seen, positions, cache)
@@ -146,7 +191,17 @@ def answer(
         out = model(tokens[:, None], seen[:, None], "understand", positions=positions[:, None], past=cache)
         cache, logits = out.cache, model.logits(out.hidden[:, 0], text_ids(config))
         assert cache is not None
-    return answers
+    fresh = (seen.sum(1) - read - lengths).tolist()  # tokens of each answer that were read
+    return answers, Told(cache, seen, [[*said[count:], config.eot] for said, count in zip(answers, fresh)])
+
+
+def draw_words(probabilities: Tensor, u: Tensor) -> Tensor:
+    """A token of each row by the Gumbel-max trick: argmax log p + Gumbel. (B, V) and uniforms (B, V) to (B,).
+
+    Our choice, not inversion: because a rounding of p then changes a draw as seldom as it is small, wherever in the
+    vocabulary it happens. In the form argmax p / exponential, so that what has no chance never wins.
+    """
+    return (probabilities / -torch.log(u.clamp(min=1e-30))).argmax(-1)
 
 
 @torch.no_grad()

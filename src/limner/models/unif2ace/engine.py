@@ -23,13 +23,14 @@ from limner.settings import BATCH
 from limner.weights.device import choose
 from limner.weights.fingerprint import weights_hash
 
-from .answering import Choice, answer, likelihood, read_pictures
+from .answering import Choice, Told, converse, likelihood, read_pictures
 from .answers import Answer, FaceAnswer, Look, left_to_right, name_positions
 from .decoding import TokenDecoder
 from .loading import DEFAULT, Parts, load_parts
 from .painting import guided_logits, read_words
 from .request import SETTINGS, check_request
 from .requests import request
+from .sequence import words_room
 from .tokenizer import TextStream
 from .unmasking import all_masked, sampler
 
@@ -116,25 +117,34 @@ class UniF2ace:
     ) -> Answer:
         """Ask about every face of a photo (see ``look``).
 
-        limit: most tokens. choice: how tokens are chosen, the likeliest by default. stream: called with what every
-        token adds to the text. ``InputError`` for an empty question.
+        limit: most tokens. choice: how tokens are chosen, the likeliest by default. seed: where they are drawn, the
+        k-th face's are those of seed + k. stream: called with what every token adds to the text. ``InputError`` for an
+        empty question.
         """
         look = self.look(photo)
         texts, _ = self.answer_faces(look, [question] * look.count, limit, choice, seed, stream)
         return _answer(look, question, texts)
 
-    def ask_each(self, looks: Sequence[Look], question: str, **settings: Any) -> list[Answer]:
-        """``ask`` for several photos, their faces in common batches: the same answers, sooner."""
+    def ask_each(
+        self, looks: Sequence[Look], question: str, seed: int | Sequence[int] = 0, **settings: Any
+    ) -> list[Answer]:
+        """``ask`` for several photos, their faces in common batches: the same answers, sooner.
+
+        The same where one or two faces alone are not decoded in 16 bits (``decoding``): there a near tie, or a draw
+        that is nearly another's, may turn. seed: of every photo alike, or one for each.
+        """
         together = Look(
             tuple(name for look in looks for name in look.positions),
             tuple(box for look in looks for box in look.boxes),
             reduce(lambda a, b: a.joined(b), [look.cache for look in looks]),
         )
-        faces = list(self.ask(together, question, **settings).faces)
+        firsts = [seed] * len(looks) if isinstance(seed, int) else seed
+        seeds = [first + k for first, look in zip(firsts, looks, strict=True) for k in range(look.count)]
+        texts, _ = self.answer_faces(together, [question] * together.count, seed=seeds, **settings)
         answers = []
         for look in looks:
-            answers.append(Answer(question, tuple(faces[: look.count])))
-            del faces[: look.count]
+            answers.append(_answer(look, question, texts[: look.count]))
+            del texts[: look.count]
         return answers
 
     def chat(self, photo: Source | Look, before: Sequence[tuple[str, str]] = (), **settings: Any) -> Chat:
@@ -150,13 +160,14 @@ class UniF2ace:
         questions: Sequence[str],
         limit: int = LIMIT,
         choice: Choice | None = None,
-        seed: int = 0,
+        seed: int | Sequence[int] = 0,
         stream: Stream | None = None,
-        before: Sequence[Sequence[int]] | None = None,
-    ) -> tuple[list[str], list[list[int]]]:
-        """One question for each face, and each face's answer; also all that was said, as ids for the next ``before``.
+        told: Sequence[Told] | None = None,
+    ) -> tuple[list[str], list[Told]]:
+        """One question for each face, and each face's answer; also all that was said, for the next ``told``.
 
-        before: what was said about each face earlier. Other settings as ``ask``.
+        told: what was said earlier, of ``begin`` or of the question before. seed: the k-th face draws from seed + k, or
+        seed[k]. Other settings as ``ask``.
         """
         if len(questions) != look.count:
             raise ValueError(f"{len(questions)} questions for {look.count} faces: one for each is needed")
@@ -166,29 +177,38 @@ class UniF2ace:
             raise InputError(f"limit={limit}: choose 1 to 4096 tokens")
         tokenizer, config = self.parts.tokenizer, self.parts.model.config
         asked = [tokenizer.question(question.strip()) for question in questions]
-        prompts = [[*earlier, *ids] for earlier, ids in zip(before or [[]] * look.count, asked, strict=True)]
+        seeds = [seed + k for k in range(look.count)] if isinstance(seed, int) else seed
         answers: list[list[int]] = []
-        for start in range(0, look.count, BATCH):
-            rows = torch.arange(start, min(start + BATCH, look.count))
-            streams = [TextStream(tokenizer) for _ in rows]
+        after: list[Told] = []
+        for start, earlier in zip(range(0, look.count, BATCH), told or self.begin(look), strict=True):
+            faces = slice(start, start + BATCH)
+            streams = [TextStream(tokenizer) for _ in asked[faces]]
 
             def tell(count: int, tokens: torch.Tensor, start: int = start, streams=streams) -> None:
                 for row, token in enumerate(tokens.tolist()):
                     if token != config.eot and stream is not None:
                         stream(start + row, streams[row].add(token))
 
-            cache = look.cache.rows(rows.to(self.parts.device))
-            answers += answer(
-                self.parts.model, cache, prompts[start : start + BATCH], limit, choice, seed + start,
+            said, later = converse(
+                self.parts.model, earlier, asked[faces], limit, choice, seeds[faces],
                 None if stream is None else tell, self.decoder,
             )  # fmt: skip
-        said = [[*prompt, *ids, config.eot, config.sot] for prompt, ids in zip(prompts, answers, strict=True)]
-        return [tokenizer.decode(ids).strip() for ids in answers], said
+            answers += said
+            after.append(later)
+        return [tokenizer.decode(ids).strip() for ids in answers], after
+
+    def begin(self, look: Look, before: Sequence[Sequence[int]] | None = None) -> list[Told]:
+        """What is told before a first question: nothing but ``before``, ids of each face, in batches of faces."""
+        batches = torch.arange(look.count, device=self.parts.device).split(BATCH)
+        turns = [list(ids) for ids in before or [[]] * look.count]
+        return [Told.of(look.cache.rows(rows), turns[int(rows[0]) : int(rows[-1]) + 1]) for rows in batches]
 
     def turn(self, question: str, answer: str) -> list[int]:
-        """A question and what was answered, as ids for the ``before`` of ``answer_faces``."""
+        """A question and what was answered, as ids for the ``before`` of ``begin``."""
         tokenizer, config = self.parts.tokenizer, self.parts.model.config
-        return [*tokenizer.question(question.strip()), *tokenizer.encode([answer.strip()])[0], config.eot, config.sot]
+        return [
+            config.sot, *tokenizer.question(question.strip()), *tokenizer.encode([answer.strip()])[0], config.eot
+        ]  # fmt: skip
 
     def paint(
         self,
@@ -208,7 +228,8 @@ class UniF2ace:
         choice: because a model that paints and understands can look at what it painted). guidance: how strongly words
         are followed, 0 is unguided (default: the weights' own). seed: picture k is that of seed + k, whatever n.
         sampler: ``confidence`` or ``leap``. temperature: of the confidence's noise (default: the weights' own), or of
-        the logits for ``leap`` (default: 1). ``InputError`` for what cannot be painted.
+        the logits for ``leap`` (default: 1). ``InputError`` for what cannot be painted. Of a long text the end is not
+        read (``unread``).
         """
         if temperature is None:
             temperature = self.parts.temperature if sampler == "confidence" else 1.0
@@ -240,6 +261,11 @@ class UniF2ace:
         tokenizer, look = self.parts.tokenizer, self.read_aligned(pictures)
         asked, said = tokenizer.question(request("short")), tokenizer.encode([text.strip()])[0]
         return likelihood(self.parts.model, look.cache, asked, said).cpu().numpy()
+
+    def unread(self, text: str) -> str:
+        """The end of a text that ``paint`` does not read, for want of room in the model's sequences; "" for none."""
+        ids = self.parts.tokenizer.encode([text.strip()])[0]
+        return self.parts.tokenizer.decode(ids[words_room(self.parts.model.config) :]).strip()
 
     def replay(self, recipe: dict[str, Any], callback: Progress | None = None) -> Picture:
         """Make a picture again from its recipe: the same batch on the same number of threads, so the same bits.
@@ -305,24 +331,25 @@ class UniF2ace:
 
 
 class Chat:
-    """Several turns about one photo: every question is read after what was said before."""
+    """Several turns about one photo: every question is read after what was said before, which is not read again."""
 
     def __init__(
         self, engine: UniF2ace, look: Look, settings: dict[str, Any], before: Sequence[tuple[str, str]] = ()
     ) -> None:
         self.engine, self.look, self.settings = engine, look, settings
         self.turns: list[Answer] = []
-        self._said = [
-            [id for asked, text in before for id in engine.turn(asked, Answer.part(text, position))]
-            for position in look.positions
-        ]
+        self._told = engine.begin(
+            look,
+            [
+                [id for asked, text in before for id in engine.turn(asked, Answer.part(text, position))]
+                for position in look.positions
+            ],
+        )
 
     def ask(self, question: str, stream: Stream | None = None) -> Answer:
-        """The next turn; see ``UniF2ace.ask``."""
+        """The next turn; see ``UniF2ace.ask``. ``InputError`` too where the conversation has grown too long."""
         asked = [question] * self.look.count
-        texts, self._said = self.engine.answer_faces(
-            self.look, asked, **self.settings, stream=stream, before=self._said
-        )
+        texts, self._told = self.engine.answer_faces(self.look, asked, **self.settings, stream=stream, told=self._told)
         self.turns.append(_answer(self.look, question, texts))
         return self.turns[-1]
 

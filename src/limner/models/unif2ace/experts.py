@@ -3,10 +3,15 @@
     FFN(h) = shared(h) + Σ_{i in top-k} g_i·E_i(h)      per group: one shared expert, N = 8 routed, k = 4 [P]
 
 The shared expert is Show-o's own network, and the routed experts' way down starts at zero, so a converted model starts
-as Show-o, bit for bit. No token is dropped. There are two ways to the same sum: tokens sorted by expert, every expert
-multiplying once; and, where tokens go to half of the experts or more, all experts as one wide network whose hidden
-units are weighed by the gates, zero for experts that were not chosen. That is up to twice the multiplications, and
-faster for want of any sorting (our choice, measured: benchmarks/unif2ace_speed.py).
+as Show-o, bit for bit. No token is dropped. There are two ways to the same sum:
+
+    sorted    tokens in the order of their experts, every expert multiplying once: where 2k < X
+    wide      all experts as one network, its hidden units weighed by the gates, zero for experts that were not chosen:
+              where 2k ≥ X, on any device; up to twice the multiplications
+
+Every preset has k = 4 of X = 8 [P] and so goes wide; fewer of them, or more experts, are sorted. Our choice: because
+two large products beat X small ones and their sorting by 1.4 times in a training step of nano on a CPU
+(benchmarks/unif2ace_speed.py), and because on a GPU, where we have not measured, sorting waits for the counts.
 
 Legend: T tokens, D width, H hidden units, X experts, k chosen.
 """

@@ -98,20 +98,21 @@ def load_parts(
         model = UniF2aceTransformer(config)
     load_into(model, file)
     model = model.to(device=device, dtype=dtype).eval().requires_grad_(False)
-    tokenizer = Tokenizer.load(_companion(file, header["tokenizer"]))
+    tokenizer = Tokenizer.load(companion(file, header["tokenizer"]))
     if tokenizer.hash != header["tokenizer_hash"]:
         raise InputError(f"{file} was trained with another tokenizer than '{header['tokenizer']}' here")
-    codec = LFQCodec.load(_companion(file, header["codec"])).to(device)
+    codec = LFQCodec.load(companion(file, header["codec"])).to(device)
     if weights_hash(codec.encoder) != header["codec_hash"]:
         raise InputError(f"{file} was trained with another encoder than that of '{header['codec']}' here")
     clip = face = None
     if config.sequence_experts:
-        clip = load_encoder(str(_companion(file, header["clip"])), "clip")
-        face = load_encoder(str(_companion(file, header["face"])), "face")
+        clip = load_encoder(str(companion(file, header["clip"])), "clip")
+        face = load_encoder(str(companion(file, header["face"])), "face")
     guidance, temperature = float(header.get("guidance", 5.0)), float(header.get("temperature", 1.0))
     return Parts(model, codec, tokenizer, clip, face, guidance, temperature, str(source))
 
 
-def _companion(file: Path, name: str) -> str | Path:
+def companion(file: Path, name: str) -> str | Path:
+    """Where a companion of a weight file is: beside it, or, where nothing of that name is, as it is written."""
     beside = file.parent / name
     return beside if beside.exists() else name

@@ -1,14 +1,14 @@
 """Phi checkpoints in transformers' own format as the backbone, with the vocabulary enlarged.
 
-Nothing is trained or guessed here but the rows of new tokens.
+Nothing is trained or guessed here but the rows of new tokens and, where asked for, norms of queries and keys.
 
 Legend: D width.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +16,15 @@ import torch
 from torch import Tensor
 
 from limner.errors import InputError
+from limner.json_lines import parse_object
 from limner.weights.tensors import check_keys, load_sharded
 
 from .config import UniF2aceConfig
+from .tokenizer import Tokenizer
 from .transformer import UniF2aceTransformer
 
 WEIGHTS = "model.safetensors"
+TOKENIZER = "tokenizer_config.json"
 
 # Ours <- Phi's, outside the blocks and in them; several names are stacked in this order.
 STEM = {"embed": "model.embed_tokens", "norm": "model.final_layernorm", "head": "lm_head"}
@@ -70,9 +73,10 @@ def from_phi_names(config: UniF2aceConfig, tensors: Mapping[str, Tensor]) -> dic
 
 
 def phi_config(values: Mapping[str, Any], **fields: Any) -> UniF2aceConfig:
-    """The dense configuration of a transformers ``PhiConfig``; ``fields`` set what Phi does not know.
+    """The dense configuration of a transformers ``PhiConfig``; ``fields`` set what Phi does not know, or go before it.
 
-    ``InputError`` for another kind of model and for variants whose arithmetic differs.
+    ``InputError`` for another kind of model, for variants whose arithmetic differs, and where neither says which ids
+    start and end a text.
     """
     kind = values.get("model_type")
     if kind != "phi":
@@ -93,10 +97,30 @@ def phi_config(values: Mapping[str, Any], **fields: Any) -> UniF2aceConfig:
         "heads": heads, "hidden": values["intermediate_size"], "rope_theta": float(rope.get("rope_theta", 10_000.0)),
         "rotary": float(rope.get("partial_rotary_factor", values.get("partial_rotary_factor", 0.5))),
         "qk_norm": bool(values.get("qk_layernorm", False)), "gelu": "tanh", "norm_eps": values["layer_norm_eps"],
-        "sot": values.get("bos_token_id") or 0, "eot": values.get("eos_token_id") or 0,
+        "sot": values.get("bos_token_id"), "eot": values.get("eos_token_id"),
         "token_experts": 0, "sequence_experts": False,
     }  # fmt: skip
-    return UniF2aceConfig(**{**known, **fields})
+    known |= fields
+    if unsaid := [name for name in ("sot", "eot") if known[name] is None]:
+        raise InputError(
+            f"config.json does not say which ids start and end a text: put {TOKENIZER} and tokenizer.json beside it, "
+            f"or give {unsaid[0]}="
+        )
+    return UniF2aceConfig(**known)
+
+
+def mark_ids(folder: Path) -> dict[str, int]:
+    """``sot`` and ``eot`` as a folder's tokenizer has them, those that it names: Phi-1.5's ``config.json`` has null."""
+    file = folder / TOKENIZER
+    if not file.is_file() or not (folder / "tokenizer.json").is_file():
+        return {}
+    said, tokenizer, ids = parse_object(file.read_text(encoding="utf-8"), str(file)), Tokenizer.load(folder), {}
+    for ours, theirs in (("sot", "bos_token"), ("eot", "eos_token")):
+        token = said.get(theirs)
+        token = token.get("content") if isinstance(token, dict) else token
+        if token is not None:
+            ids[ours] = tokenizer.id_of(token)
+    return ids
 
 
 def from_phi(
@@ -106,19 +130,27 @@ def from_phi(
 
     fields: of ``UniF2aceConfig``. ``text_vocabulary`` is the tokenizer's length, which may be below Phi's rows
     (Phi-1.5: 50,295 of 51,200); special tokens and image codes then take over its unused rows, as in Show-o, and rows
-    beyond are drawn normal with deviation 0.02, ``seed`` deciding. Strict: a missing, unexpected or mis-shaped tensor
-    is an ``InputError`` that names it.
+    beyond are drawn normal with deviation 0.02, ``seed`` deciding. ``qk_norm`` gives norms of queries and keys to a Phi
+    that has none, as Phi-1.5, with weight 1 and bias 0: what Show-o was trained from [S], another function than Phi's.
+    Start and end of text are those of ``config.json``, or of the tokenizer's files beside it. Strict: a missing,
+    unexpected or mis-shaped tensor is an ``InputError`` that names it.
     """
     place = Path(folder)
-    if not (place / "config.json").is_file():
+    file = place / "config.json"
+    if not file.is_file():
         raise InputError(f"{place} is not a Phi folder in transformers' format: config.json is missing")
-    values = json.loads((place / "config.json").read_text(encoding="utf-8"))
-    config = phi_config(values, **fields)
+    values = parse_object(file.read_text(encoding="utf-8"), str(file))
+    marks = {} if None not in (values.get("bos_token_id"), values.get("eos_token_id")) else mark_ids(place)
+    config = phi_config(values, **{**marks, **fields})
+    normed = bool(values.get("qk_layernorm", False))
     tensors = {name: tensor.to(dtype) for name, tensor in load_sharded(place, WEIGHTS)}
-    wanted = phi_shapes(config)
+    wanted = phi_shapes(config if normed else replace(config, qk_norm=False))
     for name in ("model.embed_tokens.weight", "lm_head.weight", "lm_head.bias"):
         wanted[name] = wanted[name].new_empty(values["vocab_size"], *wanted[name].shape[1:])
     check_keys(tensors, wanted, where=str(place))
+    for name in phi_shapes(config).keys() - wanted.keys():  # norms that Phi has not
+        fresh = torch.ones if name.endswith("weight") else torch.zeros
+        tensors[name] = fresh(config.head_size, dtype=dtype)
     generator = torch.Generator().manual_seed(seed)
     for name in ("model.embed_tokens.weight", "lm_head.weight", "lm_head.bias"):
         new = torch.zeros(config.vocabulary, *tensors[name].shape[1:])

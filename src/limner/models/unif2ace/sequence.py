@@ -61,6 +61,11 @@ def image_segment(config: UniF2aceConfig, codes: Tensor) -> Tensor:
     return torch.cat([start, codes + config.first_code, end], dim=1)
 
 
+def words_room(config: UniF2aceConfig) -> int:
+    """Tokens of a text that a painting reads, start and end left out."""
+    return config.text_length - 2
+
+
 def text_prefix(config: UniF2aceConfig, texts: Sequence[Sequence[int]]) -> Tensor:
     """[pad…][t2i][sot] text [eot] of token ids without start and end: (B, T + 1). Longer ones are cut before [eot] [S].
 
@@ -68,7 +73,7 @@ def text_prefix(config: UniF2aceConfig, texts: Sequence[Sequence[int]]) -> Tenso
     """
     rows = []
     for text in texts:
-        words = [config.special("t2i"), config.sot, *_words(config, text)[: config.text_length - 2], config.eot]
+        words = [config.special("t2i"), config.sot, *_words(config, text)[: words_room(config)], config.eot]
         rows.append([config.special("pad")] * (prefix_length(config) - len(words)) + words)
     return torch.tensor(rows)
 

@@ -44,10 +44,6 @@ class Mixed(NamedTuple):
             raise ValueError(f"this model's {name} expert needs {what}: pass them with the sequence")
         return found
 
-    def repeat(self, times: int) -> Mixed:
-        """The same for ``times`` copies of the batch, one after another."""
-        return Mixed(*(None if x is None else x.repeat(times, 1, 1) for x in self))
-
 
 class SequenceLevel(nn.Module):
     """One group's sequence level in one block."""

@@ -38,9 +38,8 @@ def from_showo(
             raise InputError(f"{place}: {name} is {values.get(name)}, this model's is {wanted}: not this Show-o")
     found = [name for name in WEIGHTS if (place / name).is_file() or (place / f"{name}.index.json").is_file()]
     if not found:
-        pickled = (
-            f"; {PICKLED} can run code when read: save it as safetensors first" if (place / PICKLED).exists() else ""
-        )
+        way = "save it as safetensors first with tools/convert/showo.py of the source"
+        pickled = f"; {PICKLED} can run code when read: {way}" if (place / PICKLED).exists() else ""
         raise InputError(f"{place} holds no {WEIGHTS[0]}{pickled}")
     tensors = {name: tensor.to(dtype) for name, tensor in load_sharded(place, found[0])}
     check_keys(tensors, {PREFIX + name: shape for name, shape in phi_shapes(config).items()}, where=str(place))

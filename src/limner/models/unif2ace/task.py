@@ -17,10 +17,10 @@ from limner.faces.folders import data_root
 from limner.weights.tensors import load_into, read_config, save_tensors
 
 from .code_bits import folded_weights, share_bits
-from .config import PRESETS, UniF2aceConfig, preset
+from .config import PRESETS, Group, UniF2aceConfig, preset
 from .d3diff import ALPHA, draw_masks
 from .loading import COMPANIONS
-from .losses import Answered, balance, conversation_loss, paint_loss
+from .losses import Answered, Painted, balance, conversation_loss, paint_loss
 from .painting import guided_logits, read_words
 from .prepared import Prepared, unpad, unpad_turns
 from .routing import Routing
@@ -47,6 +47,8 @@ class UniF2aceSettings(BaseModel):
     alpha: float = Field(default=ALPHA, ge=0, description="Weight of the score term.")
     mask_weight: float = Field(default=1.0, ge=0, description="Weight of the mask term; 0: score only.")
     balance: float = Field(default=0.01, ge=0, description="Weight of the balance loss, per group.")
+    balance_paint: float | None = Field(default=None, ge=0, description="λ_t2i: of painting's [P]; default: balance.")
+    balance_understand: float | None = Field(default=None, ge=0, description="λ_mmu: of understanding's, likewise.")
     bits: bool = Field(default=True, description="Whether codes with a bit in common learn together (code_bits.py).")
     understand: float = Field(default=1.0, gt=0, le=1, description="Share of a batch's faces that are asked about.")
     paint: float = Field(default=1.0, gt=0, le=1, description="Share of a batch's faces that are painted.")
@@ -78,7 +80,7 @@ class UniF2aceSettings(BaseModel):
 
 
 class UniF2aceTask:
-    """Loss = w·next-token cross-entropy + D3Diff + λ·balance [P, with w = 1]."""
+    """Loss = w·next-token cross-entropy + D3Diff + λ_t2i·balance + λ_mmu·balance [P, with w = 1]."""
 
     def __init__(self, settings: dict[str, Any], batch_size: int, seed: int) -> None:
         self.settings = s = UniF2aceSettings.model_validate(settings)
@@ -139,6 +141,11 @@ class UniF2aceTask:
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """See the class; parts for the log are the three losses, and each group's busiest expert's share."""
         assert isinstance(model, UniF2aceTransformer)
+        return self._weighed(*self._both(model, batch, generator, step))
+
+    def _both(
+        self, model: UniF2aceTransformer, batch: dict[str, Tensor], generator: torch.Generator, step: int
+    ) -> tuple[Painted, Answered]:
         s = self.settings
         shown, asked = _first(batch, s.paint), _first(batch, s.understand)
         codes = shown["painted"]
@@ -146,18 +153,25 @@ class UniF2aceTask:
         dropped = (torch.rand(len(codes), generator=generator) < s.drop_text).tolist()
         texts = [[] if drop else text for drop, text in zip(dropped, unpad(shown["texts"]))]
         painted = paint_loss(model, texts, codes, masked, gamma, s.alpha, s.mask_weight)
-        answered = self._answers(model, asked, step)
-        even = balance(painted.routing, answered.routing)
-        parts = {"answer": answered.loss, "mask": painted.loss.mask, "score": painted.loss.score, "balance": even}
+        return painted, self._answers(model, asked, step)
+
+    def _weighed(self, painted: Painted, answered: Answered) -> tuple[Tensor, dict[str, Tensor]]:
+        s = self.settings
+        even = {"paint": balance(painted.routing), "understand": balance(answered.routing)}
+        parts = {"answer": answered.loss, "mask": painted.loss.mask, "score": painted.loss.score}
+        parts["balance"] = even["paint"] + even["understand"]
         for group, routing in (("paint", painted.routing), ("understand", answered.routing)):
             if routing:
                 parts[f"{group}.busiest"] = _busiest(routing)
-        total = s.answer_weight * answered.loss + painted.loss.total + s.balance * even
+        total = s.answer_weight * answered.loss + painted.loss.total
+        for group, weight in (("paint", s.balance_paint), ("understand", s.balance_understand)):
+            total = total + (s.balance if weight is None else weight) * even[group]
         return total, {k: v.detach() for k, v in parts.items()}
 
     def validate(self, model: nn.Module) -> dict[str, float]:
         """The losses on held-out faces, with the same masks every time; and ``looking``: how many nats a token answers
-        lose when every picture is another face's, near 0 for a model that answers without looking."""
+        lose when every picture is another face's, near 0 for a model that answers without looking.
+        ``share.{group}.{level}.{layer}.{expert}``: how routers shared out their choices on both levels."""
         assert isinstance(model, UniF2aceTransformer)
         rows = self.held_out[: self.settings.validation_faces]
         generator, sums, faces = torch.Generator().manual_seed(1), {}, 0
@@ -165,7 +179,9 @@ class UniF2aceTask:
             part = rows[start : start + 32]
             drawn = self.data.batch(part, np.random.default_rng(start), long=start % 64 == 0, turns=self.settings.turns)
             batch = {k: v.to(model.norm.weight.device) for k, v in drawn.items()}
-            _, parts = self.loss(model, batch, generator, 0)
+            painted, answered = self._both(model, batch, generator, 0)
+            _, parts = self._weighed(painted, answered)
+            parts |= _shares("paint", painted) | _shares("understand", answered)
             asked = _first(batch, self.settings.understand)
             others = {name: asked[name].roll(1, 0) for name in ("codes", "clip", "face")}
             parts["looking"] = self._answers(model, {**asked, **others}, 0).loss - parts["answer"]
@@ -206,6 +222,17 @@ class UniF2aceTask:
 def _first(batch: dict[str, Tensor], share: float) -> dict[str, Tensor]:
     """That share of a batch's faces, at least one."""
     return {name: part[: max(1, round(share * len(part)))] for name, part in batch.items()}
+
+
+def _shares(group: Group, found: Painted | Answered) -> dict[str, Tensor]:
+    """Share of every expert by its name in the log; a layer's sum to 1."""
+    levels = {"token": found.routing, "sequence": found.sequence}
+    return {
+        f"share.{group}.{level}.{layer}.{expert}": share
+        for level, routings in levels.items()
+        for layer, routing in enumerate(routings)
+        for expert, share in enumerate(routing.share)
+    }
 
 
 def _busiest(routing: tuple[Routing, ...]) -> Tensor:

@@ -53,6 +53,13 @@ class Tokenizer:
         """How many ids there are; ids go from 0 to one less."""
         return self._reader.get_vocab_size()
 
+    def id_of(self, token: str) -> int:
+        """The id of one token as it is written in the vocabulary, marks included. ``InputError`` for none."""
+        found = self._reader.token_to_id(token)
+        if found is None:
+            raise InputError(f"this tokenizer has no token {token!r}: its files belong to different models")
+        return found
+
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
         """Ids of each text."""
         return [found.ids for found in self._reader.encode_batch(list(texts), add_special_tokens=False)]
