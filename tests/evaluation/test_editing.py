@@ -34,7 +34,8 @@ from limner.faces.geometry import warp
 from limner.faces.iresnet import IResNet
 from limner.faces.picture import encode_png, read_picture, save_png
 from limner.faces.reader import FaceReader
-from limner.models.facex.engine import FaceX, Prepared
+from limner.models.facex.begun import Prepared
+from limner.models.facex.engine import FaceX
 from limner.models.facex.plan import CANVAS
 from limner.weights.tensors import save_tensors
 

@@ -38,7 +38,8 @@ from limner.cli.editing import (
 from limner.cli.photos import Refused
 
 if TYPE_CHECKING:
-    from limner.models.facex.engine import FaceX, Subject
+    from limner.models.facex.begun import Subject
+    from limner.models.facex.engine import FaceX
     from limner.models.facex.plan import EditPlan
     from limner.provenance.consent import Statement
 

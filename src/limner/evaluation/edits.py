@@ -11,7 +11,8 @@ from limner.errors import InputError
 from limner.faces.geometry import overlap, paste_back, warp
 from limner.faces.picture import Source, read_picture
 from limner.faces.record import Face
-from limner.models.facex.engine import FaceX, Subject
+from limner.models.facex.begun import Subject
+from limner.models.facex.engine import FaceX
 from limner.models.facex.plan import CANVAS, EditPlan
 from limner.models.facex.portrait import choose_face
 

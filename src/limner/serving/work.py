@@ -33,7 +33,7 @@ from limner.serving.requests import (
 from limner.serving.table import JobTable
 
 if TYPE_CHECKING:
-    from limner.models.facex.engine import Prepared
+    from limner.models.facex.begun import Prepared
 
 FEATHER = 1 / 80  # of the shorter side: how softly what is repainted runs into what stays
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -17,69 +17,30 @@ from torch import Tensor
 from limner import __version__
 from limner.errors import InputError
 from limner.faces.batches import to_model, to_pictures
-from limner.faces.picture import Source, encode_png, read_picture
+from limner.faces.picture import Source, read_picture
 from limner.faces.reader import FaceReader
 from limner.faces.record import Face
 from limner.faces.shape import ShapeModel
 from limner.progress import Look, Progress, Watch
-from limner.provenance.manifest import Ingredient
 from limner.provenance.picture import Picture
 from limner.settings import BATCH, check_numbers, check_sampler
 from limner.weights.device import choose
 from limner.weights.fingerprint import weights_hash
 
 from .assemble import choice_of
-from .blend import blend_back
-from .decompose import Factors
+from .begun import Prepared, Subject, ingredients, moved_by_sliders, steps_of
 from .draft import draw_draft
 from .loading import NANO, Parts, Strength, check_style, load_parts
 from .masks import check_hole, unpack_mask
 from .names import renamed, short_names
-from .plan import CANVAS, MOTION, EditPlan
-from .portrait import Portrait, choose_face, hash_of, portrait_of
+from .plan import CANVAS, EditPlan
+from .portrait import choose_face, hash_of, portrait_of
 from .reference import Reference, assemble_reference, drawn_hole, repaint_mask
 from .sample import SAMPLERS, draw_noise, make_scheduler, sample, weighed
-from .sliders import move
 from .unseen import visible_rest
 
 MOST_THREADS = 1024  # that a recipe may ask for
 SCALES = {"guidance": (0, 100), "likeness": (0, 100), "draft": (0, 1)}
-MOVED = "the photo, moved"
-"""Name of the photo whose motion the sliders moved, among those that tokens are picked from."""
-
-
-@dataclass(frozen=True, eq=False)
-class Subject:
-    """A photo (H, W, 3), its face, and the face taken apart."""
-
-    photo: np.ndarray
-    portrait: Portrait
-    factors: Factors
-    file: str
-    face: int
-
-
-@dataclass(frozen=True, eq=False)
-class Prepared:
-    """An edit ready to be sampled: tokens (1, N, D), those of its foil, reference, mask (S, S), and what it is made
-    from."""
-
-    plan: EditPlan
-    subjects: Mapping[str, Subject]
-    seed: int
-    tokens: Tensor
-    foil: Tensor
-    reference: Reference
-    mask: np.ndarray
-
-    @property
-    def photo(self) -> np.ndarray:
-        """The whole photo that is edited, (H, W, 3) uint8."""
-        return self.subjects[CANVAS].photo
-
-    def blend(self, painted: np.ndarray) -> np.ndarray:
-        """The whole photo (H, W, 3) with a painted crop (S, S, 3) in its place."""
-        return blend_back(self.photo, painted, self.mask, self.subjects[CANVAS].portrait.crop)
 
 
 class FaceX:
@@ -223,7 +184,7 @@ class FaceX:
         strength = self.parts.strength.replaced(guidance, likeness, draft)
         pictures: list[Picture] = []
         batches = [begun[first : first + BATCH] for first in range(0, len(begun), BATCH)]
-        counts = [_steps_of(batch, steps, strength) for batch in batches]
+        counts = [steps_of(batch, steps, strength) for batch in batches]
         total = sum(counts)
         for number, batch in enumerate(batches):
             before = sum(counts[:number])
@@ -302,7 +263,7 @@ class FaceX:
             portraits[CANVAS] = seen.portrait
             factors[CANVAS] = self.parts.decomposer.decompose([seen.portrait])
         if plan.sliders:
-            factors, plan = _moved(plan, portraits, factors)
+            factors, plan = moved_by_sliders(plan, portraits, factors)
         numbers = {name: number for number, name in enumerate(factors)}
         assembler = self.parts.controller.assembler
         device, dtype = assembler.dropped.device, assembler.dropped.dtype
@@ -398,12 +359,6 @@ class FaceX:
         }
 
 
-def _steps_of(batch: Sequence[Prepared], steps: int, strength: Strength) -> int:
-    """Steps that a batch takes: fewer than asked for where all of it starts from drafts."""
-    drafts = Reference.joined([each.reference for each in batch]).drafts(strength.draft)
-    return steps if drafts is None else steps - min(drafts.steps(steps))
-
-
 def check_settings(seed: int, steps: int, strength: Strength, sampler: str) -> None:
     """``InputError`` naming the first setting that cannot be."""
     settings = {"seed": seed, "steps": steps, **asdict(strength)}
@@ -415,25 +370,3 @@ def _stacked(texts: Sequence[tuple[Tensor, Tensor | None]]) -> tuple[Tensor, Ten
     """Texts of one length as one batch."""
     masks = [mask for _, mask in texts if mask is not None]
     return torch.cat([tokens for tokens, _ in texts]), torch.cat(masks) if masks else None
-
-
-def ingredients(subjects: Mapping[str, Subject]) -> tuple[Ingredient, ...]:
-    """The photos an edit was made from, for its manifest; the edited one as its parent."""
-    return tuple(
-        Ingredient(subject.file, encode_png(subject.photo), "image/png", edited=name == CANVAS)
-        for name, subject in subjects.items()
-    )
-
-
-def _moved(
-    plan: EditPlan, portraits: Mapping[str, Portrait], factors: dict[str, Factors]
-) -> tuple[dict[str, Factors], EditPlan]:
-    """Sliders as one more photo: that of whoever moves, after the sliders. Each factor of motion comes from it."""
-    owner = plan.factors.get("pose", CANVAS)
-    motion = portraits[owner].motion
-    for name in ("expression", "gaze"):
-        other = plan.factors.get(name, CANVAS)
-        motion = type(motion)(**{**vars(motion), name: getattr(portraits[other].motion, name)})
-    moved = factors[CANVAS].with_motion(*move(motion, plan.sliders).normalised())
-    pointed = plan.model_copy(update={"factors": {**plan.factors, **dict.fromkeys(MOTION, MOVED)}})
-    return {**factors, MOVED: moved}, pointed

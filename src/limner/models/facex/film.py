@@ -18,7 +18,8 @@ from limner.provenance.watermark import embed
 from limner.settings import BATCH
 from limner.weights.registry import hash_file
 
-from .engine import FaceX, Prepared, Subject, check_settings, ingredients
+from .begun import Prepared, Subject, ingredients
+from .engine import FaceX, check_settings
 from .plan import CANVAS, EditPlan
 from .track import Progress, Track, follow
 from .video import Workshop, ingredient_of, sign_video, write_video
