@@ -30,6 +30,7 @@ def facex(
     steps: Annotated[int, typer.Option(min=1, help="Sampling steps.")] = 20,
     guidance: Annotated[float | None, typer.Option(help="Guidance; default: the weights' own.")] = None,
     likeness: Annotated[float | None, typer.Option(help="Likeness; default: the weights' own.")] = None,
+    draft: Annotated[float | None, typer.Option(help="Draft; default: the weights' own.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of noise, of slider values and of holes.")] = 0,
     judge: Annotated[
         Path | None,
@@ -69,8 +70,8 @@ def facex(
     from limner.models.facex.loading import Strength
     from limner.weights.registry import hash_file
 
-    sampling = Sampling(steps, guidance, likeness, seed)
-    check_settings(seed, steps, Strength().replaced(guidance, likeness), "euler")
+    sampling = Sampling(steps, guidance, likeness, draft, seed)
+    check_settings(seed, steps, Strength().replaced(guidance, likeness, draft), "euler")
     second = None if judge is None else IdentityJudge.load(judge)
     gallery = read_gallery(data_root() / people, count)
     for line in gallery.skipped:
@@ -84,7 +85,7 @@ def facex(
     if sheet is not None:
         picture(sheet, draw(cases))
     settings: dict[str, Any] = {"people": str(people), "weights": weights, "base": base, "steps": steps}
-    settings |= {**asdict(editor.parts.strength.replaced(guidance, likeness)), "hashes": editor.weights()}
+    settings |= {**asdict(editor.parts.strength.replaced(guidance, likeness, draft)), "hashes": editor.weights()}
     if "gallery" in figures:
         settings["gallery"] = gallery_of(bench)
     if judge is not None:

@@ -14,12 +14,12 @@ import numpy as np
 from limner.codecs.perceptual import LPIPS
 from limner.errors import InputError
 from limner.evaluation.bench import Bench, Case, Record, summarise
-from limner.evaluation.edits import Look, motion_distances
+from limner.evaluation.edits import Edited, Look, motion_distances
 from limner.evaluation.frechet import PROTOCOL, features, frechet_distance
-from limner.evaluation.nearness import perceptual, perceptual_inside, psnr
+from limner.evaluation.nearness import perceptual, perceptual_inside, perceptual_of_parts, psnr
 from limner.evaluation.whose import still, swapped
 from limner.evaluation.worn import WORN, share_by_part, wears
-from limner.faces.geometry import paste_back
+from limner.faces.geometry import paste_back, warp
 from limner.faces.record import Face
 from limner.faces.regions import Region
 from limner.models.facex.masks import part_mask
@@ -140,10 +140,12 @@ def sliders(bench: Bench) -> tuple[Record, list[Case]]:
 
 
 def regions(bench: Bench) -> tuple[Record, list[Case]]:
-    """A region of another person: inside it, is the result nearer (LPIPS) to its donor than to what was there?
+    """A region of another person: is it nearer (LPIPS) to its donor's than to what was there?
 
-    One of ``TRANSPLANTS`` for each pair; glasses and beards, too, where the donor alone has them: ``shows_by_part``
-    says how often they are found when the result is read again.
+    ``nearer_to_donor``: as cut out where each picture has it, since a nose belongs where the photo's was.
+    ``nearer_in_place``: the same pixels of all three pictures, wherever the donor's own region lies. One of
+    ``TRANSPLANTS`` for each pair; glasses and beards, too, where the donor alone has them: ``shows_by_part`` says how
+    often they are found when the result is read again.
     """
     cases = []
     for number, (source, target, donor, look) in bench.each(bench.pairs()):
@@ -154,11 +156,14 @@ def regions(bench: Bench) -> tuple[Record, list[Case]]:
                 continue
             made = bench.edit(EditPlan.regions("donor", [part]), {CANVAS: look, "donor": donor}, number)
             mask = masks[0] | masks[1]
-            to_donor = perceptual_inside(bench.lpips, made.painted, donor.picture, mask)
-            to_photo = perceptual_inside(bench.lpips, made.painted, look.picture, mask)
+            to_donor, to_photo = (
+                perceptual_inside(bench.lpips, made.painted, each.picture, mask) for each in (donor, look)
+            )
             record: Record = {"donor": bench.gallery.people[source].id, "photo": bench.gallery.people[target].id}
             record |= {"part": part, "kept": made.kept, "found": made.face is not None}
-            record |= {"to_donor": to_donor, "to_photo": to_photo, "nearer_to_donor": to_donor < to_photo}
+            record["nearer_in_place"] = record["nearer_to_donor"] = to_donor < to_photo
+            if masks[1].any():
+                record |= _whose_part(bench.lpips, made, part, donor, look)
             if part in worn:
                 record["shows"] = made.face is not None and wears(made.face, part)
             record |= still(bench, made, look)
@@ -168,6 +173,18 @@ def regions(bench: Bench) -> tuple[Record, list[Case]]:
     if figures.pop("shows", None) is not None:
         figures["shows_by_part"] = share_by_part(cases, "shows")
     return figures, cases
+
+
+def _whose_part(lpips: LPIPS, made: Edited, part: str, donor: Look, look: Look) -> Record:
+    """How far a part of the result, as it is found there, is from the donor's and from the photo's; not found: a no."""
+    if made.face is None or not (mine := part_mask(made.face.regions, part)).any():
+        return {"nearer_to_donor": False}
+    aligned = warp(made.photo, np.asarray(made.face.crop, np.float64), len(mine))
+    to_donor, to_photo = (
+        perceptual_of_parts(lpips, aligned, mine, each.picture, part_mask(each.subject.portrait.regions, part))
+        for each in (donor, look)
+    )
+    return {"to_donor": to_donor, "to_photo": to_photo, "nearer_to_donor": to_donor < to_photo}
 
 
 def inpaint(bench: Bench) -> tuple[Record, list[Case]]:

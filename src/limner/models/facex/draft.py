@@ -29,7 +29,7 @@ from .portrait import Portrait
 from .sliders import move
 from .unseen import smoothed_over
 
-SHARES = {"person": 0.6, "face": 0.3, "part": 0.25, "gaze": 0.35}
+SHARES = {"person": 0.6, "face": 0.3, "part": 0.15, "gaze": 0.35}
 """How much of the way from noise to picture is still painted; what is moved furthest decides."""
 GRID = 64
 """Side of the grid on which warps are computed."""
