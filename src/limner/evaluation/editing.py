@@ -177,11 +177,14 @@ def regions(bench: Bench) -> tuple[Record, list[Case]]:
 
 def _whose_part(lpips: LPIPS, made: Edited, part: str, donor: Look, look: Look) -> Record:
     """How far a part of the result, as it is found there, is from the donor's and from the photo's; not found: a no."""
-    if made.face is None or not (mine := part_mask(made.face.regions, part)).any():
+    crop, size = look.subject.portrait.crop, len(made.shown)
+    if made.face is None:
         return {"nearer_to_donor": False}
-    aligned = warp(made.photo, np.asarray(made.face.crop, np.float64), len(mine))
+    mine = part_mask(warp(made.face.regions, crop, size, nearest=True, border=0), part)
+    if not mine.any():
+        return {"nearer_to_donor": False}
     to_donor, to_photo = (
-        perceptual_of_parts(lpips, aligned, mine, each.picture, part_mask(each.subject.portrait.regions, part))
+        perceptual_of_parts(lpips, made.shown, mine, each.picture, part_mask(each.subject.portrait.regions, part))
         for each in (donor, look)
     )
     return {"to_donor": to_donor, "to_photo": to_photo, "nearer_to_donor": to_donor < to_photo}
