@@ -212,6 +212,43 @@ def test_what_was_lost_on_the_way_is_booked(server: ModelServer, tmp_path: Path)
     assert fresh.tokens == asking.ledger.tokens and fresh.cost == pytest.approx(asking.ledger.cost)
 
 
+def test_what_is_kept_is_told_by_the_request(server: ModelServer, tmp_path: Path) -> None:
+    asking = session(server, tmp_path / "a.jsonl")
+    assert not asking.is_kept(question(), Caption)
+    server.faults = [saying("no JSON")]
+    asking.ask(question(), Caption)
+    assert asking.is_kept(question(), Caption) and not asking.is_kept(question("another"), Caption)
+    server.faults = [400]
+    with pytest.raises(Refused):
+        asking.ask(question("another"), Caption)
+    assert asking.is_kept(question("another"), Caption)  # a refusal, too
+    asking.journal.close()
+    # cut off between an unusable answer and the next: one more would be sent
+    lines = (tmp_path / "a.jsonl").read_text().splitlines(keepends=True)
+    (tmp_path / "a.jsonl").write_text(lines[0])
+    again = session(server, tmp_path / "a.jsonl")
+    assert len(again.journal) == 1 and not again.is_kept(question(), Caption) and len(server.bodies) == 3
+
+
+def test_answers_are_booked_at_their_own_price(server: ModelServer, tmp_path: Path) -> None:
+    first = session(server, tmp_path / "a.jsonl")
+    first.ask(question(), Caption)
+    first.journal.close()
+    dearer = endpoint(url=server.url, model="other", price=Price(prompt=100, answer=100))
+    later = Session(ChatClient(dearer), Journal(tmp_path / "a.jsonl"), Ledger())
+    assert book_journal(later.journal, later.ledger, [later]) == set()  # this model has answered nothing
+    assert later.ledger.cost == pytest.approx(first.ledger.cost) and later.ledger.cost > 0
+    # a journal that does not say what another model cost holds no budget
+    later.journal.close()
+    record = json.loads((tmp_path / "a.jsonl").read_text())
+    del record["price"]
+    (tmp_path / "a.jsonl").write_text(json.dumps(record) + "\n")
+    unknown = Session(ChatClient(dearer), Journal(tmp_path / "a.jsonl"), Ledger(most=5))
+    with pytest.raises(InputError, match="answers of m at a price not known"):
+        book_journal(unknown.journal, unknown.ledger, [unknown])
+    unknown.journal.close()
+
+
 def test_the_budget_is_kept_while_running(server: ModelServer, tmp_path: Path) -> None:
     asking = session(server, tmp_path / "a.jsonl", most=0.0015)  # one answer costs about 0.0011
     asking.ask(question(), Caption)

@@ -67,5 +67,8 @@ def test_the_page_stands_alone(built: Path, tmp_path: Path, capsys: pytest.Captu
     for colour in ((59, 110, 168), (201, 111, 46), (75, 155, 99)):  # the three families' inner ring
         assert (np.abs(wheel.astype(int) - colour).sum(1) < 6).sum() > 50
     assert main(["data", "stats", str(built), "--out", str(tmp_path / "t"), "--no-plots", "--json"]) == 0
-    assert set(json.loads(capsys.readouterr().out)["wheel"]) == {*FAMILIES, "picture"}
+    printed = json.loads(capsys.readouterr().out)
+    assert set(printed["wheel"]) == {*FAMILIES, "picture"}
+    stored = json.loads((tmp_path / "t" / "words.json").read_text())
+    assert stored["figures"] == printed and stored["settings"] == {"set": str(built)} and "machine" in stored
     assert {path.name for path in (tmp_path / "t").iterdir()} == {"words.json", "index.html"}

@@ -224,7 +224,7 @@ def test_texts_are_judged_once_and_kept(
         assert main(command) == 0
         asked = len(server.bodies)
         assert main(command) == 0 and len(server.bodies) == asked  # nothing is asked twice
-        result = json.loads((tmp_path / "r" / f"judge-{rubric}.json").read_text())
+        result = json.loads((tmp_path / "r" / f"judge-{rubric}.examiner.{tmp_path.name}-a.json").read_text())
         assert result["figures"]["mean"] == 7 and result["figures"]["judged"] == 4
         assert (
             result["settings"]["verdicts"]["2"][1].startswith("because") and result["settings"]["judge"] == "examiner"
@@ -245,7 +245,33 @@ def test_paintings_are_judged_by_their_words(
     assert main([*command, "--yes"]) == 0
     content = server.bodies[0]["messages"][1]["content"]
     assert "a smiling woman" in content[0]["text"] and content[1]["image_url"]["url"].startswith("data:image/jpeg")
-    assert json.loads((tmp_path / "r" / "judge-vlm.json").read_text())["figures"]["mean"] == 70
+    stored = tmp_path / "r" / f"judge-vlm.examiner.{tmp_path.name}-pairs.json"
+    assert json.loads(stored.read_text())["figures"]["mean"] == 70
+
+
+def test_another_judge_or_file_is_asked_about_and_kept_apart(
+    server: ModelServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in "ab":
+        lines = [json.dumps({"answer": f"A{name}{k}", "reference": "R"}) for k in range(3)]
+        (tmp_path / f"{name}.jsonl").write_text("\n".join(lines))
+
+    def command(name: str, model: str, *more: str) -> list[str]:
+        words = ["evaluate", "judge", "desc", str(tmp_path / f"{name}.jsonl"), "--model", model]
+        return [*words, "--out", str(tmp_path / "r"), *more]
+
+    assert main(command("a", "one", "--yes")) == 0 and len(server.bodies) == 3
+    for name, model in (("b", "one"), ("a", "two")):  # another file, whose lines have the same numbers; another judge
+        capsys.readouterr()
+        assert main(command(name, model)) == 2 and len(server.bodies) == 3
+        error = capsys.readouterr().err
+        assert "3 requests" in error and "pass --yes" in error
+        assert main(command(name, model, "--yes")) == 0
+        assert main(command(name, model)) == 0 and "0 requests" in capsys.readouterr().err
+        server.bodies = server.bodies[:3]
+    place = tmp_path.name
+    stored = sorted(path.name for path in (tmp_path / "r").glob("*.json"))
+    assert stored == [f"judge-desc.{judged}.json" for judged in (f"one.{place}-a", f"one.{place}-b", f"two.{place}-a")]
 
 
 def test_models_judge_from_the_command_line(
@@ -258,10 +284,13 @@ def test_models_judge_from_the_command_line(
     for verb, folder in (("clip", clip_folder), ("vqascore", llava_folder)):
         command = ["evaluate", "judge", verb, str(tmp_path / "pairs.jsonl"), "--model", str(folder)]
         assert main([*command, "--out", str(tmp_path / "r"), "--limit", "2"]) == 0
-        result = json.loads((tmp_path / "r" / f"judge-{verb}.json").read_text())
+        result = json.loads((tmp_path / "r" / f"judge-{verb}.{folder.name}.{tmp_path.name}-pairs.json").read_text())
         assert result["figures"]["judged"] == 2 and len(result["settings"]["scores"]) == 2
+    capsys.readouterr()
     assert main(["evaluate", "judge", "kid", str(tmp_path), str(tmp_path), "--out", str(tmp_path / "r")]) == 0
-    figures = json.loads((tmp_path / "r" / "judge-kid.json").read_text())["figures"]
+    printed = capsys.readouterr().out
+    assert "other features" in printed and "other judge" not in printed
+    figures = json.loads((tmp_path / "r" / f"judge-kid.{tmp_path.name}.{tmp_path.name}.json").read_text())["figures"]
     assert figures["protocol"] == "limner-lite0-256" and figures["frechet"] == pytest.approx(0, abs=1e-3)
     assert main(["evaluate", "judge", "published"]) == 0
     assert "88.049" in capsys.readouterr().out

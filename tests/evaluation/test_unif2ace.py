@@ -3,36 +3,45 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from chat.model_server import ModelServer, text_of
 from evaluation.noise_set import write_noise_set
 from limner.cli.app import main
 from limner.data.build import DATA
 from limner.errors import InputError
-from limner.evaluation.ablation import FIGURES, VARIANTS
+from limner.evaluation.ablation import COMPARED, FIGURES, VARIANTS
+from limner.evaluation.ablation_cell import stated_by
 from limner.evaluation.answers import (
+    claims_by_attribute,
     claims_right,
     commonest_right,
     distinct,
+    is_one_sentence,
     is_right,
+    lengths,
     refuses,
     short_answer,
     summarise_answers,
 )
 from limner.evaluation.cells import choose, markdown, summarise
 from limner.evaluation.experts import load_model, measure_experts
+from limner.evaluation.paper_order import compare_orders, spell_orders
+from limner.evaluation.wishes import draw_prompt
 from limner.models.unif2ace.prepared import ABSENT, Prepared, pad_texts
 from limner.models.unif2ace.sequence_experts import EXPERTS
 from limner.models.unif2ace.task import UniF2aceTask
+from limner.models.unif2ace.tokenizer import Tokenizer
 from limner.training.loop import train
 from limner.training.recipe import Recipe
 from limner.weights.tensors import save_tensors
 from limner.words.questions import write_questions
-from unif2ace.parts import write_tiny
+from unif2ace.parts import write_codec, write_tiny
 from unif2ace.tiny import TINY, dense, draw_codes, draw_features, random_model
 
 
@@ -162,44 +171,91 @@ def test_the_experts_of_a_run_are_those_it_exports(data: Path) -> None:
 
 
 def test_ablations_train_once_and_are_tabulated(data: Path, capsys) -> None:
-    model = {k: v for k, v in TINY.to_dict().items() if k != "token_experts"}
+    words = Tokenizer.load()
+    texts = {name: [[words.encode([text])[0]]] * 8 for name, text in (("captions", "A woman with brown hair."),
+             ("prompts", "a woman"), ("questions", "Is she smiling?"), ("answers", "Yes."))}  # fmt: skip
+    tensors = {name: pad_texts(given) for name, given in texts.items()} | draw_features(8)
+    tensors |= {"codes": draw_codes(8, config=replace(TINY, image_tokens=256)), "validation": torch.arange(8) > 3}
+    tensors |= {"ask_long": torch.tensor([[17, 18]]), "ask_short": torch.tensor([[19, ABSENT]])}
+    write_codec(data / "codec")
+    header = {"model": {"image_tokens": 256, "text_vocabulary": words.size}, "codec": str(data / "codec")}
+    Prepared(tensors, {**header, "tokenizer": "unif2ace-words"}).save(data / "set.safetensors")
     recipe = data / "a.toml"
     lines = ['name = "a"', "[task]", 'kind = "unif2ace"', 'data = "set.safetensors"', "validation_faces = 2"]
-    lines += ["[task.model]", *(f"{k} = {json.dumps(v)}" for k, v in model.items())]
-    lines += [
-        "[train]",
-        "steps = 2",
-        "batch_size = 2",
-        "warmup = 0",
-        "threads = 1",
-        "validate_every = 2",
-        "log_every = 1",
-    ]
-    recipe.write_text("\n".join(lines))
-    words = ["evaluate", "unif2ace-ablation", str(recipe), "--variant", "mask only", "--variant", "D3Diff α = 0.01"]
-    words += ["--seeds", "2", "--runs", str(data / "runs"), "--out", str(data), "--plot", str(data / "a.png")]
-    assert main(words) == 0
+    lines += ["sample_steps = 1", "[task.model]", *(f"{k} = {json.dumps(v)}" for k, v in TINY.to_dict().items())]
+    lines += ["[train]", "steps = 2", "batch_size = 2", "warmup = 0", "threads = 1", "validate_every = 2"]
+    recipe.write_text("\n".join([*lines, "log_every = 1"]))
+    command = ["evaluate", "unif2ace-ablation", str(recipe), "--seeds", "2", "--runs", str(data / "runs")]
+    command += ["--out", str(data), "--plot", str(data / "a.png"), "--paint", "3"]
+    for name in ("mask only", "D3Diff α = 0.01", "both levels"):
+        command += ["--variant", name]
+    assert main(command) == 0
     printed = capsys.readouterr()
-    figures = json.loads((data / "unif2ace-ablation.json").read_text())["figures"]
-    assert set(figures) == {"mask only", "D3Diff α = 0.01"} and len(figures["mask only"]["mask"]["values"]) == 2
-    assert figures["mask only"]["mask"]["values"][0] != figures["D3Diff α = 0.01"]["mask"]["values"][0]
+    stored = json.loads((data / "unif2ace-ablation.json").read_text())
+    cells = stored["figures"]["cells"]
+    assert set(cells) == {"mask only", "D3Diff α = 0.01", "both levels"} and stored["settings"]["paint"] == 3
+    assert len(cells["mask only"]["mask"]["values"]) == 2
+    assert cells["mask only"]["mask"]["values"][0] != cells["both levels"]["mask"]["values"][0]
+    assert cells["both levels"] == cells["D3Diff α = 0.01"], "one training serves both tables"
+    assert sorted(run.name for run in (data / "runs").iterdir()) == [
+        "d3diff-0.01-0", "d3diff-0.01-1", "mask-only-0", "mask-only-1"
+    ]  # fmt: skip
+    assert cells["both levels"]["frechet"]["mean"] > 0 and cells["both levels"]["caption_recall"]["mean"] >= 0
+    assert 0 <= cells["both levels"]["wishes"]["mean"] <= 1 and "kernel_times_1000" in cells["both levels"]
+    order = stored["figures"]["paper_order"]
+    assert order["loss"]["fid"]["paper"] == ["D3Diff α = 0.01", "mask only"] and "experts" not in order
     assert "| mask only |" in printed.out and "77.463" in printed.out and printed.err
-    assert main(words) == 0
-    assert json.loads((data / "unif2ace-ablation.json").read_text())["figures"] == figures
+    assert f"paper's order: {'yes' if order['loss']['fid']['same'] else 'no'}" in printed.out
+    assert main(command) == 0
+    assert json.loads((data / "unif2ace-ablation.json").read_text())["figures"] == stored["figures"]
     assert not capsys.readouterr().err, "finished runs are not trained again"
+    recipe.write_text("\n".join([*lines, "log_every = 1"]).replace("hidden = 40", "hidden = 24"))
+    assert main(command) == 2 and "was started with task.model" in capsys.readouterr().err
 
 
 def test_variants_are_the_paper_s() -> None:
     assert [v.published["fid"] for v in choose(VARIANTS, ["experts"])] == [72.877, 67.415, 69.312, 66.005]
     assert len(choose(VARIANTS, [])) == len(VARIANTS) == 9
+    tasks = {v.cell: v.task for v in VARIANTS}
+    assert all(v.task == tasks[v.cell] for v in VARIANTS), "rows that share a cell ask for the same training"
+    assert len(tasks) == len({json.dumps(task, sort_keys=True) for task in tasks.values()}) == 8
     with pytest.raises(InputError, match="no variant 'other'"):
         choose(VARIANTS, ["other"])
     summary = summarise(
         {"mask only": [{"mask": 2.0, "score": 9.0, "answer": 1.0}, {"mask": 3.0, "score": 9.0, "answer": 1.0}]},
         FIGURES,
     )
-    assert summary["mask only"]["mask"] == {"mean": 2.5, "spread": 1.0, "values": [2.0, 3.0]}
-    assert "2.500 ± 0.500" in markdown(summary, VARIANTS, FIGURES)
+    found = {"mean": 2.5, "low": 2.0, "high": 3.0, "spread": 1.0, "values": [2.0, 3.0]}
+    assert summary["mask only"]["mask"] == found
+    assert "2.500 (2.000 – 3.000)" in markdown(summary, VARIANTS, FIGURES)
+
+
+def test_the_paper_s_order_is_told_from_others() -> None:
+    rows = [v for v in VARIANTS if v.table == "experts"]
+    theirs = {v.name: [{"frechet": v.published["fid"], "caption_f1": v.published["desc"]}] * 2 for v in rows}
+    found = compare_orders(summarise(theirs, FIGURES), VARIANTS, COMPARED)
+    orders = found["experts"]
+    assert orders["fid"]["same"] and orders["fid"]["alike"] == orders["fid"]["apart"] == orders["fid"]["pairs"] == 6
+    assert orders["desc"]["same"] and orders["desc"]["ours"][0] == "both levels"
+    assert spell_orders(found).count("paper's order: yes (6 of 6 pairs, 6 of them beyond") == 2
+    # token and sequence level change places by their Fréchet distance; others lie within each other's spread
+    theirs["no experts"] = [{"frechet": 67.9, "caption_f1": 4.988}, {"frechet": 80.0, "caption_f1": 4.988}]
+    theirs["sequence level"] = [{"frechet": 66.5, "caption_f1": 5.8}, {"frechet": 68.0, "caption_f1": 5.9}]
+    theirs["token level"] = [{"frechet": 67.4, "caption_f1": 5.0}, {"frechet": 67.5, "caption_f1": 5.86}]
+    found = compare_orders(summarise(theirs, FIGURES), VARIANTS, COMPARED)
+    orders = found["experts"]
+    assert not orders["fid"]["same"] and (orders["fid"]["alike"], orders["fid"]["apart"]) == (5, 4)
+    assert orders["fid"]["ours"] == ["both levels", "sequence level", "token level", "no experts"]
+    assert orders["desc"]["same"] and orders["desc"]["apart"] == 5
+    assert "experts, frechet for the paper's FID: paper's order: no (5 of 6" in spell_orders(found)
+    table = markdown(summarise(theirs, FIGURES), VARIANTS, FIGURES)
+    assert "| paper's FID | paper's Desc |" in table and "| 66.005 | 6.023 |" in table
+
+
+def test_what_captions_say_is_their_sure_claims() -> None:
+    assert stated_by(["A woman with fair skin.", "Her hair is brown."]) == {
+        "gender_presentation": "woman", "hair_colour": "brown"
+    }, "fair skin may be light or very light"  # fmt: skip
 
 
 @pytest.fixture
@@ -223,24 +279,81 @@ def test_the_suites_at_the_command_line(built: Path, capsys) -> None:
     words = ["evaluate", "unif2ace", "set", "--weights", str(weights), "--out", str(built.parent)]
     log = built.parent / "log.json"
     assert main([*words, "--suite", "answers", "--log", str(log)]) == 0
-    figures = json.loads((built.parent / f"unif2ace-answers.{built.name}.json").read_text())["figures"]
+    printed = capsys.readouterr().out
+    assert "right: yes/no" in printed and "Conv-GPT" in printed and "6.53" in printed and "{" not in printed
+    stored = json.loads((built.parent / f"unif2ace-answers.{built.name}.json").read_text())
+    figures = stored["figures"]
     assert figures["faces"] == 2 and figures["kinds"]["yes/no"]["commonest_answer_right"] == 1.0
+    assert figures["attributes"]["smile"]["judged"] == 2 and stored["settings"]["published"]["Conv-DS"] == 7.29
+    assert (built.parent / f"unif2ace-answers.{built.name}.png").stat().st_size > 5000
     said = json.loads(log.read_text())
     assert [each["id"] for each in said] == ["test0", "test1"] and said[0]["said"]
-    assert main([*words, "--suite", "captions"]) == 0
+    assert main([*words, "--suite", "captions", "--no-plot", "--json"]) == 0
     figures = json.loads((built.parent / f"unif2ace-captions.{built.name}.json").read_text())["figures"]
+    assert json.loads(capsys.readouterr().out) == figures
+    assert not (built.parent / f"unif2ace-captions.{built.name}.png").exists()
     assert (
         figures["set"]["precision"] == 1.0 and figures["set"]["recall"] == 0.5 and figures["model"]["attributes"] >= 0
     )
-    painting = ["--suite", "painting", "--count", "2", "--steps", "1", "--sheet", str(built.parent / "s.png")]
-    assert main([*words, *painting]) == 0
-    figures = json.loads((built.parent / f"unif2ace-painting.{built.name}.json").read_text())["figures"]
-    assert figures["prompts"] == 2 and figures["fidelity"]["frechet"] > 0 and (built.parent / "s.png").is_file()
+    for kind in ("model", "short"):  # a model that never says its end of text, up to the limit
+        assert figures[kind]["tokens_mean"] == figures[kind]["tokens_most"] == 200 and figures[kind]["ended"] == 0
+    assert figures["short"]["one_sentence"] in (0.0, 0.5, 1.0)
+    assert figures["attributes"]["hair_colour"]["known"] == 2
+    painting = ["--suite", "painting", "--count", "2", "--faces", "3", "--steps", "1", "--temperature", "0.5"]
+    assert main([*words, *painting, "--sheet", str(built.parent / "s.png")]) == 0
+    stored = json.loads((built.parent / f"unif2ace-painting.{built.name}.json").read_text())
+    figures = stored["figures"]
+    assert figures["prompts"] == 2 and figures["fidelity"]["painted"] == 3 and (built.parent / "s.png").is_file()
+    assert figures["fidelity"]["frechet"] > 0 and "kernel_times_1000" in figures["fidelity"]
+    assert stored["settings"]["temperature"] == 0.5 and stored["settings"]["faces"] == 3
+    assert "FID" in capsys.readouterr().out
     assert main([*words, "--suite", "singing"]) == 2
+    assert main([*words, "--suite", "answers", "--faces", "3"]) == 2
+    assert "--faces is for --suite painting" in capsys.readouterr().err
     (built / DATA / "train-00000.parquet").unlink()
     assert main([*words, "--suite", "answers"]) == 0
     figures = json.loads((built.parent / f"unif2ace-answers.{built.name}.json").read_text())["figures"]
     assert figures["kinds"]["yes/no"]["commonest_answer_right"] == 1.0, "of the test faces, where none was trained on"
+
+
+def test_judges_read_what_the_suites_write(built: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    weights, place = write_tiny(built.parent / "weights"), built.parent / "judged"
+    words = ["evaluate", "unif2ace", "set", "--weights", str(weights), "--out", str(built.parent)]
+    words += ["--judge-files", str(place)]
+    assert main([*words, "--suite", "prompted"]) == 2
+    for suite, more in (("captions", []), ("answers", []), ("painting", ["--faces", "2", "--steps", "1"])):
+        assert main([*words, "--suite", suite, "--count", "2", *more]) == 0
+    with ModelServer().running() as server:
+        monkeypatch.setenv("LIMNER_JUDGE_URL", server.url)
+        for rubric, file, asked in (
+            ("desc", "captions", "A woman with brown hair."),
+            ("conv", "answers", "Is she smiling?"),
+            ("vlm", "paintings", draw_prompt(0)[0]),
+        ):
+            before = len(server.bodies)
+            command = ["evaluate", "judge", rubric, str(place / f"{file}.jsonl"), "--model", "m", "--yes"]
+            assert main([*command, "--concurrency", "1", "--out", str(place / "r")]) == 0
+            result = json.loads((place / "r" / f"judge-{rubric}.m.judged-{file}.json").read_text())
+            assert result["figures"]["judged"] == 2 == len(server.bodies) - before
+            assert asked in text_of(server.bodies[before])
+    assert len(list((place / "paintings").glob("*.png"))) == 2
+
+
+def test_lengths_and_sentences_of_captions() -> None:
+    assert lengths([3, 5, 10], 10) == {"tokens_mean": 6.0, "tokens_most": 10, "ended": pytest.approx(2 / 3)}
+    assert lengths([], 10) == {"tokens_mean": None, "tokens_most": None, "ended": None}
+    for text, one in (("A woman with a 5-o'clock shadow.", True), ("A woman. She smiles.", False), ("A woman", False),
+                      ("A woman with", False), (".", False), ("", False)):  # fmt: skip
+        assert is_one_sentence(text) is one, text
+
+
+def test_claims_are_counted_attribute_by_attribute() -> None:
+    truths = [{"hair_colour": "brown", "glasses": True}, {"hair_colour": "red"}]
+    found = claims_by_attribute(["A woman with brown hair.", "Brown hair and glasses."], truths)
+    assert found == {
+        "glasses": {"claimed": 0, "precision": None, "known": 1, "recall": 0.0},
+        "hair_colour": {"claimed": 2, "precision": 0.5, "known": 2, "recall": 0.5},
+    }, "glasses of the second face were not measured"
 
 
 def test_prepared_from_a_built_set_by_the_command(built: Path, capsys) -> None:
@@ -259,7 +372,6 @@ def test_a_discrete_codec_is_measured_too(built: Path, capsys) -> None:
     from limner.codecs.discrete import LFQCodec, load_codec
     from limner.codecs.perceptual import LPIPS
     from limner.evaluation.codec import evaluate_codec
-    from unif2ace.parts import write_codec
 
     write_codec(built.parent / "codec")
     codec = load_codec(built.parent / "codec")

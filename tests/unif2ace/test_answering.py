@@ -182,6 +182,7 @@ def test_a_conversation_is_gone_on_with_as_if_it_were_read_again(choice: Choice,
         (said, told), (again, _) = found
         assert said == again and len({len(one) for one in said}) > 1
         before = [[*b, *q, *s, TINY.eot, TINY.sot] for b, q, s in zip(before, asked, said)]
+        assert told.lengths() == [pictures(model).length + len(b) for b in before]
         assert [[TINY.sot, *b[:-1]][-len(u) :] for b, u in zip(before, told.unread)] == told.unread
         assert max(len(unread) for unread in told.unread) <= 2
     assert len(scores[0]) == len(scores[1]) > 15

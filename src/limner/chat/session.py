@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import datetime
 import threading
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from pydantic import BaseModel
 
 from limner.chat.budget import Ledger, estimate_prompt
-from limner.chat.endpoint import ChatClient, Completion, Unsuitable
+from limner.chat.endpoint import ChatClient, Completion, Endpoint, Price, Unsuitable
 from limner.chat.journal import Journal, request_key, without_pictures
 from limner.chat.structured import Unreadable, read_answer
+from limner.errors import InputError
 
 Form = TypeVar("Form", bound=BaseModel)
 _AGAIN = "That was not usable ({why}). Answer again with the one JSON object that was asked for, and nothing else."
@@ -20,6 +22,10 @@ _AGAIN = "That was not usable ({why}). Answer again with the one JSON object tha
 
 class Refused(Exception):
     """The model did not give a usable answer; the message says what it did instead."""
+
+
+class _NotKept(Exception):
+    """The journal does not hold this answer."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,10 +52,36 @@ class Session:
 
     def ask(self, question: Question, form: type[Form]) -> Form:
         """The answer as `form`. Raises Refused; and what `ChatClient.post` and `Ledger.reserve` raise."""
+        return self._converse(question, form, self._complete)
+
+    def is_kept(self, question: Question, form: type[Form]) -> bool:
+        """Whether `ask` would send nothing: the journal holds the answer, or the refusal, to this very request."""
+
+        def kept(messages: list[dict[str, Any]], question: Question) -> Completion:
+            completion = self._kept(request_key(self._body(messages, question)))
+            if completion is None:
+                raise _NotKept
+            return completion
+
+        try:
+            self._converse(question, form, kept)
+        except Refused:
+            return True
+        except _NotKept:
+            return False
+        return True
+
+    def _converse(
+        self,
+        question: Question,
+        form: type[Form],
+        complete: Callable[[list[dict[str, Any]], Question], Completion],
+    ) -> Form:
+        """Ask, and ask again after an answer that is not usable, with `complete` for every single request."""
         messages = list(question.messages)
         why = last = ""
         for _ in range(self.attempts):
-            completion = self._complete(messages, question)
+            completion = complete(messages, question)
             if completion.refusal:
                 raise Refused(f"{self.client.endpoint.role} refused: {_line(completion.refusal)}")
             try:
@@ -66,17 +98,28 @@ class Session:
             f"{self.client.endpoint.role} gave no usable answer in {self.attempts} attempts ({why}): {_line(last)}"
         )
 
-    def _complete(self, messages: list[dict[str, Any]], question: Question) -> Completion:
-        end = self.client.endpoint
-        body = end.body(messages, question.limit, question.temperature)
-        key = request_key(body)
+    def _body(self, messages: list[dict[str, Any]], question: Question) -> dict[str, Any]:
+        return self.client.endpoint.body(messages, question.limit, question.temperature)
+
+    def _kept(self, key: str) -> Completion | None:
+        """The answer with this key; None where the journal has none. Raises Refused for a refusal."""
         kept = self.journal.get(key)
+        if kept is None:
+            return None
+        if "unsuitable" in kept:
+            raise Refused(kept["unsuitable"])
+        return Completion.of(kept["answer"])
+
+    def _complete(self, messages: list[dict[str, Any]], question: Question) -> Completion:
+        end, body = self.client.endpoint, self._body(messages, question)
+        key = request_key(body)
+        kept = self._kept(key)
         if kept is not None:
-            if "unsuitable" in kept:
-                raise Refused(kept["unsuitable"])
-            return Completion.of(kept["answer"])
+            return kept
         prompt = estimate_prompt(messages, end)
-        note = {"role": end.role, "model": end.model, "row": question.row, "stage": question.stage}
+        note: dict[str, Any] = {"role": end.role, "model": end.model, "row": question.row, "stage": question.stage}
+        if end.price is not None:
+            note["price"] = [end.price.prompt, end.price.answer]
 
         def lost(reason: str) -> None:
             self.ledger.book(end, prompt, question.limit)
@@ -104,21 +147,40 @@ def used(completion: Completion, prompt: int) -> tuple[int, int]:
 
 
 def book_journal(journal: Journal, ledger: Ledger, sessions: list[Session]) -> set[tuple[str, str]]:
-    """Enter what earlier runs in this journal paid for, and return which (row, stage) have an answer."""
+    """Enter what earlier runs in this journal paid for, and return which (row, stage) these models have answered.
+
+    Every answer is booked at the price it was asked at, whichever model gave it; where the journal does not say, at
+    today's price of the same model. InputError where neither is known and the ledger has a limit.
+    """
     ends = {session.client.endpoint.role: session.client.endpoint for session in sessions}
     answered: set[tuple[str, str]] = set()
     for record in journal.records():
         end = ends.get(record["role"])
         if end is None:
             continue
-        if "lost" in record:
-            ledger.book(end, *record["tokens"])
-            continue
-        answered.add((record["row"], record["stage"]))
-        if "answer" in record:
+        if "unsuitable" not in record:
+            then = _priced(end, record)
+            if then.price is None and then.model != end.model and ledger.most is not None:
+                raise InputError(
+                    f"{journal.path} holds answers of {then.model} at a price not known, so no limit can be kept in "
+                    "it: leave --max-cost out, or give another --out"
+                )
+            if "lost" in record:
+                ledger.book(then, *record["tokens"])
+                continue
             prompt = estimate_prompt(record["request"]["messages"], end)
-            ledger.book(end, *used(Completion.of(record["answer"]), prompt))
+            ledger.book(then, *used(Completion.of(record["answer"]), prompt))
+        if record["model"] == end.model:
+            answered.add((record["row"], record["stage"]))
     return answered
+
+
+def _priced(end: Endpoint, record: dict[str, Any]) -> Endpoint:
+    """The endpoint as it was when the record was written: its model, and the price where that is known."""
+    if "price" in record:
+        prompt, answer = record["price"]
+        return replace(end, model=record["model"], price=Price(prompt=prompt, answer=answer))
+    return replace(end, model=record["model"], price=end.price if record["model"] == end.model else None)
 
 
 def _line(text: str) -> str:

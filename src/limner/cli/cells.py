@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 
 
 def run_cells(
-    chosen: Sequence[Variant], seeds: int, runs: Path, run: Callable[[Variant, int, Report], dict[str, float]]
-) -> dict[str, list[dict[str, float]]]:
+    chosen: Sequence[Variant], seeds: int, runs: Path, run: Callable[[Variant, int, Report], Mapping[str, float | None]]
+) -> dict[str, list[Mapping[str, float | None]]]:
     """Variant → the figures that ``run`` gives for it and each of ``seeds``, from 0. Ctrl-C leaves with 130."""
     from limner.training.loop import Interrupted
 
-    results: dict[str, list[dict[str, float]]] = {}
+    results: dict[str, list[Mapping[str, float | None]]] = {}
     try:
         for seed in range(seeds):
             for variant in chosen:

@@ -13,6 +13,7 @@ import typer
 from limner.cli import pairs
 from limner.cli.bars import bar
 from limner.cli.data_write import write
+from limner.cli.stored import keep
 from limner.errors import InputError
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="Make, build, write and show sets of face records.")
@@ -145,11 +146,10 @@ def stats(
     """Statistics of captions and questions beside those published for UniF²aceD-1M: JSON, plots, one HTML page."""
     from limner.data.stats import compare, word_statistics
     from limner.data.stats_page import write_page, write_word_plots
-    from limner.files import write_json_atomic
 
     place = out or folder / "stats"
     numbers = word_statistics(folder)
-    write_json_atomic(place / "words.json", numbers)
+    figures = keep(place / "words.json", numbers, None, {"set": str(folder)})["figures"]
     drawn: dict[str, Path] = {}
     if plots and find_spec("matplotlib") is None:
         typer.echo("no plots: they need the package 'matplotlib', `pip install 'limner[eval]'`", err=True)
@@ -157,7 +157,7 @@ def stats(
         drawn = write_word_plots(numbers, place)
     write_page(numbers, drawn, place / "index.html", f"Words of {folder.resolve().name}")
     if as_json:
-        print(json.dumps(numbers, indent=2, ensure_ascii=False))
+        print(json.dumps(figures, indent=2, ensure_ascii=False))
         return
     from rich.console import Console
     from rich.table import Table

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -9,7 +11,7 @@ import typer
 
 from limner.cli.bars import bar
 from limner.cli.cells import run_cells
-from limner.cli.stored import picture, store
+from limner.cli.stored import keep, store
 from limner.errors import InputError
 
 SUITES = ("answers", "captions", "painting", "prompted")
@@ -20,39 +22,75 @@ RESULTS = Path("results")
 def unif2ace(
     faces: Annotated[Path, typer.Argument(metavar="SET", help="Built set whose held-out faces to measure on.")],
     suite: Annotated[str, typer.Option(help="answers, captions, painting or prompted.")] = "answers",
-    count: Annotated[int, typer.Option(help="How many faces (painting: prompts, too); 0: all.")] = 0,
+    count: Annotated[
+        int, typer.Option(min=0, help="How many faces, 0: all; painting: prompts with wishes, 0: 200.")
+    ] = 0,
+    unseen: Annotated[
+        int | None,
+        typer.Option("--faces", min=0, help="Painting: faces whose prompts to paint for the Fréchet distance; 0: all."),
+    ] = None,
     weights: Annotated[str, typer.Option(help="Weights: a registry name or a path.")] = "unif2ace-nano",
     steps: Annotated[int, typer.Option(help="Sampling steps of paintings.")] = 18,
     guidance: Annotated[float | None, typer.Option(help="Guidance of paintings; default: the weights' own.")] = None,
+    temperature: Annotated[
+        float | None, typer.Option(help="Temperature of paintings; default: the weights' own; of leap 1.")
+    ] = None,
     sampler: Annotated[str, typer.Option(help="Sampler of paintings: confidence or leap.")] = "confidence",
     seed: Annotated[int, typer.Option(help="Seed of prompts, paintings, and of questions about prompts.")] = 0,
     log: Annotated[Path | None, typer.Option(help="Also write every question, caption or prompt to this file.")] = None,
     sheet: Annotated[Path | None, typer.Option(help="Also draw a sheet of the first paintings.")] = None,
-    out: Out = RESULTS,
+    judge_files: Annotated[
+        Path | None, typer.Option(help="Also write what `limner evaluate judge` reads into this folder.")
+    ] = None,
+    plot: Annotated[
+        bool | None, typer.Option("--plot/--no-plot", help="Draw bars beside the JSON; default: if --out is given.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON instead of a table.")] = False,
+    out: Annotated[Path | None, typer.Option(help="Folder the result (JSON) is written to; default: results.")] = None,
 ) -> None:
     """Measure UniF²ace on faces of people it never saw.
 
     answers: share right by kind of question, beside the commonest answer's. captions: precision and recall of what
-    they claim, and how varied they are. painting: wishes granted, and the Fréchet distance to unseen faces. prompted:
-    answers about age and sex of generated portraits, held against the words they were made from: prompts.csv or
-    labels.csv in the folders, below LIMNER_DATA, that the set was built from.
+    they claim, how varied and how long they are, and whether short ones are one sentence. painting: wishes granted,
+    and the Fréchet distance to unseen faces. prompted: answers about age and sex of generated portraits, held against
+    the words they were made from: prompts.csv or labels.csv in the folders, below LIMNER_DATA, that the set was built
+    from.
     """
     if suite not in SUITES:
         raise InputError(f"--suite {suite}: choose {', '.join(SUITES)}")
+    if suite != "painting":
+        given = {"--faces": unseen, "--guidance": guidance, "--temperature": temperature, "--sheet": sheet}
+        if unfit := [name for name, value in given.items() if value is not None]:
+            raise InputError(f"{unfit[0]} is for --suite painting: leave it out")
+    from limner.evaluation.judge_files import FILES, Gallery, write_texts
+    from limner.evaluation.unif2ace_report import bars, draw_bars, published_for
     from limner.faces.folders import data_root
     from limner.models.unif2ace.engine import UniF2ace
 
+    if judge_files is not None and suite not in FILES:
+        raise InputError(f"--judge-files: choose --suite {', '.join(FILES)}, which judges can read")
+    if plot and find_spec("matplotlib") is None:
+        raise InputError("--plot needs the package 'matplotlib': `pip install 'limner[eval]'`")
     engine, folder = UniF2ace.load(weights), data_root() / faces
-    settings: dict[str, Any] = {"weights": weights, "set": str(faces)}
+    settings: dict[str, Any] = {"weights": weights, "set": str(faces), "count": count}
+    told: list[str] = []
     if suite == "painting":
         from limner.evaluation.unif2ace import paint_suite
 
-        painting = {"steps": steps, "sampler": sampler} | ({} if guidance is None else {"guidance": guidance})
+        chosen = {"guidance": guidance, "temperature": temperature}
+        painting = {"steps": steps, "sampler": sampler, **{k: v for k, v in chosen.items() if v is not None}}
+        gallery = None if judge_files is None else Gallery(judge_files)
+        keeping = None if gallery is None else gallery.add
         with bar("painting") as progress:
-            figures, entries, drawn = paint_suite(engine, folder, count, seed, painting, progress)
-        settings |= painting
+            figures, entries, drawn = paint_suite(engine, folder, count, unseen or 0, seed, painting, progress, keeping)
+        settings |= {"faces": unseen or 0, **painting}
+        if gallery is not None:
+            told.append(f"for judges: {gallery.write()}")
         if sheet is not None:
-            picture(sheet, drawn)
+            from limner.faces.picture import save_picture
+
+            save_picture(sheet, drawn)
+            told.append(f"sheet in {sheet}")
     elif suite == "prompted":
         from limner.evaluation.prompted import measure_prompted
 
@@ -64,12 +102,40 @@ def unif2ace(
         measure = measure_answers if suite == "answers" else measure_captions
         with bar(suite) as progress:
             figures, entries = measure(engine, folder, count, progress)
+        if judge_files is not None:
+            told.append(f"for judges: {write_texts(judge_files, suite, entries)}")
     if log is not None:
         from limner.files import write_json_atomic
 
         write_json_atomic(log, entries)
     seeded = suite in ("painting", "prompted")
-    store(out / f"unif2ace-{suite}.{folder.resolve().name}.json", figures, seed if seeded else None, settings)
+    settings["published"] = published_for(suite)
+    path = (out or RESULTS) / f"unif2ace-{suite}.{folder.resolve().name}.json"
+    result = keep(path, figures, seed if seeded else None, settings)
+    if plot or (plot is None and out is not None and find_spec("matplotlib") is not None):
+        draw_bars(bars(suite, figures), path.with_suffix(".png"))
+        told.append(f"drawn in {path.with_suffix('.png')}")
+    if as_json:
+        print(json.dumps(result["figures"], indent=2))
+        return
+    _print_table(suite, result["figures"])
+    print("\n".join([*told, f"stored in {path}"]))
+
+
+def _print_table(suite: str, figures: dict[str, Any]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from limner.evaluation.published import published
+    from limner.evaluation.unif2ace_report import MODEL, PUBLISHED, table_rows
+
+    table = Table("figure", "ours", f"{MODEL}, published", box=None, pad_edge=False, header_style="bold")
+    for row in table_rows(suite, figures):
+        table.add_row(*row)
+    Console().print(table)
+    if PUBLISHED[suite]:
+        found = published()
+        print(f"published: {found['set']}; other set, other judges and features: no number-by-number comparison")
 
 
 def unif2ace_experts(
@@ -97,7 +163,9 @@ def unif2ace_ablation(
         list[str] | None, typer.Option("--variant", help="A variant, or loss, or experts; may be given several times.")
     ] = None,
     seeds: Annotated[int, typer.Option(min=1, help="How many seeds each.")] = 2,
-    paint: Annotated[int, typer.Option(min=0, help="Paintings per cell for a Fréchet distance; 0: none.")] = 0,
+    paint: Annotated[
+        int, typer.Option(min=0, help="Held-out faces a cell paints and describes; 0: only losses are compared.")
+    ] = 128,
     runs: Annotated[Path, typer.Option(help="Folder of the runs; finished ones are not trained again.")] = Path(
         "runs/unif2ace-ablation"
     ),
@@ -107,13 +175,18 @@ def unif2ace_ablation(
 ) -> None:
     """Train and compare the paper's ablations of loss and experts at a small budget, and draw them.
 
-    Stop with Ctrl-C and start again at will: runs go on after their checkpoints.
+    Of each cell: held-out losses, Fréchet and kernel distance, wishes granted, and what captions claim (for Desc); then
+    whether the rows come in the paper's order. Stop with Ctrl-C and start again at will: runs go on after their
+    checkpoints.
     """
-    from limner.evaluation.ablation import FIGURES, VARIANTS, run_variant
+    from limner.evaluation.ablation import COMPARED, FIGURES, VARIANTS, run_variant
     from limner.evaluation.cells import choose, draw, markdown, summarise
+    from limner.evaluation.paper_order import compare_orders, spell_orders
     from limner.training.recipe import read_recipe
 
     parsed, chosen = read_recipe(recipe, set_), choose(VARIANTS, variants or [])
+    if paint == 1:
+        raise InputError("--paint 1: a Fréchet distance needs at least two paintings; 0 for none")
     first = parsed.train.seed
     results = run_cells(
         chosen,
@@ -122,7 +195,10 @@ def unif2ace_ablation(
         lambda variant, seed, report: run_variant(variant, parsed, first + seed, runs, paint, report),
     )
     summary = summarise(results, FIGURES)
+    orders = compare_orders(summary, VARIANTS, COMPARED)
     draw(summary, VARIANTS, FIGURES, plot)
-    store(out / "unif2ace-ablation.json", summary, first, {"recipe": parsed.model_dump(), "seeds": seeds})
+    settings = {"recipe": parsed.model_dump(), "seeds": seeds, "paint": paint}
+    store(out / "unif2ace-ablation.json", {"cells": summary, "paper_order": orders}, first, settings)
     print(markdown(summary, VARIANTS, FIGURES))
+    print(spell_orders(orders))
     print(f"drawn in {plot}")

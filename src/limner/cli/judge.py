@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -53,7 +54,8 @@ def vqascore(
     with bar("judging") as progress:
         scores = vqa_scores(load_vqa_model(model), found, progress)
     settings = {"pairs": str(pairs), "model": model.name, "scores": dict(zip([pair.id for pair in found], scores))}
-    _store(out / "judge-vqascore.json", summarise(scores), settings, "VQAscore-CF5", "VQAscore-LV")
+    place = _result(out, "vqascore", model.resolve().name, pairs)
+    _store(place, summarise(scores), settings, "VQAscore-CF5", "VQAscore-LV")
 
 
 @app.command()
@@ -70,7 +72,7 @@ def clip(
     with bar("judging") as progress:
         scores = ClipScorer.load(model).score(found, progress)
     settings = {"pairs": str(pairs), "model": model.name, "scores": dict(zip([pair.id for pair in found], scores))}
-    _store(out / "judge-clip.json", summarise(scores), settings)
+    _store(_result(out, "clip", model.resolve().name, pairs), summarise(scores), settings)
 
 
 @app.command()
@@ -98,7 +100,7 @@ def kid(
         "frechet": frechet_distance(one, other),
     }
     settings = {"painted": str(painted), "real": str(real), "subsets": subsets, "size": min(size, len(one), len(other))}
-    _store(out / "judge-kid.json", figures, settings, "FID", seed=seed)
+    _store(_result(out, "kid", None, painted, real), figures, settings, "FID", seed=seed, other="other features")
 
 
 @app.command()
@@ -202,8 +204,8 @@ def _ask(
 
     with ExitStack() as stack:
         [session], journal, ledger = open_sessions(stack, out / f"judge-{rubric}.verdicts.jsonl", [end], most)
-        answered = book_journal(journal, ledger, [session])
-        if not agree([estimate(session, requests, answered)], ledger, yes, dry_run):
+        book_journal(journal, ledger, [session])
+        if not agree([estimate(session, requests)], ledger, yes, dry_run):
             return
         with bar("judging") as progress:
             verdicts = judge(session, requests, threads, progress)
@@ -216,11 +218,30 @@ def _ask(
         "spent": spent,
         "verdicts": {verdict.id: [verdict.score, verdict.reason] for verdict in verdicts},
     }
-    _store(out / f"judge-{rubric}.json", summarise([verdict.score for verdict in verdicts]), settings, *metrics)
+    scores = [verdict.score for verdict in verdicts]
+    _store(_result(out, rubric, end.model, source), summarise(scores), settings, *metrics)
 
 
-def _store(path: Path, figures: dict[str, Any], settings: dict[str, Any], *metrics: str, seed: int | None = 0) -> None:
-    """Store what was measured, and print it with what is published beside it, never mixed."""
+def _result(out: Path, measure: str, judge: str | None, *sources: Path) -> Path:
+    """Where a result goes: its name says measure, judge and what was judged, so that none takes another's place.
+
+    A folder or set goes by its name, a file by its folder's name and its own without the suffix.
+    """
+    parts = [] if judge is None else [judge]
+    for source in (place.resolve() for place in sources):
+        parts.append(source.name if source.is_dir() else f"{source.parent.name}-{source.stem}")
+    name = ".".join(re.sub(r"[^\w.-]+", "-", part) for part in parts)
+    return out / f"judge-{measure}.{name}.json"
+
+
+def _store(
+    path: Path, figures: dict[str, Any], settings: dict[str, Any], *metrics: str, seed: int | None = 0,
+    other: str = "other judge",
+) -> None:  # fmt: skip
+    """Store what was measured, and print it with what is published beside it, never mixed.
+
+    other: what, besides the set, the published figures were taken with that ours were not.
+    """
     from limner.evaluation.published import published as stored
     from limner.evaluation.published import reference
 
@@ -230,7 +251,7 @@ def _store(path: Path, figures: dict[str, Any], settings: dict[str, Any], *metri
         for metric, models in known.items()
     ]
     if known:
-        remarks.append(f"({stored()['source']}; other set and other judge: no number-by-number comparison)")
+        remarks.append(f"({stored()['source']}; other set and {other}: no number-by-number comparison)")
     store(path, figures, seed, {**settings, "published": known}, remarks)
 
 

@@ -38,16 +38,23 @@ def paint(
     ] = None,
     n: Annotated[int, typer.Option("-n", "--number", help="How many pictures.")] = 1,
     steps: Annotated[
-        int | None, typer.Option(help="Sampling steps; 8 for a quick look. Default: 28, of UniF²ace 18.")
+        int | None, typer.Option(help="Sampling steps; 8 for a quick look. Default: 28 (UniF²ace: 18).")
     ] = None,
     guidance: Annotated[
-        float | None, typer.Option(help="How strongly to follow the words; 1, of UniF²ace 0: unguided.")
+        float | None,
+        typer.Option(
+            help="How strongly to follow the words. Default: the weights' own. Unguided at 1 (UniF²ace: at 0)."
+        ),
     ] = None,
     mask_guidance: Annotated[float | None, typer.Option(help="How strongly to follow the mask; 1: unguided.")] = None,
     seed: Annotated[int, typer.Option(help="Picture k is that of seed + k, on every machine.")] = 0,
     sampler: Annotated[
         str | None,
-        typer.Option(help="euler, or heun: second order, twice the work a step. Of UniF²ace: confidence, or leap."),
+        typer.Option(help="euler, or heun: second order, twice the work a step (UniF²ace: confidence, or leap)."),
+    ] = None,
+    temperature: Annotated[
+        float | None,
+        typer.Option(help="UniF²ace alone: how freely codes are chosen. Default: the weights' own; of leap 1."),
     ] = None,
     merge: Annotated[
         str | None, typer.Option(help="Mask tokens to keep after encoding (a number, or 'regions'): faster, not exact.")
@@ -90,9 +97,13 @@ def paint(
                  "--lora": lora}  # fmt: skip
         if unfit := [name for name, value in given.items() if value is not None]:
             raise InputError(f"UniF²ace paints from words alone: leave {unfit[0]} out, or choose another --engine")
-        pictures = _paint_words(words, engine, device, precision, n, steps, guidance, seed, sampler, quiet=as_json)
+        wanted = {"steps": steps, "guidance": guidance, "sampler": sampler, "temperature": temperature}
+        settings = {name: value for name, value in wanted.items() if value is not None}
+        pictures = _paint_words(words, engine, device, precision, n, seed, settings, quiet=as_json)
         _report(_save(pictures, out, watermark, manifest), as_json)
         return
+    if temperature is not None:
+        raise InputError("--temperature is UniF²ace's: leave it out, or paint with --engine unif2ace")
     regions = _regions(mask, like)
     from limner.models.mditface.engine import MDiTFace, region_map
     from limner.models.mditface.mask_edits import edit_mask as edited
@@ -131,20 +142,16 @@ def _paint_words(
     device: str,
     precision: str,
     n: int,
-    steps: int | None,
-    guidance: float | None,
     seed: int,
-    sampler: str | None,
+    settings: dict[str, Any],
     quiet: bool,
 ) -> list[Picture]:
-    """Pictures from words by UniF²ace, its own defaults where nothing is said."""
+    """Pictures from words by UniF²ace, its own defaults where ``settings`` say nothing."""
     from limner.models.unif2ace.engine import UniF2ace
 
     painter = UniF2ace.load(engine, device=device, precision=precision)
     if rest := painter.unread(words or ""):
         typer.echo(f'too long for this model, left out: "{rest}"', err=True)
-    given = {"steps": steps, "guidance": guidance, "sampler": sampler}
-    settings: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     with bar(f"painting ({painter.why})", shown=not quiet) as show:
         return painter.paint(words or "", n=n, seed=seed, callback=show, **settings)
 

@@ -17,15 +17,19 @@ def store(
     path: Path, figures: dict[str, Any], seed: int | None, settings: dict[str, Any], remarks: Iterable[str] = ()
 ) -> dict[str, Any]:
     """Store a result with the command line that made it, print its figures and the remarks, and return it."""
-    from limner.evaluation.results import store_result
-
-    command = shlex.join(["limner", *_without_sheet(sys.argv[1:])])
-    result = store_result(path, command, figures, seed, settings)
+    result = keep(path, figures, seed, settings)
     print(json.dumps(result["figures"], indent=2))
     for remark in remarks:
         print(remark)
     print(f"stored in {path}")
     return result
+
+
+def keep(path: Path, figures: dict[str, Any], seed: int | None, settings: dict[str, Any]) -> dict[str, Any]:
+    """Store a result with the command line that made it, and return it."""
+    from limner.evaluation.results import store_result
+
+    return store_result(path, shlex.join(["limner", *_without_sheet(sys.argv[1:])]), figures, seed, settings)
 
 
 def _without_sheet(words: list[str]) -> list[str]:

@@ -17,7 +17,8 @@ import numpy as np
 
 from limner.data.shards import iterate, unpack_attributes
 from limner.faces.picture import read_picture
-from limner.models.unif2ace.engine import UniF2ace
+from limner.models.unif2ace.answers import Look
+from limner.models.unif2ace.engine import LIMIT, UniF2ace
 from limner.models.unif2ace.requests import request
 from limner.progress import Progress
 from limner.settings import BATCH
@@ -153,6 +154,7 @@ def summarise_answers(log: Sequence[Mapping[str, Any]], commonest: Mapping[str, 
     return {
         "questions": len(log),
         "kinds": kinds,
+        "attributes": _by_attribute(answerable),
         "answerable_right": float(np.mean([each["right"] for each in answerable])) if answerable else None,
         "answerable_commonest": sum(size * share for size, share in sizes) / total if total else None,
         "refused_though_answerable": float(np.mean([refuses(each["said"]) for each in answerable]))
@@ -161,28 +163,89 @@ def summarise_answers(log: Sequence[Mapping[str, Any]], commonest: Mapping[str, 
     }
 
 
+def _by_attribute(answerable: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    names = sorted({each["about"] for each in answerable if each["about"]})
+    found = {name: [each["right"] for each in answerable if each["about"] == name] for name in names}
+    return {name: {"judged": len(right), "right": float(np.mean(right))} for name, right in found.items()}
+
+
 def measure_captions(
     engine: UniF2ace, folder: str | Path, count: int, progress: Progress
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Describe a built set's test faces and compare what the captions claim with what the analysers measured.
 
-    The set's own first caption of each face is measured the same way, as what can be reached.
+    The set's own first caption of each face is measured the same way, as what can be reached. Short captions are asked
+    for, too: how long both kinds are, how many ended by themselves, and whether short ones are one sentence.
     """
     rows = list(islice(iterate(folder, "test", ["id", "image", "attributes", "captions"]), count or None))
     log = []
     for start in range(0, len(rows), BATCH):
         part = rows[start : start + BATCH]
         look = engine.read_aligned(np.stack([read_picture(row["image"]["bytes"]) for row in part]))
-        written, _ = engine.answer_faces(look, [request("long")] * len(part))
-        for row, caption in zip(part, written, strict=True):
-            log.append({"id": row["id"], "caption": caption, "own": row["captions"][0]})
+        written, tokens = _write(engine, look, "long")
+        short, few = _write(engine, look, "short")
+        for k, row in enumerate(part):
+            told = {"id": row["id"], "caption": written[k], "own": row["captions"][0], "tokens": tokens[k]}
+            log.append({**told, "short": short[k], "short_tokens": few[k]})
         progress(min(start + BATCH, len(rows)), len(rows))
     truths = [choose_facts(unpack_attributes(row["attributes"]), LEAST_CONFIDENCE) for row in rows]
     figures: dict[str, Any] = {"faces": len(rows)}
-    for name, key in (("model", "caption"), ("set", "own")):
+    for name, key in (("model", "caption"), ("short", "short"), ("set", "own")):
         texts = [each[key] for each in log]
         figures[name] = {**claims_right(texts, truths), "distinct_4": distinct(texts, 4)}
+    figures["model"] |= lengths([each["tokens"] for each in log], LIMIT)
+    figures["short"] |= lengths([each["short_tokens"] for each in log], LIMIT)
+    figures["short"]["one_sentence"] = _share([is_one_sentence(each["short"]) for each in log])
+    figures["attributes"] = claims_by_attribute([each["caption"] for each in log], truths)
     return figures, log
+
+
+def _write(engine: UniF2ace, look: Look, length: str) -> tuple[list[str], list[int]]:
+    """A description of every face, and how many tokens each has."""
+    question = request(length)
+    texts, told = engine.answer_faces(look, [question] * look.count, LIMIT)
+    around = look.cache.length + len(engine.turn(question, ""))  # picture, question, start and end of text
+    return texts, [length - around for batch in told for length in batch.lengths()]
+
+
+def lengths(tokens: Sequence[int], limit: int) -> dict[str, float | None]:
+    """Mean and most tokens of answers, and the share that ended by themselves, before ``limit``."""
+    return {
+        "tokens_mean": float(np.mean(tokens)) if tokens else None,
+        "tokens_most": max(tokens) if tokens else None,
+        "ended": _share([count < limit for count in tokens]),
+    }
+
+
+def is_one_sentence(text: str) -> bool:
+    """Whether a text is one whole sentence: something, one full stop, at its end."""
+    return re.fullmatch(r"[^.!?]*[^.!?\s][.!?]", text.strip()) is not None
+
+
+def _share(found: Sequence[bool]) -> float | None:
+    return float(np.mean(found)) if found else None
+
+
+def claims_by_attribute(texts: Sequence[str], truths: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Attribute → how often it is claimed where it was measured, and the share right; how often it was measured, and
+    the share said rightly."""
+    claimed: Counter[str] = Counter()
+    right: Counter[str] = Counter()
+    known: Counter[str] = Counter()
+    for text, truth in zip(texts, truths, strict=True):
+        claims = read_claims(text)
+        known.update(truth.keys())
+        claimed.update(name for name in claims if name in truth)
+        right.update(name for name, values in claims.items() if name in truth and truth[name] in values)
+    return {
+        name: {
+            "claimed": claimed[name],
+            "precision": right[name] / claimed[name] if claimed[name] else None,
+            "known": known[name],
+            "recall": right[name] / known[name],
+        }
+        for name in sorted(known)
+    }
 
 
 def claims_right(texts: Sequence[str], truths: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:

@@ -14,25 +14,34 @@ from limner.files import atomic_write
 from limner.training.checkpoint import find_checkpoints
 from limner.training.journal import read_journal
 from limner.training.loop import train
-from limner.training.recipe import Recipe
+from limner.training.recipe import Recipe, check_same_run
 from limner.training.task import Task
 
 Report = Callable[[str, dict[str, Any]], None]
 """(variant and seed, log line)."""
 Made = TypeVar("Made", bound=Task)
+PUBLISHED = {"fid": "FID", "desc": "Desc"}
+"""What papers report of their ablations: our name and theirs."""
 
 
 @dataclass(frozen=True)
 class Variant:
-    """One cell: its name, the table it belongs to, and what of the recipe's [task] it changes.
+    """One row: its name, the table it belongs to, and what of the recipe's [task] it changes.
 
-    published: what the paper reports for it: FID, and Desc where it does.
+    published: what the paper reports for it, by the names in ``PUBLISHED``. same_as: the variant that asks for the same
+    training and has its cell trained for both.
     """
 
     name: str
     table: str
     task: dict[str, Any]
     published: dict[str, float] = field(default_factory=dict)
+    same_as: str | None = None
+
+    @property
+    def cell(self) -> str:
+        """Name of the cell that is trained for it."""
+        return self.same_as or self.name
 
 
 def choose(variants: Sequence[Variant], names: Iterable[str]) -> list[Variant]:
@@ -65,13 +74,15 @@ def train_cell(
     """Train one cell below ``runs``, or go on with it; a finished one is left as it is.
 
     make: of the task, from its settings, batch size and seed. weights: the file in a run's folder that ends it.
-    Returns the task, the run's folder and what it was last validated with.
+    Returns the task, the run's folder and what it was last validated with. ``InputError`` for a run of another recipe.
     """
-    name = f"{variant.name.replace(' ', '-').replace('α-=-', '')}-{seed}".lower()
+    name = f"{variant.cell.replace(' ', '-').replace('α-=-', '')}-{seed}".lower()
     sizes = {**recipe.task.get("model", {}), **variant.task.get("model", {})}
     table = {**recipe.task, **variant.task, "model": sizes}
     changed = recipe.model_copy(update={"task": table, "train": recipe.train.model_copy(update={"seed": seed})})
-    folder, task = runs / name, make(table, recipe.train.batch_size, seed)
+    folder = runs / name
+    check_same_run(folder, changed)
+    task = make(table, recipe.train.batch_size, seed)
     found = find_checkpoints(folder / "checkpoints")
     if not (found and found[-1].step >= recipe.train.steps and (folder / weights).is_file()):
         train(task, changed, folder, resume=bool(found), report=lambda line: report(name, line))
@@ -79,39 +90,46 @@ def train_cell(
     return task, folder, validated[-1]
 
 
-def summarise(results: Mapping[str, Sequence[Mapping[str, float]]], figures: Sequence[str]) -> dict[str, Any]:
-    """Variant → figure → mean over seeds, spread (largest − smallest) and the values themselves."""
+def summarise(results: Mapping[str, Sequence[Mapping[str, float | None]]], figures: Sequence[str]) -> dict[str, Any]:
+    """Variant → figure → mean over seeds, lowest, highest, spread (highest − lowest) and the values themselves."""
     summary: dict[str, Any] = {}
     for name, runs in results.items():
         summary[name] = {}
         for figure in figures:
-            values = [run[figure] for run in runs if figure in run]
+            values = [value for run in runs if (value := run.get(figure)) is not None]
             if values:
-                spread = max(values) - min(values)
-                summary[name][figure] = {"mean": float(np.mean(values)), "spread": spread, "values": values}
+                low, high = min(values), max(values)
+                found = {"mean": float(np.mean(values)), "low": low, "high": high, "spread": high - low}
+                summary[name][figure] = {**found, "values": values}
     return summary
 
 
 def markdown(summary: Mapping[str, Any], variants: Sequence[Variant], figures: Sequence[str]) -> str:
-    """The tables as Markdown, with the paper's FID, if any, beside ours (of another scale: only the order compares)."""
+    """The tables as Markdown: mean (lowest – highest) over seeds, and what the paper reports in columns of its own.
+
+    Its figures are of another scale: only the order compares.
+    """
     lines = []
     for table in tables(variants):
         rows = [v for v in variants if v.table == table and v.name in summary]
         if not rows:
             continue
         shown = [f for f in figures if any(f in summary[v.name] for v in rows)]
-        paper = ["paper's FID"] if any("fid" in v.published for v in rows) else []
-        lines += [f"| {' | '.join([table, *shown, *paper])} |", "|---" * (len(shown) + 1 + len(paper)) + "|"]
+        paper = [name for name in PUBLISHED if any(name in v.published for v in rows)]
+        heads = [*shown, *(f"paper's {PUBLISHED[name]}" for name in paper)]
+        lines += [f"| {' | '.join([table, *heads])} |", "|---" * (len(heads) + 1) + "|"]
         for v in rows:
             cells = [_cell(summary[v.name].get(figure)) for figure in shown]
-            published = [str(v.published.get("fid", "–"))] if paper else []
-            lines.append(f"| {' | '.join([v.name, *cells, *published])} |")
+            cells += [str(v.published.get(name, "–")) for name in paper]
+            lines.append(f"| {' | '.join([v.name, *cells])} |")
         lines.append("")
     return "\n".join(lines)
 
 
 def _cell(found: dict[str, Any] | None) -> str:
-    return "–" if found is None else f"{found['mean']:.3f} ± {found['spread'] / 2:.3f}"
+    if found is None:
+        return "–"
+    return f"{found['mean']:.3f}" + (f" ({found['low']:.3f} – {found['high']:.3f})" if len(found["values"]) > 1 else "")
 
 
 def draw(summary: Mapping[str, Any], variants: Sequence[Variant], figures: Sequence[str], file: Path) -> None:

@@ -1,7 +1,7 @@
 """Language models as judges: Desc, Conv and VLM-score of UniF²ace, with the rubric in a file and every verdict kept.
 
 The rubrics are ours (`limner/chat/prompts`: desc, conv, vlm), because the paper's were not to be had. What a judge said
-is in `verdicts.jsonl` before it counts, so a run that stops goes on without asking again.
+is in `judge-….verdicts.jsonl` before it counts, so a run that stops goes on without asking again.
 """
 
 from __future__ import annotations
@@ -76,11 +76,15 @@ def picture_requests(pairs: Sequence[Pair], folder: Path | None = None) -> list[
     ]
 
 
-def estimate(session: Session, requests: Sequence[Question], answered: set[tuple[str, str]]) -> Estimate:
-    """What the verdicts that are not there yet will cost."""
-    left = [request for request in requests if (request.row, request.stage) not in answered]
+def estimate(session: Session, requests: Sequence[Question]) -> Estimate:
+    """What the verdicts will cost that the session's journal does not hold: those of this judge on these very texts."""
+    left = [request for request in requests if not session.is_kept(request, _form(request))]
     prompt = sum(estimate_prompt(request.messages, session.client.endpoint) for request in left)
     return Estimate(session.client.endpoint, len(left), prompt, EXPECTED * len(left), LIMIT * len(left))
+
+
+def _form(request: Question) -> type[_Ten] | type[_Hundred]:
+    return _Hundred if request.stage == "vlm" else _Ten
 
 
 def judge(
@@ -90,7 +94,7 @@ def judge(
 
     def one(request: Question) -> Verdict:
         try:
-            found = session.ask(request, _Hundred if request.stage == "vlm" else _Ten)
+            found = session.ask(request, _form(request))
         except Refused as error:
             return Verdict(request.row, None, str(error))
         return Verdict(request.row, found.score, found.reason)

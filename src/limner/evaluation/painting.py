@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -49,12 +50,17 @@ def follow_masks(
 
 
 def follow_words(
-    painter: MDiTFace | UniF2ace, count: int, seed: int, settings: dict[str, Any], progress: Progress
+    painter: MDiTFace | UniF2ace,
+    count: int,
+    seed: int,
+    settings: dict[str, Any],
+    progress: Progress,
+    keep: Callable[[str, np.ndarray], None] | None = None,
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Paint prompts with known wishes, without a mask, and look for the wishes with the analysers.
 
-    settings: of ``painter.paint``. Returns the share of wishes granted, in all and by attribute and class, and every
-    prompt with its verdicts.
+    settings: of ``painter.paint``. keep: called with every prompt and its painting. Returns the share of wishes
+    granted, in all and by attribute and class, and every prompt with its verdicts.
     """
     reader = FaceReader.load()
     verdicts: dict[str, list[bool]] = defaultdict(list)
@@ -68,6 +74,8 @@ def follow_words(
             verdicts[name].append(ok)
             verdicts[f"{name}: {stated[name]}"].append(ok)
         log.append({"prompt": text, "wishes": stated, "granted": found})
+        if keep is not None:
+            keep(text, painted)
         progress(index + 1, count)
     shares = {name: float(np.mean(verdicts[name])) for name in sorted(verdicts)}
     return {"prompts": count, "wishes": len(verdicts["all"]), "granted": shares}, log

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,17 +21,24 @@ WISHES = 200
 
 
 def paint_suite(
-    engine: UniF2ace, folder: Path, count: int, seed: int, settings: dict[str, Any], progress: Progress
+    engine: UniF2ace,
+    folder: Path,
+    count: int,
+    faces: int,
+    seed: int,
+    settings: dict[str, Any],
+    progress: Progress,
+    keep: Callable[[str, np.ndarray], None] | None = None,
 ) -> tuple[dict[str, Any], list[dict[str, Any]], np.ndarray]:
-    """Paint ``count`` prompts with known wishes and the prompts of as many unseen faces (0: 200, and all faces).
+    """Paint ``count`` prompts with known wishes (0: 200), and the prompts of ``faces`` unseen faces (0: all).
 
-    settings: of ``UniF2ace.paint``. Returns figures, every prompt with its verdicts, and a sheet of the
-    first paintings.
+    settings: of ``UniF2ace.paint``. keep: called with every prompt with known wishes and its painting. Returns
+    figures, every prompt with its verdicts, and a sheet of the first paintings of faces' prompts.
     """
-    unseen = read_set(folder, UNSEEN, count)
+    unseen = read_set(folder, UNSEEN, faces)
     wishes = count or WISHES
     total = wishes + len(unseen)
-    figures, log = follow_words(engine, wishes, seed, settings, lambda done, _: progress(done, total))
+    figures, log = follow_words(engine, wishes, seed, settings, lambda done, _: progress(done, total), keep)
     painted = []
     for index, face in enumerate(unseen):
         painted.append(np.asarray(engine.paint(face.words, seed=seed + index, **settings)[0].image))

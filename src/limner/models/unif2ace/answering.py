@@ -51,6 +51,10 @@ class Told(NamedTuple):
         seen = torch.ones(pictures.batch, pictures.length, dtype=torch.bool, device=pictures.layer(0)[0].device)
         return cls(pictures, seen, [list(ids) for ids in before or [[]] * pictures.batch])
 
+    def lengths(self) -> list[int]:
+        """Tokens of each row, its picture's among them, read or not."""
+        return [read + len(unread) for read, unread in zip(self.seen.sum(1).tolist(), self.unread, strict=True)]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Choice:
