@@ -1,0 +1,44 @@
+"""The weights that come with Limner, on the demo's photographs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import limner
+from limner.models.unif2ace.answering import answer
+from limner.models.unif2ace.engine import UniF2ace
+from limner.models.unif2ace.requests import request
+
+PEOPLE = Path(limner.__file__).parent / "demo" / "photographs"
+
+
+@pytest.fixture(scope="module")
+def model() -> UniF2ace:
+    return UniF2ace.load(precision="fp32")
+
+
+def test_it_sees_who_smiles_and_names_nobody(model: UniF2ace) -> None:
+    astronaut, other = model.look(PEOPLE / "astronaut.jpg"), model.look(PEOPLE / "face-10016.jpg")
+    smiling, serious = model.ask_each([astronaut, other], "Is she smiling?")
+    assert smiling.text.startswith("Yes") and serious.text.startswith("No")
+    for question in ("What is her name?", "Who is this?"):
+        assert "would rather not guess" in model.ask(astronaut, question).text
+
+
+def test_descriptions_end_by_themselves(model: UniF2ace) -> None:
+    """The last token is end-of-text, long before the limit."""
+    look, asked = model.look(PEOPLE / "face-10018.jpg"), [model.parts.tokenizer.question(request("long"))]
+    chosen: list[int] = []
+    said = answer(model.parts.model, look.cache, asked, 200, callback=lambda _, tokens: chosen.append(int(tokens[0])))
+    assert chosen[-1] == model.parts.model.config.eot and 40 < len(said[0]) < 190
+    assert model.describe(look).text.endswith(".")
+
+
+def test_what_it_paints_has_one_face(model: UniF2ace) -> None:
+    painted = model.paint("A smiling woman with long blond hair.", steps=8, seed=0)[0]
+    (face,) = model.reader.read(np.asarray(painted.image))
+    left, top, right, bottom = face.box
+    assert face.score > 0.8 and 80 < right - left < 256 and 80 < bottom - top < 256
