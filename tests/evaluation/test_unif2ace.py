@@ -32,6 +32,7 @@ from limner.evaluation.answers import (
 from limner.evaluation.cells import choose, markdown, summarise
 from limner.evaluation.experts import load_model, measure_experts
 from limner.evaluation.paper_order import compare_orders, spell_orders
+from limner.evaluation.refusals import EACH
 from limner.evaluation.wishes import draw_prompt
 from limner.models.unif2ace.prepared import ABSENT, Prepared, pad_texts
 from limner.models.unif2ace.sequence_experts import EXPERTS
@@ -288,6 +289,12 @@ def test_the_suites_at_the_command_line(built: Path, capsys) -> None:
     assert (built.parent / f"unif2ace-answers.{built.name}.png").stat().st_size > 5000
     said = json.loads(log.read_text())
     assert [each["id"] for each in said] == ["test0", "test1"] and said[0]["said"]
+    assert main([*words, "--suite", "refusals", "--log", str(log)]) == 0
+    figures = json.loads((built.parent / f"unif2ace-refusals.{built.name}.json").read_text())["figures"]
+    said = json.loads(log.read_text())
+    assert figures["questions"] == len(said) == 2 * EACH and len({each["question"] for each in said}) > EACH
+    assert figures["refused"] == sum(refuses(each["said"]) for each in said) / len(said) < 0.5
+    assert "declined" in capsys.readouterr().out
     assert main([*words, "--suite", "captions", "--no-plot", "--json"]) == 0
     figures = json.loads((built.parent / f"unif2ace-captions.{built.name}.json").read_text())["figures"]
     assert json.loads(capsys.readouterr().out) == figures

@@ -56,6 +56,12 @@ def paint(
         float | None,
         typer.Option(help="UniF²ace alone: how freely codes are chosen. Default: the weights' own; of leap 1."),
     ] = None,
+    best: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="UniF²ace alone: paint so many for each, and keep the one it reads the words from best."
+        ),
+    ] = None,
     merge: Annotated[
         str | None, typer.Option(help="Mask tokens to keep after encoding (a number, or 'regions'): faster, not exact.")
     ] = None,
@@ -97,13 +103,14 @@ def paint(
                  "--lora": lora}  # fmt: skip
         if unfit := [name for name, value in given.items() if value is not None]:
             raise InputError(f"UniF²ace paints from words alone: leave {unfit[0]} out, or choose another --engine")
-        wanted = {"steps": steps, "guidance": guidance, "sampler": sampler, "temperature": temperature}
+        wanted = {"steps": steps, "guidance": guidance, "sampler": sampler, "temperature": temperature, "best": best}
         settings = {name: value for name, value in wanted.items() if value is not None}
         pictures = _paint_words(words, engine, device, precision, n, seed, settings, quiet=as_json)
         _report(_save(pictures, out, watermark, manifest), as_json)
         return
-    if temperature is not None:
-        raise InputError("--temperature is UniF²ace's: leave it out, or paint with --engine unif2ace")
+    for name, value in (("--temperature", temperature), ("--best", best)):
+        if value is not None:
+            raise InputError(f"{name} is UniF²ace's: leave it out, or paint with --engine unif2ace")
     regions = _regions(mask, like)
     from limner.models.mditface.engine import MDiTFace, region_map
     from limner.models.mditface.mask_edits import edit_mask as edited

@@ -67,7 +67,7 @@ def run_variant(
     """
     plain = recipe.model_copy(update={"task": {**recipe.task, "sheets": False}})
     task, folder, validated = train_cell(variant, plain, UniF2aceTask, seed, runs, "weights.safetensors", report)
-    losses = {key: validated[key] for key in LOSSES}
+    losses: dict[str, float | None] = {key: validated[key] for key in LOSSES}
     if not painted:
         return losses
     kept = folder / f"measured-{painted}-at-{validated['step']}.json"  # after more steps, measured anew

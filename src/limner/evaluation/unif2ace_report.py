@@ -14,6 +14,7 @@ PUBLISHED = {
     "captions": ("Desc-GPT", "Desc-DS"),
     "painting": ("FID", "VQAscore-CF5", "VQAscore-LV", "VLM-score"),
     "prompted": (),
+    "refusals": (),
 }
 """Suite → the paper's figures of that task. None of them is one of ours: their judges are others, and FID is taken in
 Inception's features."""
@@ -29,7 +30,13 @@ def published_for(suite: str) -> dict[str, float]:
 
 def table_rows(suite: str, figures: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     """Rows "figure, ours, published": ours first, then the paper's, which have no cell of ours beside them."""
-    ours = {"answers": _answers, "captions": _captions, "painting": _painting, "prompted": _prompted}[suite](figures)
+    ours = {
+        "answers": _answers,
+        "captions": _captions,
+        "painting": _painting,
+        "prompted": _prompted,
+        "refusals": _refusals,
+    }[suite](figures)
     return [(name, _shown(value), "") for name, value in ours.items()] + [
         (metric, "", f"{value:g}") for metric, value in published_for(suite).items()
     ]
@@ -50,6 +57,8 @@ def bars(suite: str, figures: Mapping[str, Any]) -> Bars:
         shares = {name: share for name, share in figures["granted"].items() if ": " not in name}
         classes = {name: share for name, share in figures["granted"].items() if ": " in name}
         return {"wishes granted by attribute": {"granted": shares}, "by value": {"granted": classes}}
+    if suite == "refusals":
+        return {"declined, of the questions declined least": {"declined": figures["refused_least"]}}
     return {
         f"right, {source}": {
             "right": _each(_attributes(found), "right"),
@@ -57,6 +66,10 @@ def bars(suite: str, figures: Mapping[str, Any]) -> Bars:
         }
         for source, found in figures.items()
     }
+
+
+def _refusals(figures: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: figures[name] for name in ("faces", "questions", "topics")} | {"declined": figures["refused"]}
 
 
 def draw_bars(found: Bars, file: Path) -> None:
