@@ -14,7 +14,8 @@ from limner.faces.picture import read_picture
 from limner.faces.reader import FaceReader
 from limner.faces.record import Face
 from limner.faces.video import Clip
-from limner.models.facex.track import Track, follow, smooth
+from limner.models.facex.portrait import portrait_of
+from limner.models.facex.track import SMOOTH_MOTION, Track, follow, smooth
 from limner.models.facex.video import write_video
 
 pytest.importorskip("av")
@@ -71,6 +72,11 @@ def test_the_track_follows_the_face(photo: np.ndarray, reader: FaceReader, tmp_p
         assert np.abs(places[k] - places[0]).max() < STEP * scale  # a crop that stays is 3 * STEP * scale off at last
     moved = track.smoothed()
     assert moved.crop.shape == track.crop.shape and not np.array_equal(moved.crop, track.crop)
+    mesh = track.mesh.reshape(4, -1)
+    assert np.allclose(moved.mesh, smooth(mesh, SMOOTH_MOTION, track.stretch).reshape(4, 468, 3)), "in step with motion"
+    portrait = track.portrait(2, frames[2], 128, "film")
+    expected = portrait_of(frames[2], reader.read(frames[2])[0], 128, reader.topology).mesh
+    assert portrait.mesh is not None and expected is not None and np.abs(portrait.mesh - expected).max() < 2
 
 
 def test_who_moves_while_unseen_is_found_again_and_a_stranger_is_not_them(
