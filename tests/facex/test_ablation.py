@@ -84,12 +84,14 @@ def test_ablations_train_once_edit_and_are_tabulated(data: Path, capsys: pytest.
     trained = [data / "runs" / f"{name.lower().replace(' ', '-')}-4" / "weights" for name in names]
     assert [(folder / "base").exists() for folder in trained] == [True, True, False]
     assert load_controller(trained[1] / "controller.safetensors")[0].reference is None
+    written = [(folder / "controller.safetensors").stat().st_mtime_ns for folder in trained]
     assert main([*words, "--count", "0"]) == 2 and "--count above 0" in capsys.readouterr().err
     assert main([*words[:-2], "--count", "0"]) == 0
     again = json.loads((data / "facex-ablation.json").read_text())["figures"]
     assert set(again["whole"]) == {f"{task}.loss" for task in ("head", "face", "person", "part", "hole")}
     assert all(again[name]["head.loss"] == figures[name]["head.loss"] for name in names)
     assert not capsys.readouterr().err, "finished runs are not trained again"
+    assert written == [(folder / "controller.safetensors").stat().st_mtime_ns for folder in trained]
 
 
 def test_every_cell_of_the_shipped_recipe_is_a_task(data: Path) -> None:
