@@ -37,8 +37,6 @@ IRIS = 0.6
 """Centimetres from an iris' middle to its rim: how far around it is taken along."""
 ANCHORS = 8
 """Points along each side of a picture that stay where they are."""
-
-
 AROUND = 0.06
 """Share of a side around a part in which points say where it goes."""
 FEWEST = 12
@@ -75,12 +73,11 @@ def draw_draft(plan: EditPlan, portraits: Mapping[str, Portrait], mask: np.ndarr
     for part, name in given.items():
         other = portraits[name]
         if part == "face":
-            pulled, there = (
-                pull(each, points_of(other), target, shapes) for each in (other.picture, _area(other, part))
-            )
+            both = pull(np.dstack([other.picture, _area(other, part)]), points_of(other), target, shapes)
+            pulled, there = both[..., :3], both[..., 3]
         else:
             pulled, there = put(other, part, mesh)
-        inside = there[..., 0] > 127
+        inside = there > 127
         mine = part_mask(canvas.regions, part)
         if part == "face":
             pulled = recoloured(pulled, inside, canvas.picture, mine)
@@ -128,7 +125,7 @@ def points_of(portrait: Portrait) -> Points:
 
 
 def pull(picture: np.ndarray, source: Points, target: Points, shapes: ShapeModel) -> np.ndarray:
-    """A picture (S, S, 3) uint8 with the points of ``source`` brought to those of ``target`` that can be seen.
+    """A picture (S, S, C) uint8 with the points of ``source`` brought to those of ``target`` that can be seen.
 
     Between points and beyond them the shift is their mean weighed by distance⁻⁴ (Shepard 1968); the picture's border
     stays, and irises go where their gaze is, taking their neighbourhood along. Our choice over triangles: because eyes,
@@ -167,10 +164,10 @@ def pull(picture: np.ndarray, source: Points, target: Points, shapes: ShapeModel
 
 
 def put(portrait: Portrait, part: str, target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """A portrait turned, scaled and shifted so that the points in and around a part lie on a mesh (P, 3), and where the
-    part is in it, both (S, S, 3) uint8. (A part keeps its shape: that is what it is taken for.)"""
+    """A portrait (S, S, 3) turned, scaled and shifted so that the points in and around a part lie on a mesh (P, 3), and
+    where the part is in it, (S, S); both uint8. (A part keeps its shape: that is what it is taken for.)"""
     mesh, area = _mesh(portrait), _area(portrait, part)
-    around = dilate(area[..., 0] > 0, round(AROUND * portrait.size))
+    around = dilate(area > 0, round(AROUND * portrait.size))
     places = np.clip(mesh[:, :2].astype(int), 0, portrait.size - 1)
     near = around[places[:, 1], places[:, 0]]
     if near.sum() < FEWEST:
@@ -195,8 +192,8 @@ def _giver(plan: EditPlan, part: str) -> str:
 
 
 def _area(portrait: Portrait, part: str) -> np.ndarray:
-    """A part as a picture that can be pulled, (S, S, 3) uint8."""
-    return np.repeat(part_mask(portrait.regions, part)[..., None], 3, -1).astype(np.uint8) * 255
+    """Where a part is, (S, S) uint8, 255 inside."""
+    return part_mask(portrait.regions, part).astype(np.uint8) * 255
 
 
 def _mesh(portrait: Portrait) -> np.ndarray:
