@@ -5,7 +5,7 @@ import pytest
 
 from limner.faces.expression import CENTRAL_RANGES, EXPRESSION_NAMES, SIDED_RANGES, expression_of
 from limner.faces.light import harmonics, light_direction, light_on, linear
-from limner.faces.motion import HeadPose, gaze_direction, head_pose, in_head_axes, rotation_of
+from limner.faces.motion import HeadPose, gaze_direction, head_pose, in_head_axes, rotation_of, turn
 from limner.faces.regions import Region
 
 ANGLES = [(0, 0, 0), (30, 0, 0), (0, 20, 0), (0, 0, 15), (-50, -25, 40), (35, 10, -170)]
@@ -174,3 +174,13 @@ def test_light_of_the_mirrored_photo(topology):
 
 def test_linear_light_is_the_srgb_curve():
     assert linear(np.array([0, 255, 188])) == pytest.approx([0, 1, 0.5], abs=0.01)
+
+
+@pytest.mark.parametrize("angles", [(0, 0, 0), (25, 0, 0), (0, -12, 0), (0, 0, 170), (20, 20, 20)])
+def test_a_turn_is_the_angle_of_the_rotation_between_poses(angles: tuple[float, float, float]) -> None:
+    front, other = (
+        HeadPose(rotation=rotation_of(*each), scale=1.0, centre=np.zeros(3)) for each in ((0, 0, 0), angles)
+    )
+    eigenvalues = np.linalg.eigvals(other.rotation)
+    assert turn(front, other) == pytest.approx(np.degrees(np.abs(np.angle(eigenvalues)).max()), abs=1e-4)
+    assert turn(other, front) == pytest.approx(turn(front, other))

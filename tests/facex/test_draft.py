@@ -14,12 +14,14 @@ from limner.faces.reader import FaceReader
 from limner.faces.record import Face
 from limner.faces.regions import Region
 from limner.faces.shape import ShapeModel
-from limner.models.facex.draft import SHARES, draw_draft, moved_gaze, moved_mesh, points_of, pull, recoloured
+from limner.models.facex.draft import SHARES, draw_draft, moved_gaze, moved_mesh, points_of, recoloured
 from limner.models.facex.engine import FaceX
 from limner.models.facex.masks import part_mask
 from limner.models.facex.plan import EditPlan
 from limner.models.facex.portrait import Portrait, portrait_of
+from limner.models.facex.pull import DARK, Points, opening, pull
 from limner.models.facex.reference import repaint_mask
+from limner.models.facex.sliders import move
 
 
 @pytest.fixture(scope="module")
@@ -57,13 +59,61 @@ def test_a_portrait_keeps_its_mesh_in_its_own_pixels(photo: np.ndarray, face: Fa
 
 
 def test_pulled_points_land_where_the_mesh_says(hers: Portrait, turned: Portrait, shapes: ShapeModel) -> None:
-    back = pull(turned.picture, points_of(turned), points_of(hers), shapes)
+    back = pull(turned.picture, points_of(turned), points_of(hers), shapes.topology)
     inside = part_mask(hers.regions, "nose") | part_mask(hers.regions, "lips") | part_mask(hers.regions, "eyes")
     off, before = (np.abs(each.astype(int) - hers.picture)[inside].mean() for each in (back, turned.picture))
     assert off < 9 < 25 < before
-    still = pull(hers.picture, points_of(hers), points_of(hers), shapes)
+    still = pull(hers.picture, points_of(hers), points_of(hers), shapes.topology)
     assert np.abs(still.astype(int) - hers.picture).max() <= 1, "nothing moves, nothing changes"
     assert np.abs(back[:2].astype(int) - turned.picture[:2]).mean() < 6, "the border stays"
+
+
+def test_points_near_each_other_part_ways(hers: Portrait, shapes: ShapeModel) -> None:
+    """An opened mouth: lips that touch are pulled apart, each exactly to where its points go."""
+    opened = mesh_of(hers).copy()
+    below = opened[:, 1] > opened[13, 1] + 0.5
+    near = np.linalg.norm(opened[:, :2] - opened[14, :2], axis=1) < 30
+    opened[below & near, 1] += 8
+    places = np.indices((256, 256)).transpose(1, 2, 0)[..., ::-1].astype(np.uint8)  # each pixel says where it was
+    said = pull(np.ascontiguousarray(places), points_of(hers), Points(opened, hers.motion.gaze), shapes.topology)
+    seen = shapes.topology.normals(opened)[:, 2] < 0
+    at = opened[seen, :2].astype(int)
+    off = np.linalg.norm(said[at[:, 1], at[:, 0]] - mesh_of(hers)[seen, :2], axis=1)
+    assert np.median(off) < 1.2 and np.quantile(off, 0.9) < 3.5
+
+
+def test_sliders_of_expression_move_the_draft(hers: Portrait, reader: FaceReader, shapes: ShapeModel) -> None:
+    """A draft with an open mouth, or a sadder one, is read again as that, and its mouth is not the lips' skin."""
+    whole, found = np.ones((256, 256), bool), {}
+    for name, value in (("smile", -0.9), ("smile", 0.5), ("mouth", 0.8)):
+        draft = draw_draft(EditPlan(sliders={name: value}, repaint=("person",)), {"photo": hers}, whole, shapes)
+        assert draft is not None and draft.share == SHARES["expression"]
+        (read,) = reader.read_crops(draft.picture[None], recognise=False)
+        assert read is not None
+        change = read.expression - hers.motion.expression
+        asked = move(hers.motion, {name: value}).expression - hers.motion.expression
+        found[name, value] = float(change @ asked / (asked @ asked))
+    assert min(found.values()) > 0.3, found
+
+
+def test_an_open_mouth_shows_the_actors_teeth_or_darkness(hers: Portrait, shapes: ShapeModel) -> None:
+    """Her closed mouth where another's is open shows what that one's does; with a slider alone, darkness."""
+    shut = mesh_of(hers).copy()
+    shut[14] = shut[13] + [0, 0.5, 0]
+    closed = replace(hers, mesh=shut)
+    wide = mesh_of(hers).copy()
+    wide[[14, 87, 317, 178, 402, 88, 318], 1] += 14
+    green = replace(hers, picture=np.full_like(hers.picture, (0, 200, 0)), mesh=wide)
+    assert opening(shut, shapes.topology) < 0.25 < opening(wide, shapes.topology)
+    middle = ((wide[13] + wide[14])[:2] / 2).astype(int)
+    whole = np.ones((256, 256), bool)
+    swapped = draw_draft(EditPlan.swap("other"), {"photo": green, "other": closed}, whole, shapes)
+    assert swapped is not None and swapped.picture[middle[1], middle[0]].tolist() == [0, 200, 0]
+    plan = EditPlan.motion(mouth=1.0)
+    alone = draw_draft(plan, {"photo": closed}, whole, shapes)
+    mesh = moved_mesh(plan, {"photo": closed}, shapes)
+    x, y = ((mesh[13] + mesh[14])[:2] / 2).astype(int)
+    assert alone is not None and np.abs(alone.picture[y, x].astype(int) - DARK).max() < 12
 
 
 def test_a_mesh_turns_by_its_sliders_and_acts_like_its_driver(
@@ -72,7 +122,6 @@ def test_a_mesh_turns_by_its_sliders_and_acts_like_its_driver(
     own = head_pose(mesh_of(hers), shapes.topology)
     moved = head_pose(moved_mesh(EditPlan.motion(yaw=12, pitch=-7), {"photo": hers}, shapes), shapes.topology)
     assert abs(moved.yaw - own.yaw - 12) < 0.1 and abs(moved.pitch - own.pitch + 7) < 0.1
-    assert np.allclose(moved_mesh(EditPlan.motion(smile=0.5), {"photo": hers}, shapes), mesh_of(hers), atol=1e-6)
     smiling = mesh_of(turned).copy()
     smiling[[61, 291], 1] -= 6  # the corners of the mouth
     driver = replace(turned, mesh=smiling)
@@ -127,10 +176,13 @@ def test_each_part_comes_from_its_giver_in_its_place(hers: Portrait, turned: Por
     hair = part_mask(hers.regions, "hair")
     assert (swapped.picture != hers.picture).any(-1)[hair].mean() < 0.02
     moved = draw_draft(EditPlan.motion(yaw=20), {"photo": hers}, np.ones_like(mask), shapes)
-    assert moved is not None and moved.share == SHARES["person"] and not np.array_equal(moved.picture, hers.picture)
+    assert moved is not None and moved.share == pytest.approx(0.5, abs=0.01), "a hundredth for each degree"
+    assert not np.array_equal(moved.picture, hers.picture)
+    far = draw_draft(EditPlan.motion(yaw=45), {"photo": hers}, np.ones_like(mask), shapes)
+    assert far is not None and far.share == 0.6
     both = EditPlan.swap("other") + EditPlan.motion(yaw=20)
     together = draw_draft(both, {"photo": hers, "other": turned}, np.ones_like(mask), shapes)
-    assert together is not None and together.share == SHARES["person"], "what is moved furthest decides"
+    assert together is not None and together.share == moved.share, "what is moved furthest decides"
 
 
 @pytest.mark.parametrize(
@@ -170,7 +222,7 @@ def test_sampling_starts_from_the_draft_by_as_much_as_is_asked(editor: FaceX, ph
     prepared = editor.prepare(plan, {"photo": subject})
     assert prepared.reference.drafts(0.0) is None
     drafts = prepared.reference.drafts(0.5)
-    assert drafts is not None and drafts.shares == (pytest.approx(1 - 0.5 * (1 - SHARES["person"])),)
+    assert drafts is not None and drafts.shares == (pytest.approx(1 - 0.5 * (1 - 0.4), abs=0.005),)  # ten degrees
     assert not torch.equal(drafts.latents, prepared.reference.latents)
     none, full = (editor.edit(photo, plan, steps=8, draft=kept) for kept in (0.0, 1.0))
     assert not np.array_equal(np.asarray(none.image), np.asarray(full.image))

@@ -31,3 +31,12 @@ def test_blocks_are_compiled_where_they_learn_and_only_there() -> None:
             assert torch.equal(model(torch.ones(2, 3)), nn.functional.linear(torch.ones(2, 3), *model.parameters()))
         with pytest.raises(RuntimeError, match="fail_on_recompile"):
             model(torch.ones(2, 3))
+
+
+def test_a_partly_frozen_model_keeps_its_layout_on_a_cpu() -> None:
+    """PyTorch crashes in such a model's backward pass where convolutions are channels-last."""
+    settings = recipe(channels_last=True).train
+    for frozen in (False, True):
+        first, second = nn.Conv2d(3, 4, 3).requires_grad_(not frozen), nn.Conv2d(4, 4, 3)
+        Replica(nn.Sequential(first, second), settings, ALONE)
+        assert second.weight.is_contiguous(memory_format=torch.channels_last) == (not frozen)

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from limner.data.shards import unpack_attributes
-from limner.faces.expression import CENTRAL_RANGES, SIDED_RANGES, raw_measures
+from limner.faces.expression import CENTRAL_RANGES, SIDED_RANGES, raw_measures, stretched
 from limner.faces.light import light_direction
 from limner.faces.motion import head_pose
 from limner.faces.record import Attribute
@@ -53,12 +53,12 @@ def measure_factors(row: Mapping[str, Any], topology: Topology) -> np.ndarray:
     pose = head_pose(mesh, topology)
     left, right, middle = raw_measures(mesh, pose, gaze, topology)
     light = light_direction(row["light"])
-    both = lambda name: _stretch((left[name] + right[name]) / 2, SIDED_RANGES[name])  # noqa: E731
+    both = lambda name: stretched((left[name] + right[name]) / 2, SIDED_RANGES[name])  # noqa: E731
     motion = {
         "yaw": pose.yaw,
         "pitch": pose.pitch,
         "smile": both("mouth_smile"),
-        "mouth": _stretch(middle["jaw_open"], CENTRAL_RANGES["jaw_open"]),
+        "mouth": stretched(middle["jaw_open"], CENTRAL_RANGES["jaw_open"]),
         "eyes_closed": both("eye_blink"),
         "gaze_x": gaze[0],
         "gaze_y": gaze[1],
@@ -104,8 +104,3 @@ def _looks(attributes: Mapping[str, Attribute]) -> dict[str, float]:
         "woman": chance("gender_presentation", "woman"),
         "hat": chance("hat", True),
     }
-
-
-def _stretch(value: float, bounds: tuple[float, float]) -> float:
-    low, high = bounds
-    return (value - low) / (high - low)

@@ -132,13 +132,19 @@ def expression_of(mesh: np.ndarray, pose: HeadPose, gaze: np.ndarray, topology: 
 
     mesh: (468, 3) pixels; gaze: (2,) degrees relative to the camera, as `motion.gaze_direction` gives it.
     """
+    return np.clip(unbounded_expression(mesh, pose, gaze, topology), 0, 1).astype(np.float32)
+
+
+def unbounded_expression(mesh: np.ndarray, pose: HeadPose, gaze: np.ndarray, topology: Topology) -> np.ndarray:
+    """As ``expression_of``, (K,) float64, before coefficients are kept in 0..1: these change wherever the mesh does."""
     left, right, middle = raw_measures(mesh, pose, gaze, topology)
-    values = [_stretch(side[name], bounds) for name, bounds in SIDED_RANGES.items() for side in (left, right)] + [
-        _stretch(middle[name], bounds) for name, bounds in CENTRAL_RANGES.items()
-    ]
-    return np.array(values, np.float32)
+    return np.array(
+        [stretched(side[name], bounds) for name, bounds in SIDED_RANGES.items() for side in (left, right)]
+        + [stretched(middle[name], bounds) for name, bounds in CENTRAL_RANGES.items()]
+    )
 
 
-def _stretch(value: float, bounds: tuple[float, float]) -> float:
+def stretched(value: float, bounds: tuple[float, float]) -> float:
+    """A raw measure as a coefficient: 0 at the low bound, 1 at the high one, and on beyond them."""
     low, high = bounds
-    return float(np.clip((value - low) / (high - low), 0, 1))
+    return (value - low) / (high - low)

@@ -58,6 +58,12 @@ def rotation_of(yaw: float, pitch: float, roll: float) -> np.ndarray:
     return about_z @ about_y @ about_x
 
 
+def turn(one: HeadPose, other: HeadPose) -> float:
+    """Degrees of the rotation that takes one pose to another."""
+    cosine = (np.trace(one.rotation.T @ other.rotation) - 1) / 2
+    return float(np.degrees(np.arccos(np.clip(cosine, -1, 1))))
+
+
 def head_pose(mesh: np.ndarray, topology: Topology) -> HeadPose:
     """Pose of a mesh (468, 3): the similarity that takes the average face's rigid points onto it (Procrustes)."""
     matrix = geometry.similarity(topology.canonical[topology.rigid], mesh[topology.rigid])

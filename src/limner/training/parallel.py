@@ -50,7 +50,9 @@ class Replica:
             _rewrite(block, settings)
         if not self.sharded:
             model = model.to(ranks.device)
-        if settings.channels_last:
+        # PyTorch 2.13 crashes on CPUs in the backward pass of a partly frozen channels-last UNet (segmentation fault).
+        frozen = ranks.device.type == "cpu" and not all(parameter.requires_grad for parameter in model.parameters())
+        if settings.channels_last and not frozen:
             model = model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         self.model = model
         self.whole: nn.Module = Whole(model)

@@ -16,6 +16,7 @@ from limner.provenance.manifest import Ingredient
 
 from .blend import blend_back
 from .decompose import Factors
+from .detail import Detail
 from .loading import Strength
 from .plan import CANVAS, MOTION, EditPlan
 from .portrait import Portrait
@@ -49,11 +50,16 @@ class Prepared:
     foil: Tensor
     reference: Reference
     mask: np.ndarray
+    detail: Detail | None = None
 
     @property
     def photo(self) -> np.ndarray:
         """The whole photo that is edited, (H, W, 3) uint8."""
         return self.subjects[CANVAS].photo
+
+    def detailed(self, painted: np.ndarray, strength: Strength) -> np.ndarray:
+        """A painted crop (S, S, 3) with what the codec lost of its draft given back."""
+        return painted if self.detail is None else self.detail.given_back(painted, strength.draft)
 
     def blend(self, painted: np.ndarray) -> np.ndarray:
         """The whole photo (H, W, 3) with a painted crop (S, S, 3) in its place."""

@@ -13,36 +13,31 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
-import torch
-from torch.nn import functional as F
 
 from limner.faces.geometry import similarity, warp
-from limner.faces.motion import HeadPose, head_pose, in_head_axes, iris_centres, rotation_of
+from limner.faces.motion import HeadPose, head_pose, in_head_axes, rotation_of, turn
+from limner.faces.movement import likeliest
 from limner.faces.shape import ShapeModel
 
 from .masks import FACTORS_OF_PART, dilate, part_mask
-from .plan import ABSENT, CANVAS, EditPlan
+from .plan import ABSENT, CANVAS, MOTION, EditPlan
 from .portrait import Portrait
+from .pull import CLOSED, DARK, Points, fill_mouth, opening, pull
 from .sliders import move
 from .unseen import smoothed_over
 
-SHARES = {"person": 0.6, "face": 0.3, "part": 0.15, "gaze": 0.35}
+SHARES = {"person": 0.3, "expression": 0.3, "face": 0.3, "part": 0.1, "gaze": 0.1}
 """How much of the way from noise to picture is still painted; what is moved furthest decides."""
-GRID = 64
-"""Side of the grid on which warps are computed."""
-IRIS = 0.6
-"""Centimetres from an iris' middle to its rim: how far around it is taken along."""
-ANCHORS = 8
-"""Points along each side of a picture that stay where they are."""
+A_DEGREE = 0.01
+"""What each degree that a head turns adds to that of a person, because it uncovers what no photo shows …"""
+MOST = 0.6
+"""… up to this."""
 AROUND = 0.06
 """Share of a side around a part in which points say where it goes."""
 FEWEST = 12
 """Points from which they can."""
-SOFT = 0.04
-"""Share of a side over which shifts blend into each other."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,39 +54,59 @@ def draw_draft(plan: EditPlan, portraits: Mapping[str, Portrait], mask: np.ndarr
     canvas = portraits[CANVAS]
     if plan.hole is not None or plan.structure is not None or any(each.mesh is None for each in portraits.values()):
         return None
-    motions = {"pose", "expression", "gaze"} & plan.factors.keys()
+    motions = plan.factors.keys() & set(MOTION)
     moves = "person" in plan.repaint and bool(plan.sliders or motions)
     given = {part: _giver(plan, part) for part in plan.repaint if part != "person"}
     if not (moves or given) or any(name in (CANVAS, ABSENT) for name in given.values()) or "head" in given:
         return None
     mesh = moved_mesh(plan, portraits, shapes) if moves else _mesh(canvas)
     target = Points(mesh, moved_gaze(plan, portraits))
-    picture = canvas.picture if not moves else pull(canvas.picture, points_of(canvas), target, shapes)
+    picture = canvas.picture if not moves else pull(canvas.picture, points_of(canvas), target, shapes.topology)
     kinds = set()
     if moves:
-        kinds.add("person" if motions or plan.sliders.keys() - {"gaze_x", "gaze_y"} else "gaze")
+        kinds |= {_moved(name) for name in (*motions, *plan.sliders)}
     for part, name in given.items():
         other = portraits[name]
         if part == "face":
-            both = pull(np.dstack([other.picture, _area(other, part)]), points_of(other), target, shapes)
+            both = pull(np.dstack([other.picture, _area(other, part)]), points_of(other), target, shapes.topology)
             pulled, there = both[..., :3], both[..., 3]
         else:
             pulled, there = put(other, part, mesh)
         inside = there > 127
         mine = part_mask(canvas.regions, part)
-        if part == "face":
+        if part in ("face", "nose"):  # skin, in the photo's light
             pulled = recoloured(pulled, inside, canvas.picture, mine)
         picture = np.where(inside[..., None], pulled, picture)
         if not moves:  # where the photo has the part and its giver has none: skin goes on, other parts are gone
             beyond = smoothed_over(picture, ~inside if part == "face" else mine & ~inside)
             picture = np.where((mine & ~inside)[..., None], beyond, picture)
         kinds.add("face" if part == "face" else "part")
-    return Draft(np.where(mask[..., None], picture, canvas.picture), max(SHARES[kind] for kind in kinds))
+    if moves or "face" in given:
+        picture = opened(picture, plan, portraits, target, shapes)
+    share = max(SHARES[kind] for kind in kinds)
+    if "person" in kinds:
+        degrees = turn(*(head_pose(each, shapes.topology) for each in (_mesh(canvas), mesh)))
+        share = max(share, min(SHARES["person"] + A_DEGREE * degrees, MOST))
+    return Draft(np.where(mask[..., None], picture, canvas.picture), share)
+
+
+def opened(
+    picture: np.ndarray, plan: EditPlan, portraits: Mapping[str, Portrait], target: Points, shapes: ShapeModel
+) -> np.ndarray:
+    """A draft (S, S, 3) whose mouth shows its inside where the pulled face had it closed: that of the photo which gives
+    the expression if its mouth is open, and darkness else, for the painter to put teeth in."""
+    names = [plan.factors.get(factor, CANVAS) for factor in ("identity", "expression")]
+    face, actor = (portraits[name] for name in names)
+    gaps = [opening(mesh, shapes.topology) for mesh in (_mesh(face), target.mesh, _mesh(actor))]
+    if gaps[0] > CLOSED or gaps[1] <= CLOSED:
+        return picture
+    inside = np.array(DARK) if gaps[2] <= CLOSED else pull(actor.picture, points_of(actor), target, shapes.topology)
+    return fill_mouth(picture, target.mesh, inside)
 
 
 def moved_mesh(plan: EditPlan, portraits: Mapping[str, Portrait], shapes: ShapeModel) -> np.ndarray:
     """Where the photo's mesh (P, 3) goes: its own shape, with the expression and pose of whom the plan names, and the
-    sliders of pose. (Sliders of expression have no direction in the shape model: the painter moves those.)"""
+    sliders (those of expression as the likeliest movement that shows what they ask for, see ``movement``)."""
     own = shapes.decompose(_mesh(portraits[CANVAS]))
     rest = in_head_axes(_mesh(portraits[CANVAS]), own.pose) - shapes.shape_of(own.identity, own.expression)
     poser, actor = (
@@ -104,6 +119,10 @@ def moved_mesh(plan: EditPlan, portraits: Mapping[str, Portrait], shapes: ShapeM
     )
     pose = HeadPose(rotation=turned, scale=poser.pose.scale, centre=poser.pose.centre)
     shape = shapes.shape_of(own.identity, actor.expression) + rest
+    acts = portraits[plan.factors.get("expression", CANVAS)].motion
+    change = move(acts, plan.sliders).expression - acts.expression
+    step = likeliest(shapes, shape, change.astype(np.float64))
+    shape = shapes.shape_of(own.identity, actor.expression + step) + rest
     return shape @ (pose.rotation.T * pose.scale) + pose.centre
 
 
@@ -112,55 +131,9 @@ def moved_gaze(plan: EditPlan, portraits: Mapping[str, Portrait]) -> np.ndarray:
     return move(portraits[plan.factors.get("gaze", CANVAS)].motion, plan.sliders).gaze
 
 
-class Points(NamedTuple):
-    """What warps follow: a mesh (P, 3) and where its eyes look, (2,) degrees."""
-
-    mesh: np.ndarray
-    gaze: np.ndarray
-
-
 def points_of(portrait: Portrait) -> Points:
     """A portrait's own."""
     return Points(_mesh(portrait), portrait.motion.gaze)
-
-
-def pull(picture: np.ndarray, source: Points, target: Points, shapes: ShapeModel) -> np.ndarray:
-    """A picture (S, S, C) uint8 with the points of ``source`` brought to those of ``target`` that can be seen.
-
-    Between points and beyond them the shift is their mean weighed by distance⁻⁴ (Shepard 1968); the picture's border
-    stays, and irises go where their gaze is, taking their neighbourhood along. Our choice over triangles: because eyes,
-    mouth and hair have none.
-    """
-    side, seen = picture.shape[0], shapes.topology.normals(target.mesh)[:, 2] < 0
-    edge = (np.arange(ANCHORS) + 0.5) * side / ANCHORS
-    ends = np.concatenate([np.stack([edge, np.full(ANCHORS, end)], 1) for end in (0, side)])
-    ends = np.concatenate([ends, ends[:, ::-1]])
-    points = np.concatenate([target.mesh[seen, :2], ends])
-    shifts = np.concatenate([(source.mesh - target.mesh)[seen, :2], np.zeros_like(ends)])
-
-    def shift(places: np.ndarray) -> np.ndarray:
-        """(N, 1, 2) to (N, 2)."""
-        weights = 1 / (((places - points) ** 2).sum(-1) + (SOFT * side) ** 2) ** 2  # (N, points)
-        return weights @ shifts / weights.sum(1, keepdims=True)
-
-    at = (np.arange(GRID) + 0.5) * side / GRID
-    places = np.stack(np.meshgrid(at, at), -1).reshape(-1, 1, 2)
-    field = shift(places)
-    poses = [head_pose(each.mesh, shapes.topology) for each in (source, target)]
-    before, after = (iris_centres(*each, pose) for each, pose in zip((source, target), poses))  # (2, 2) each
-    near = np.exp(-((places - after) ** 2).sum(-1) / (2 * (IRIS * poses[1].scale) ** 2))  # (GRID², 2)
-    field += near @ (before - after - shift(after[:, None]))
-    field = field.reshape(1, GRID, GRID, 2)
-    smooth = F.interpolate(
-        torch.from_numpy(field).permute(0, 3, 1, 2).float(), size=(side, side), mode="bilinear", align_corners=False
-    )[0]
-    middles = torch.arange(side) + 0.5
-    y, x = torch.meshgrid(middles, middles, indexing="ij")
-    grid = (torch.stack([x + smooth[0], y + smooth[1]], -1) / side * 2 - 1)[None]
-    pulled = F.grid_sample(
-        torch.from_numpy(picture).permute(2, 0, 1)[None].float(), grid, padding_mode="border", align_corners=False
-    )
-    return pulled[0].permute(1, 2, 0).round().clamp(0, 255).byte().numpy()
 
 
 def put(portrait: Portrait, part: str, target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -184,6 +157,11 @@ def recoloured(picture: np.ndarray, inside: np.ndarray, like: np.ndarray, where:
     mine, theirs = picture[inside].astype(np.float32).mean(0), like[where].astype(np.float32).mean(0)
     gain = np.clip(theirs / np.maximum(mine, 1.0), 0.5, 2.0)
     return np.clip(picture * gain, 0, 255).round().astype(np.uint8)
+
+
+def _moved(name: str) -> str:
+    """What a factor of motion or a slider moves."""
+    return "person" if name in ("pose", "yaw", "pitch") else "gaze" if name.startswith("gaze") else "expression"
 
 
 def _giver(plan: EditPlan, part: str) -> str:

@@ -29,6 +29,7 @@ from limner.weights.fingerprint import weights_hash
 
 from .assemble import choice_of
 from .begun import Prepared, Subject, ingredients, moved_by_sliders, steps_of
+from .detail import Detail
 from .draft import draw_draft
 from .loading import NANO, Parts, Strength, check_style, load_parts
 from .masks import check_hole, unpack_mask
@@ -253,11 +254,12 @@ class FaceX:
         drafts = self.parts.controller.config.drafts
         reference = assemble_reference(plan, portraits, mask, self.parts.base.codec, drafts)
         factors = {name: subject.factors for name, subject in subjects.items()}
-        draft = draw_draft(plan, portraits, mask, self.shapes)
+        draft, detail = draw_draft(plan, portraits, mask, self.shapes), None
         if draft is not None:
             codec, picture = self.parts.base.codec, to_model(draft.picture[None])
-            start = codec.encode(picture.to(next(codec.parameters()).device)).cpu()
-            reference = replace(reference, start=start, shares=(draft.share,))
+            start = codec.encode(picture.to(next(codec.parameters()).device))
+            detail = Detail(draft.picture, to_pictures(codec.decode(start))[0])
+            reference = replace(reference, start=start.cpu(), shares=(draft.share,))
         seen = visible_rest(plan, portraits[CANVAS], drawn_hole(plan, portraits[CANVAS]), self.reader)
         if seen.portrait is not portraits[CANVAS]:
             portraits[CANVAS] = seen.portrait
@@ -273,7 +275,7 @@ class FaceX:
         ]
         photos = [assembler.encode(each) for each in ready]
         tokens, foil = (assembler.pick(photos, choice_of(seen.known(each), numbers)) for each in (plan, plan.foil()))
-        return Prepared(whole, subjects, seed, tokens, foil, reference, mask)
+        return Prepared(whole, subjects, seed, tokens, foil, reference, mask, detail)
 
     @torch.no_grad()
     def paint(
@@ -306,7 +308,8 @@ class FaceX:
         codec_type = next(parts.base.codec.parameters()).dtype
 
         def decode(latents: Tensor) -> np.ndarray:
-            return to_pictures(parts.base.codec.decode(latents.to(codec_type)))
+            pictures = to_pictures(parts.base.codec.decode(latents.to(codec_type)))
+            return np.stack([each.detailed(picture, strength) for each, picture in zip(prepared, pictures)])
 
         latents = sample(
             weighed(predict, weights),

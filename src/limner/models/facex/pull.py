@@ -1,0 +1,106 @@
+"""How drafts are drawn: pictures pulled along by meshes, parts put in place, and what a mouth shows that opens.
+
+Legend: S side of a picture, P points of a mesh.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from PIL import Image, ImageDraw, ImageFilter
+from torch.nn import functional as F
+
+from limner.faces.landmarks import INNER_LIPS
+from limner.faces.motion import head_pose, iris_centres
+from limner.faces.topology import Topology
+
+GRID = 128
+"""Side of the grid on which warps are computed."""
+IRIS = 0.6
+"""Centimetres from an iris' middle to its rim: how far around it is taken along."""
+ANCHORS = 8
+"""Points along each side of a picture that stay where they are."""
+SOFT = (0.04, 0.012)
+"""Shares of a side over which shifts blend into each other: widely, then what that leaves over at the points."""
+
+
+CLOSED = 0.25
+"""Centimetres between the lips up to which a mouth shows nothing of its inside (a neutral mesh has as much)."""
+DARK = (56, 26, 24)
+"""What is inside a mouth of which no photo shows the inside."""
+EDGE = 0.006
+"""Share of a side over which a mouth's inside is blended in."""
+
+
+class Points(NamedTuple):
+    """What warps follow: a mesh (P, 3) and where its eyes look, (2,) degrees."""
+
+    mesh: np.ndarray
+    gaze: np.ndarray
+
+
+def pull(picture: np.ndarray, source: Points, target: Points, topology: Topology) -> np.ndarray:
+    """A picture (S, S, C) uint8 with the points of ``source`` brought to those of ``target`` that can be seen.
+
+    Between points and beyond them the shift is their mean weighed by distance⁻⁴ (Shepard 1968), in two levels; the
+    picture's border stays, and irises go where their gaze is, taking their neighbourhood along. Our choice over
+    triangles: because eyes, mouth and hair have none.
+    """
+    side, seen = picture.shape[0], topology.normals(target.mesh)[:, 2] < 0
+    edge = (np.arange(ANCHORS) + 0.5) * side / ANCHORS
+    ends = np.concatenate([np.stack([edge, np.full(ANCHORS, end)], 1) for end in (0, side)])
+    ends = np.concatenate([ends, ends[:, ::-1]])
+    points = np.concatenate([target.mesh[seen, :2], ends])
+    shifts = np.concatenate([(source.mesh - target.mesh)[seen, :2], np.zeros_like(ends)])
+    levels: list[np.ndarray] = []  # what each level moves the points by, (points, 2)
+
+    def shift(places: np.ndarray) -> np.ndarray:
+        """(N, 1, 2) to (N, 2): by the levels there are."""
+        squared, total = ((places - points) ** 2).sum(-1), np.zeros((len(places), 2))  # (N, points)
+        for soft, level in zip(SOFT, levels):
+            weights = 1 / (squared + (soft * side) ** 2) ** 2
+            total += weights @ level / weights.sum(1, keepdims=True)
+        return total
+
+    for _ in SOFT:
+        levels.append(shifts - shift(points[:, None]))
+    at = (np.arange(GRID) + 0.5) * side / GRID
+    places = np.stack(np.meshgrid(at, at), -1).reshape(-1, 1, 2)
+    field = shift(places)
+    poses = [head_pose(each.mesh, topology) for each in (source, target)]
+    before, after = (iris_centres(*each, pose) for each, pose in zip((source, target), poses))  # (2, 2) each
+    near = np.exp(-((places - after) ** 2).sum(-1) / (2 * (IRIS * poses[1].scale) ** 2))  # (GRID², 2)
+    field += near @ (before - after - shift(after[:, None]))
+    return _sampled(picture, field.reshape(GRID, GRID, 2))
+
+
+def _sampled(picture: np.ndarray, field: np.ndarray) -> np.ndarray:
+    """A picture (S, S, C) uint8 looked up where a field (GRID, GRID, 2) of shifts, in pixels, says."""
+    side = picture.shape[0]
+    smooth = F.interpolate(
+        torch.from_numpy(field).permute(2, 0, 1)[None].float(), size=(side, side), mode="bilinear", align_corners=False
+    )[0]
+    middles = torch.arange(side) + 0.5
+    y, x = torch.meshgrid(middles, middles, indexing="ij")
+    grid = (torch.stack([x + smooth[0], y + smooth[1]], -1) / side * 2 - 1)[None]
+    pulled = F.grid_sample(
+        torch.from_numpy(picture).permute(2, 0, 1)[None].float(), grid, padding_mode="border", align_corners=False
+    )
+    return pulled[0].permute(1, 2, 0).round().clamp(0, 255).byte().numpy()
+
+
+def opening(mesh: np.ndarray, topology: Topology) -> float:
+    """Centimetres between the lips of a mesh (P, 3)."""
+    return float(np.linalg.norm(mesh[13] - mesh[14]) / head_pose(mesh, topology).scale)
+
+
+def fill_mouth(picture: np.ndarray, mesh: np.ndarray, inside: np.ndarray) -> np.ndarray:
+    """A picture (S, S, 3) uint8 with what lies between the lips of a mesh (P, 3) taken from another, (S, S, 3) or
+    (3,)."""
+    side = len(picture)
+    area = Image.new("L", (side, side))
+    ImageDraw.Draw(area).polygon([tuple(point) for point in mesh[list(INNER_LIPS), :2]], fill=255)
+    share = np.asarray(area.filter(ImageFilter.GaussianBlur(EDGE * side)), np.float32)[..., None] / 255
+    return (picture + share * (inside.astype(np.float32) - picture)).round().astype(np.uint8)

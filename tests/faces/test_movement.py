@@ -1,0 +1,75 @@
+"""From wishes for measures back to shapes: what is asked for is measured afterwards, by the likeliest way there."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from limner.faces.expression import EXPRESSION_NAMES, unbounded_expression
+from limner.faces.movement import FRONT, likeliest
+from limner.faces.shape import ShapeModel
+
+NOBODY = np.zeros(64)
+
+
+@pytest.fixture(scope="module")
+def shapes() -> ShapeModel:
+    return ShapeModel.load()
+
+
+def wish(**measures: float) -> np.ndarray:
+    """A change of the measures with these names, on both sides of those that have two."""
+    change = np.zeros(len(EXPRESSION_NAMES))
+    for name, value in measures.items():
+        for side in ("", "_left", "_right"):
+            if name + side in EXPRESSION_NAMES:
+                change[EXPRESSION_NAMES.index(name + side)] = value
+    return change
+
+
+def measured(shapes: ShapeModel, expression: np.ndarray, name: str) -> float:
+    """A measure of the average face with an expression, on the left where it has sides; not kept in 0..1."""
+    found = unbounded_expression(shapes.shape_of(NOBODY, expression), FRONT, np.zeros(2), shapes.topology)
+    return float(found[EXPRESSION_NAMES.index(name if name in EXPRESSION_NAMES else f"{name}_left")])
+
+
+@pytest.mark.parametrize("name", ["mouth_smile", "jaw_open", "brow_outer_up", "mouth_pucker", "eye_wide"])
+def test_what_is_wished_is_measured(shapes: ShapeModel, name: str) -> None:
+    for value in (0.3, 0.7):
+        step = likeliest(shapes, shapes.shape_of(NOBODY, NOBODY), wish(**{name: value}))
+        wanted = max(measured(shapes, NOBODY, name), 0) + value
+        assert abs(measured(shapes, step, name) - wanted) < 0.15, "at most a fifth of its spread is given up"
+
+
+def test_it_is_the_likeliest_way_there(shapes: ShapeModel) -> None:
+    """Any other movement that shows as much is longer, in standard deviations."""
+    step = likeliest(shapes, shapes.shape_of(NOBODY, NOBODY), wish(jaw_open=0.5))
+    gain = measured(shapes, step, "jaw_open") - measured(shapes, NOBODY, "jaw_open")
+    random = np.random.default_rng(0)
+    for _ in range(20):
+        other = step + 0.3 * random.standard_normal(64)
+        other *= gain / (measured(shapes, other, "jaw_open") - measured(shapes, NOBODY, "jaw_open"))
+        assert np.linalg.norm(other) > np.linalg.norm(step)
+    assert 0.5 < np.linalg.norm(step) < 6, "nobody has never seen a mouth open like that"
+
+
+def test_a_measure_beyond_its_range_goes_the_whole_way(shapes: ShapeModel) -> None:
+    """A wide smile's corners are far from a frown; one wished for has to undo the smile."""
+    smiling = likeliest(shapes, shapes.shape_of(NOBODY, NOBODY), wish(mouth_smile=0.6))
+    before = measured(shapes, smiling, "mouth_frown")
+    assert before < -1
+    frown = likeliest(shapes, shapes.shape_of(NOBODY, smiling), wish(mouth_frown=0.5))
+    assert abs(measured(shapes, smiling + frown, "mouth_frown") - 0.5) < 0.35
+
+
+def test_no_face_goes_further_than_faces_do(shapes: ShapeModel) -> None:
+    smiling = likeliest(shapes, shapes.shape_of(NOBODY, NOBODY), wish(mouth_smile=1.0, mouth_stretch=1.0))
+    pucker = likeliest(shapes, shapes.shape_of(NOBODY, smiling), wish(mouth_pucker=1.0))
+    assert np.linalg.norm(pucker) == pytest.approx(5.0)
+    assert measured(shapes, smiling + pucker, "mouth_pucker") > measured(shapes, smiling, "mouth_pucker")
+
+
+def test_where_nothing_is_wished_nothing_moves(shapes: ShapeModel) -> None:
+    shape = shapes.shape_of(NOBODY, NOBODY)
+    assert not likeliest(shapes, shape, wish()).any()
+    assert not likeliest(shapes, shape, wish(eye_look_up=0.5)).any(), "a mesh does not show where eyes look"
