@@ -121,6 +121,8 @@ def test_without_the_representation_assembler_there_is_one_texture(config: Contr
     tokens = plain.encode(drawn(1, 1, config))
     first, *others = [tokens[:, plain.factor_of == FACTORS.index(name)] for name in GROUPS]
     assert all(torch.allclose(first, other, atol=1e-5) for other in others)
+    halves = drawn(2, 0, config).map(lambda x: x.bfloat16() if x.is_floating_point() else x)
+    assert plain.bfloat16().encode(halves).dtype == torch.bfloat16, "editors are loaded in 16 bits"
 
 
 def test_pooling_is_the_mean_over_a_region() -> None:

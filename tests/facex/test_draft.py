@@ -189,8 +189,6 @@ def test_each_part_comes_from_its_giver_in_its_place(hers: Portrait, turned: Por
     "plan",
     [
         EditPlan.erase(["hair"]),
-        EditPlan.animate(),
-        EditPlan.swap("other", head=True),
         EditPlan.inpaint(np.ones((4, 4), bool)),
         EditPlan.regions("other", ["lips"]) + EditPlan.erase(["hair"]),
     ],
@@ -199,6 +197,39 @@ def test_each_part_comes_from_its_giver_in_its_place(hers: Portrait, turned: Por
 def test_what_warping_cannot_do_has_no_draft(plan: EditPlan, hers: Portrait, shapes: ShapeModel) -> None:
     portraits = {"photo": hers, "other": hers}
     assert draw_draft(plan, portraits, np.ones((256, 256), bool), shapes) is None
+
+
+def test_a_style_starts_from_the_photo_without_its_detail(hers: Portrait, shapes: ShapeModel) -> None:
+    draft = draw_draft(EditPlan.animate(), {"photo": hers}, np.ones((256, 256), bool), shapes)
+    assert draft is not None and draft.share == SHARES["style"] and not draft.detailed
+    assert np.array_equal(draft.picture, hers.picture)
+
+
+def test_a_head_comes_with_its_hair_as_the_photo_moves(hers: Portrait, turned: Portrait, shapes: ShapeModel) -> None:
+    """Another's head: her shape and hair, in the place, pose and light of the photo's; what it uncovers is smooth."""
+    dim = replace(turned, picture=(turned.picture * 0.7).astype(np.uint8))
+    portraits = {"photo": dim, "other": hers}
+    plan = EditPlan.swap("other", head=True)
+    mask = repaint_mask(plan, portraits)
+    draft = draw_draft(plan, portraits, mask, shapes)
+    assert draft is not None and draft.share == SHARES["head"] and draft.detailed
+    assert np.array_equal(draft.picture[~mask], dim.picture[~mask])
+    face = part_mask(dim.regions, "nose") | part_mask(dim.regions, "lips")
+    assert np.abs(draft.picture.astype(int) - dim.picture)[face].mean() < 14, "it is her own head, dimmed and put back"
+    hair = part_mask(dim.regions, "hair")
+    assert np.abs(draft.picture.astype(int) - dim.picture)[hair].mean() < 30
+    bald = replace(hers, regions=np.where(part_mask(hers.regions, "hair"), np.uint8(0), hers.regions))
+    bare = draw_draft(plan, {"photo": dim, "other": bald}, mask, shapes)
+    assert bare is not None
+    rough = lambda picture: np.abs(np.diff(picture.astype(int), axis=0))[hair[1:]].mean()  # noqa: E731
+    assert rough(bare.picture) < 0.5 * rough(dim.picture)
+
+
+def test_a_nose_comes_in_the_photos_light(hers: Portrait, shapes: ShapeModel) -> None:
+    blue = replace(hers, picture=(hers.picture * [0.6, 0.7, 1.0]).astype(np.uint8))
+    nose = part_mask(hers.regions, "nose")
+    draft = draw_draft(EditPlan.regions("other", ["nose"]), {"photo": hers, "other": blue}, nose, shapes)
+    assert draft is not None and np.abs(draft.picture.astype(int) - hers.picture)[nose].mean() < 8
 
 
 def test_hair_that_the_giver_lacks_is_smoothed_away(hers: Portrait, shapes: ShapeModel) -> None:

@@ -139,7 +139,7 @@ def _network(size: int, width: int, tokens: int) -> nn.Module:
 
 def _whole_face(level: Tensor, present: Tensor) -> Tensor:
     """The mean texture of all regions but the background, in the place of each: (B, G, C)."""
-    weight = present.float()
+    weight = present.to(level.dtype)
     weight[:, list(GROUPS).index("background")] = 0
     mean = (level * weight[:, :, None]).sum(1) / weight.sum(1).clamp_min(1)[:, None]
     return mean[:, None].expand_as(level)

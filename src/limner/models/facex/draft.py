@@ -12,7 +12,7 @@ Legend: S side of a portrait, P points of a mesh.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -28,12 +28,16 @@ from .pull import CLOSED, DARK, Points, fill_mouth, opening, pull
 from .sliders import move
 from .unseen import smoothed_over
 
-SHARES = {"person": 0.3, "expression": 0.3, "face": 0.3, "part": 0.1, "gaze": 0.1}
+SHARES = {"style": 0.6, "head": 0.3, "person": 0.3, "expression": 0.3, "face": 0.2, "part": 0.1, "gaze": 0.1}
 """How much of the way from noise to picture is still painted; what is moved furthest decides."""
 A_DEGREE = 0.01
 """What each degree that a head turns adds to that of a person, because it uncovers what no photo shows …"""
 MOST = 0.6
 """… up to this."""
+PULLED = ("face", "head")
+"""Parts that follow a mesh; others keep their shape, which is what they are taken for."""
+SKIN = ("face", "head", "nose")
+"""Parts that come in the photo's light."""
 AROUND = 0.06
 """Share of a side around a part in which points say where it goes."""
 FEWEST = 12
@@ -42,46 +46,53 @@ FEWEST = 12
 
 @dataclass(frozen=True, eq=False)
 class Draft:
-    """picture: (S, S, 3) uint8, the photo with the draft in its hole. share: of the way that is left, below 1."""
+    """picture: (S, S, 3) uint8, the photo with the draft in its hole. share: of the way that is left, below 1.
+    detailed: whether its detail belongs in the result (``detail``); a photo's does not belong in a drawing of it."""
 
     picture: np.ndarray
     share: float
+    detailed: bool = True
 
 
 def draw_draft(plan: EditPlan, portraits: Mapping[str, Portrait], mask: np.ndarray, shapes: ShapeModel) -> Draft | None:
-    """The draft of a plan; None for one that has nothing to warp: a drawn hole, a head in grey, something erased, the
-    person in another style. mask: (S, S) bool, what is painted."""
+    """The draft of a plan; None for one that has nothing to warp: a drawn hole, something erased. mask: (S, S) bool,
+    what is painted."""
     canvas = portraits[CANVAS]
-    if plan.hole is not None or plan.structure is not None or any(each.mesh is None for each in portraits.values()):
+    if plan.hole is not None or any(each.mesh is None for each in portraits.values()):
         return None
     motions = plan.factors.keys() & set(MOTION)
     moves = "person" in plan.repaint and bool(plan.sliders or motions)
     given = {part: _giver(plan, part) for part in plan.repaint if part != "person"}
-    if not (moves or given) or any(name in (CANVAS, ABSENT) for name in given.values()) or "head" in given:
+    if any(name in (CANVAS, ABSENT) for name in given.values()):
         return None
+    if not (moves or given):
+        return Draft(canvas.picture, SHARES["style"], detailed=False)
     mesh = moved_mesh(plan, portraits, shapes) if moves else _mesh(canvas)
     target = Points(mesh, moved_gaze(plan, portraits))
     picture = canvas.picture if not moves else pull(canvas.picture, points_of(canvas), target, shapes.topology)
-    kinds = set()
-    if moves:
-        kinds |= {_moved(name) for name in (*motions, *plan.sliders)}
+    kinds = {_moved(name) for name in (*motions, *plan.sliders)} if moves else set()
     for part, name in given.items():
-        other = portraits[name]
-        if part == "face":
+        other, mine = portraits[name], part_mask(canvas.regions, part)
+        if part in SKIN:
+            face, faces = (part_mask(each.regions, "face") for each in (canvas, other))
+            other = replace(other, picture=recoloured(other.picture, faces, canvas.picture, face))
+        if part in PULLED:
+            if part == "head":
+                target = Points(moved_mesh(plan, portraits, shapes, name), target.gaze)
             both = pull(np.dstack([other.picture, _area(other, part)]), points_of(other), target, shapes.topology)
             pulled, there = both[..., :3], both[..., 3]
         else:
             pulled, there = put(other, part, mesh)
         inside = there > 127
-        mine = part_mask(canvas.regions, part)
-        if part in ("face", "nose"):  # skin, in the photo's light
-            pulled = recoloured(pulled, inside, canvas.picture, mine)
+        gone = mine & ~inside  # where the photo has the part and its giver has none
+        if part == "head":
+            picture = smoothed_over(picture, gone)
         picture = np.where(inside[..., None], pulled, picture)
-        if not moves:  # where the photo has the part and its giver has none: skin goes on, other parts are gone
-            beyond = smoothed_over(picture, ~inside if part == "face" else mine & ~inside)
-            picture = np.where((mine & ~inside)[..., None], beyond, picture)
-        kinds.add("face" if part == "face" else "part")
-    if moves or "face" in given:
+        if part != "head" and not moves:  # skin goes on, other parts are gone
+            beyond = smoothed_over(picture, ~inside if part == "face" else gone)
+            picture = np.where(gone[..., None], beyond, picture)
+        kinds.add(part if part in PULLED else "part")
+    if moves or given.keys() & set(PULLED):
         picture = opened(picture, plan, portraits, target, shapes)
     share = max(SHARES[kind] for kind in kinds)
     if "person" in kinds:
@@ -104,11 +115,13 @@ def opened(
     return fill_mouth(picture, target.mesh, inside)
 
 
-def moved_mesh(plan: EditPlan, portraits: Mapping[str, Portrait], shapes: ShapeModel) -> np.ndarray:
-    """Where the photo's mesh (P, 3) goes: its own shape, with the expression and pose of whom the plan names, and the
+def moved_mesh(
+    plan: EditPlan, portraits: Mapping[str, Portrait], shapes: ShapeModel, owner: str = CANVAS
+) -> np.ndarray:
+    """Where the owner's mesh (P, 3) goes: its own shape, with the expression and pose of whom the plan names, and the
     sliders (those of expression as the likeliest movement that shows what they ask for, see ``movement``)."""
-    own = shapes.decompose(_mesh(portraits[CANVAS]))
-    rest = in_head_axes(_mesh(portraits[CANVAS]), own.pose) - shapes.shape_of(own.identity, own.expression)
+    own = shapes.decompose(_mesh(portraits[owner]))
+    rest = in_head_axes(_mesh(portraits[owner]), own.pose) - shapes.shape_of(own.identity, own.expression)
     poser, actor = (
         shapes.decompose(_mesh(portraits[plan.factors.get(name, CANVAS)])) for name in ("pose", "expression")
     )
@@ -138,7 +151,7 @@ def points_of(portrait: Portrait) -> Points:
 
 def put(portrait: Portrait, part: str, target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """A portrait (S, S, 3) turned, scaled and shifted so that the points in and around a part lie on a mesh (P, 3), and
-    where the part is in it, (S, S); both uint8. (A part keeps its shape: that is what it is taken for.)"""
+    where the part is in it, (S, S); both uint8."""
     mesh, area = _mesh(portrait), _area(portrait, part)
     around = dilate(area > 0, round(AROUND * portrait.size))
     places = np.clip(mesh[:, :2].astype(int), 0, portrait.size - 1)

@@ -258,7 +258,8 @@ class FaceX:
         if draft is not None:
             codec, picture = self.parts.base.codec, to_model(draft.picture[None])
             start = codec.encode(picture.to(next(codec.parameters()).device))
-            detail = Detail(draft.picture, to_pictures(codec.decode(start))[0])
+            if draft.detailed:
+                detail = Detail(draft.picture, to_pictures(codec.decode(start))[0])
             reference = replace(reference, start=start.cpu(), shares=(draft.share,))
         seen = visible_rest(plan, portraits[CANVAS], drawn_hole(plan, portraits[CANVAS]), self.reader)
         if seen.portrait is not portraits[CANVAS]:
