@@ -159,6 +159,6 @@ class Toolkit:
     def animate(self, photo: Source, style: str | os.PathLike[str], **settings: Any) -> Picture:
         """The person as another base model of the same family paints them; settings as in `swap`.
 
-        style: a registry name, or the folder of a base in diffusers' layout.
+        style: ``pencil``, or the folder of a base in diffusers' layout.
         """
         return self.editor.animate(photo, style, **settings)

@@ -189,6 +189,7 @@ def test_each_part_comes_from_its_giver_in_its_place(hers: Portrait, turned: Por
     "plan",
     [
         EditPlan.erase(["hair"]),
+        EditPlan.animate(),
         EditPlan.inpaint(np.ones((4, 4), bool)),
         EditPlan.regions("other", ["lips"]) + EditPlan.erase(["hair"]),
     ],
@@ -199,12 +200,6 @@ def test_what_warping_cannot_do_has_no_draft(plan: EditPlan, hers: Portrait, sha
     assert draw_draft(plan, portraits, np.ones((256, 256), bool), shapes) is None
 
 
-def test_a_style_starts_from_the_photo_without_its_detail(hers: Portrait, shapes: ShapeModel) -> None:
-    draft = draw_draft(EditPlan.animate(), {"photo": hers}, np.ones((256, 256), bool), shapes)
-    assert draft is not None and draft.share == SHARES["style"] and not draft.detailed
-    assert np.array_equal(draft.picture, hers.picture)
-
-
 def test_a_head_comes_with_its_hair_as_the_photo_moves(hers: Portrait, turned: Portrait, shapes: ShapeModel) -> None:
     """Another's head: her shape and hair, in the place, pose and light of the photo's; what it uncovers is smooth."""
     dim = replace(turned, picture=(turned.picture * 0.7).astype(np.uint8))
@@ -212,7 +207,7 @@ def test_a_head_comes_with_its_hair_as_the_photo_moves(hers: Portrait, turned: P
     plan = EditPlan.swap("other", head=True)
     mask = repaint_mask(plan, portraits)
     draft = draw_draft(plan, portraits, mask, shapes)
-    assert draft is not None and draft.share == SHARES["head"] and draft.detailed
+    assert draft is not None and draft.share == SHARES["head"]
     assert np.array_equal(draft.picture[~mask], dim.picture[~mask])
     face = part_mask(dim.regions, "nose") | part_mask(dim.regions, "lips")
     assert np.abs(draft.picture.astype(int) - dim.picture)[face].mean() < 14, "it is her own head, dimmed and put back"

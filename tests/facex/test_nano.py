@@ -10,6 +10,7 @@ import pytest
 import torch
 
 import limner
+from limner.cli.edit import edit_again
 from limner.faces.picture import read_picture
 from limner.provenance.verify import verify
 from limner.toolkit import Toolkit
@@ -49,3 +50,17 @@ def test_a_saved_edit_is_the_photo_wherever_nothing_was_painted_and_marked_elsew
     assert 0.3 < same.mean() < 0.95 and same[0].all() and same[:, 0].all()
     report = verify(tmp_path / "made.png")
     assert report.watermark.found and report.kind == "edit" and report.belongs
+
+
+def test_the_style_that_comes_along_draws_in_pencil_and_draws_it_again(model: Toolkit) -> None:
+    """Colours go where the person is, lines stay; the recipe names the style, and leads to the same drawing."""
+    photo = PEOPLE / "face-10018.jpg"
+    made = model.animate(photo, "pencil", steps=10, seed=0)
+    drawn, before = np.asarray(made.image).astype(int), read_picture(photo).astype(int)
+    changed = (drawn != before).any(2)
+    colour = lambda picture: np.ptp(picture[changed], axis=1).mean()  # noqa: E731
+    assert 0.3 < changed.mean() < 0.95 and colour(drawn) < 0.5 * colour(before)
+    assert np.corrcoef(drawn[changed].mean(1), before[changed].mean(1))[0, 1] > 0.4, "still that picture"
+    assert made.recipe["base"] == "facex-nano-pencil"
+    again = edit_again(made.recipe, None, [f"photo={photo}"])
+    assert np.array_equal(np.asarray(again.image), np.asarray(made.image))

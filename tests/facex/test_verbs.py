@@ -211,7 +211,7 @@ def test_the_next_work_of_a_bar_has_its_own_rate(monkeypatch: pytest.MonkeyPatch
             ["edit", "her.png", "--from", "her.png:hat", "--from-face", "1", "--from-face", "2"],
             "--from-face is given 2",
         ),
-        (["animate", "her.png", "--style", "pencil"], "there is no style 'pencil': none comes with Limner"),
+        (["animate", "her.png", "--style", "crayon"], "there is no style 'crayon': Limner comes with pencil; or give"),
         (["edit", "her.png", "--yaw", "3", "-o", "x.bmp"], "name a folder, or a .png"),
         (["edit", "her.png", "--yaw", "3", "--engine", "nowhere"], "no weights are called 'nowhere'"),
         (["swap", "her.png", "x.mp4", "-o", "x.png"], "name the film, ending in .mp4"),

@@ -35,6 +35,7 @@ from limner.cli.editing import (
     load_editor,
 )
 from limner.errors import InputError
+from limner.weights.registry import registry
 
 if TYPE_CHECKING:
     from limner.models.facex.plan import EditPlan
@@ -129,11 +130,10 @@ def animate(
     style: Annotated[
         str,
         typer.Option(
-            metavar="FOLDER",
-            help="The style: a folder that `limner train` wrote, or another base model of the same family. None comes "
-            "with Limner.",
+            metavar="NAME|FOLDER",
+            help="The style: pencil, a folder that `limner train` wrote, or another base model of the same family.",
         ),
-    ],
+    ] = "pencil",
     prompt: Annotated[str, typer.Option(help="Words that call the style, where its model wants some.")] = "",
     out: Out = Path("animated"),
     face: FaceNumber = None,
@@ -152,14 +152,13 @@ def animate(
 ) -> None:
     """Paint the person in a style, which a base model has learned.
 
-    No style comes with Limner: `limner train recipes/facex-nano-pencil.toml` trains one (docs/facex.md, Training).
+    `limner train recipes/facex-nano-pencil.toml` shows how to train another (docs/facex.md, Training).
     """
-    from limner.models.facex.loading import check_style
+    from limner.models.facex.loading import find_style
     from limner.models.facex.plan import EditPlan
 
     check_out(out)
-    check_style(style)
-    editor = load_editor(engine, style, device, precision, identity, tower)
+    editor = load_editor(engine, find_style(style), device, precision, identity, tower)
     plan = EditPlan.animate() + EditPlan(prompt=prompt)
     settings: dict[str, Any] = {"face": face, "seed": seed, "steps": steps, "guidance": guidance, "sampler": sampler}
     edit_all(editor, photos, out, partial(editor.edit, plan=plan, **settings), watermark, manifest, as_json)
@@ -183,7 +182,8 @@ def edit_again(recipe: dict[str, Any], engine: str | None, photos: list[str]) ->
             raise InputError(f"making this edit again needs the photo {about.get('file')}: give --photo {name}=FILE")
     precision = {"bfloat16": "bf16", "float32": "fp32"}.get(str(recipe.get("precision")), "auto")
     source = engine or str(recipe.get("source", "facex-nano"))
-    editor = FaceX.load(source, device=str(recipe.get("device", "auto")), precision=precision)
+    base = recipe.get("base") if recipe.get("base") in registry() else None  # a style that comes with Limner
+    editor = FaceX.load(source, base, str(recipe.get("device", "auto")), precision)
     made = editor.replay(recipe, {**{name: name for name in wanted}, **given})
     return replace(made, recipe=recipe)
 

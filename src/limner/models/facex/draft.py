@@ -28,7 +28,7 @@ from .pull import CLOSED, DARK, Points, fill_mouth, opening, pull
 from .sliders import move
 from .unseen import smoothed_over
 
-SHARES = {"style": 0.6, "head": 0.3, "person": 0.3, "expression": 0.3, "face": 0.2, "part": 0.1, "gaze": 0.1}
+SHARES = {"head": 0.3, "person": 0.3, "expression": 0.3, "face": 0.2, "part": 0.1, "gaze": 0.05}
 """How much of the way from noise to picture is still painted; what is moved furthest decides."""
 A_DEGREE = 0.01
 """What each degree that a head turns adds to that of a person, because it uncovers what no photo shows …"""
@@ -46,27 +46,23 @@ FEWEST = 12
 
 @dataclass(frozen=True, eq=False)
 class Draft:
-    """picture: (S, S, 3) uint8, the photo with the draft in its hole. share: of the way that is left, below 1.
-    detailed: whether its detail belongs in the result (``detail``); a photo's does not belong in a drawing of it."""
+    """picture: (S, S, 3) uint8, the photo with the draft in its hole. share: of the way that is left, below 1."""
 
     picture: np.ndarray
     share: float
-    detailed: bool = True
 
 
 def draw_draft(plan: EditPlan, portraits: Mapping[str, Portrait], mask: np.ndarray, shapes: ShapeModel) -> Draft | None:
-    """The draft of a plan; None for one that has nothing to warp: a drawn hole, something erased. mask: (S, S) bool,
-    what is painted."""
+    """The draft of a plan; None for one that has nothing to warp: a drawn hole, something erased, the person in
+    another style (whose colours would stay). mask: (S, S) bool, what is painted."""
     canvas = portraits[CANVAS]
     if plan.hole is not None or any(each.mesh is None for each in portraits.values()):
         return None
     motions = plan.factors.keys() & set(MOTION)
     moves = "person" in plan.repaint and bool(plan.sliders or motions)
     given = {part: _giver(plan, part) for part in plan.repaint if part != "person"}
-    if any(name in (CANVAS, ABSENT) for name in given.values()):
+    if not (moves or given) or any(name in (CANVAS, ABSENT) for name in given.values()):
         return None
-    if not (moves or given):
-        return Draft(canvas.picture, SHARES["style"], detailed=False)
     mesh = moved_mesh(plan, portraits, shapes) if moves else _mesh(canvas)
     target = Points(mesh, moved_gaze(plan, portraits))
     picture = canvas.picture if not moves else pull(canvas.picture, points_of(canvas), target, shapes.topology)

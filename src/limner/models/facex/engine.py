@@ -31,7 +31,7 @@ from .assemble import choice_of
 from .begun import Prepared, Subject, ingredients, moved_by_sliders, steps_of
 from .detail import Detail
 from .draft import draw_draft
-from .loading import NANO, Parts, Strength, check_style, load_parts
+from .loading import NANO, Parts, Strength, find_style, load_parts
 from .masks import check_hole, unpack_mask
 from .names import renamed, short_names
 from .plan import CANVAS, EditPlan
@@ -95,15 +95,14 @@ class FaceX:
         return self.edit(source, EditPlan.reenact("driver"), {"driver": driver}, **settings)
 
     def animate(self, photo: Source, style: str | os.PathLike[str], **settings: Any) -> Picture:
-        """The person in the style of another base model of the same family: a registry name or a folder."""
+        """The person in the style of another base model of the same family: ``pencil``, or a folder."""
         return self.styled(style).edit(photo, EditPlan.animate(), **settings)
 
     def styled(self, style: str | os.PathLike[str]) -> FaceX:
         """The same controller on another base, kept for the next time. ``InputError`` for a base it does not fit."""
-        key = os.fspath(style)
+        key = find_style(style)
         if key not in self._styles:
-            check_style(style)
-            self._styles[key] = FaceX.load(**self._settings, base=style, reader=self.reader)
+            self._styles[key] = FaceX.load(**self._settings, base=key, reader=self.reader)
         return self._styles[key]
 
     def edit(
@@ -258,8 +257,7 @@ class FaceX:
         if draft is not None:
             codec, picture = self.parts.base.codec, to_model(draft.picture[None])
             start = codec.encode(picture.to(next(codec.parameters()).device))
-            if draft.detailed:
-                detail = Detail(draft.picture, to_pictures(codec.decode(start))[0])
+            detail = Detail(draft.picture, to_pictures(codec.decode(start))[0])
             reference = replace(reference, start=start.cpu(), shares=(draft.share,))
         seen = visible_rest(plan, portraits[CANVAS], drawn_hole(plan, portraits[CANVAS]), self.reader)
         if seen.portrait is not portraits[CANVAS]:

@@ -86,13 +86,20 @@ def strength_of(header: Mapping[str, Any]) -> Strength:
     return Strength(**{f.name: float(header.get(f.name, f.default)) for f in fields(Strength)})
 
 
-def check_style(style: str | os.PathLike[str]) -> None:
-    """Raise ``InputError``, one line, for a style that is neither weights of the registry nor a folder."""
-    if str(style) not in registry() and not Path(style).expanduser().is_dir():
+def find_style(style: str | os.PathLike[str]) -> str:
+    """A style's base: the registry's name of one that comes with Limner (``pencil``), else a folder. ``InputError``,
+    one line, for neither."""
+    name = os.fspath(style)
+    shipped = f"{NANO}-{name}"
+    if shipped in registry():
+        return shipped
+    if name not in registry() and not Path(name).expanduser().is_dir():
+        known = ", ".join(each.removeprefix(f"{NANO}-") for each in registry() if each.startswith(f"{NANO}-"))
         raise InputError(
-            f"there is no style {os.fspath(style)!r}: none comes with Limner, so give the folder of one that "
-            "`limner train recipes/facex-nano-pencil.toml` made, or of another base model of the same family"
+            f"there is no style {name!r}: Limner comes with {known}; or give the folder of a base model of the same "
+            "family, as `limner train recipes/facex-nano-pencil.toml` makes one"
         )
+    return name
 
 
 def controller_file(source: str | os.PathLike[str]) -> Path:
