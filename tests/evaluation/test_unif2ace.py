@@ -154,6 +154,7 @@ def test_the_picture_of_experts(data: Path, capsys) -> None:
     assert main([*words, "--plot", str(data / "experts.png"), "--out", str(data)]) == 0
     assert json.loads((data / "unif2ace-experts.json").read_text())["figures"]["paint"]["token"]
     assert (data / "experts.png").stat().st_size > 5000
+    assert load_model(Path("unif2ace-nano")).config.layers == 8, "weights of the registry by their name"
     save_tensors(data / "dense.safetensors", random_model(dense()).state_dict(), {"model": dense().to_dict()})
     with pytest.raises(InputError, match="no experts"):
         measure_experts(load_model(data / "dense.safetensors"), Prepared.open(data / "set.safetensors"), 4)

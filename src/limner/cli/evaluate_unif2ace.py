@@ -146,7 +146,10 @@ def _print_table(suite: str, figures: dict[str, Any]) -> None:
 
 def unif2ace_experts(
     data: Annotated[Path, typer.Argument(metavar="PREPARED", help="Prepared set whose held-out faces to route.")],
-    weights: Annotated[Path, typer.Option(help="Exported weights, or the folder of a run (newest checkpoint).")],
+    weights: Annotated[
+        Path,
+        typer.Option(help="A registry name, exported weights, or the folder of a run (newest checkpoint)."),
+    ] = Path("unif2ace-nano"),
     faces: Annotated[int, typer.Option(min=1, help="How many held-out faces.")] = 128,
     plot: Annotated[Path, typer.Option(help="Where to draw it.")] = Path("docs/images/unif2ace-experts.png"),
     seed: Annotated[int, typer.Option(help="Seed of masks and of the words chosen.")] = 0,

@@ -13,19 +13,24 @@ from torch import Tensor
 from limner.errors import InputError
 from limner.models.unif2ace.config import GROUPS, UniF2aceConfig
 from limner.models.unif2ace.d3diff import draw_masks
+from limner.models.unif2ace.loading import FILE
 from limner.models.unif2ace.losses import conversation_loss, paint_loss
 from limner.models.unif2ace.prepared import Prepared, unpad, unpad_turns
 from limner.models.unif2ace.sequence_experts import EXPERTS
 from limner.models.unif2ace.task import UniF2aceTask
 from limner.models.unif2ace.transformer import UniF2aceTransformer
 from limner.training.checkpoint import find_checkpoints, load_average
+from limner.weights.registry import registry
+from limner.weights.store import locate
 from limner.weights.tensors import load_into, read_config
 
 BATCH = 8
 
 
 def load_model(place: Path) -> UniF2aceTransformer:
-    """The averaged weights of a run's newest checkpoint, or exported weights. ``InputError`` for anything else."""
+    """Weights of the registry, of an exported file, or averaged of a run's newest checkpoint. ``InputError`` else."""
+    if str(place) in registry():
+        place = Path(locate(str(place))) / FILE
     if place.is_dir():
         found, recipe = find_checkpoints(place / "checkpoints"), place / "recipe.json"
         if not found or not recipe.is_file():
