@@ -13,7 +13,6 @@ from torch import Tensor
 from limner.errors import InputError
 from limner.models.unif2ace.config import GROUPS, UniF2aceConfig
 from limner.models.unif2ace.d3diff import draw_masks
-from limner.models.unif2ace.loading import FILE
 from limner.models.unif2ace.losses import conversation_loss, paint_loss
 from limner.models.unif2ace.prepared import Prepared, unpad, unpad_turns
 from limner.models.unif2ace.sequence_experts import EXPERTS
@@ -30,7 +29,7 @@ BATCH = 8
 def load_model(place: Path) -> UniF2aceTransformer:
     """Weights of the registry, of an exported file, or averaged of a run's newest checkpoint. ``InputError`` else."""
     if str(place) in registry():
-        place = Path(locate(str(place))) / FILE
+        place = Path(locate(str(place)))
     if place.is_dir():
         found, recipe = find_checkpoints(place / "checkpoints"), place / "recipe.json"
         if not found or not recipe.is_file():
