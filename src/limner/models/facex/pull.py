@@ -57,22 +57,25 @@ def pull(picture: np.ndarray, source: Points, target: Points, topology: Topology
     levels: list[np.ndarray] = []  # what each level moves the points by, (points, 2)
 
     def shift(places: np.ndarray) -> np.ndarray:
-        """(N, 1, 2) to (N, 2): by the levels there are."""
-        squared, total = ((places - points) ** 2).sum(-1), np.zeros((len(places), 2))  # (N, points)
+        """(N, 2) to (N, 2): by the levels there are."""
+        apart, moved = (torch.from_numpy(each).float() for each in (places, points))
+        squared = torch.cdist(apart, moved, compute_mode="donot_use_mm_for_euclid_dist").square_()  # (N, points)
+        total = np.zeros((len(places), 2))
         for soft, level in zip(SOFT, levels):
-            weights = 1 / (squared + (soft * side) ** 2) ** 2
-            total += weights @ level / weights.sum(1, keepdims=True)
+            weights = (squared + (soft * side) ** 2).square_().reciprocal_()
+            ahead = weights @ torch.from_numpy(np.column_stack([level, np.ones(len(level))])).float()
+            total += (ahead[:, :2] / ahead[:, 2:]).double().numpy()
         return total
 
     for _ in SOFT:
-        levels.append(shifts - shift(points[:, None]))
+        levels.append(shifts - shift(points))
     at = (np.arange(GRID) + 0.5) * side / GRID
-    places = np.stack(np.meshgrid(at, at), -1).reshape(-1, 1, 2)
+    places = np.stack(np.meshgrid(at, at), -1).reshape(-1, 2)
     field = shift(places)
     poses = [head_pose(each.mesh, topology) for each in (source, target)]
     before, after = (iris_centres(*each, pose) for each, pose in zip((source, target), poses))  # (2, 2) each
-    near = np.exp(-((places - after) ** 2).sum(-1) / (2 * (IRIS * poses[1].scale) ** 2))  # (GRID², 2)
-    field += near @ (before - after - shift(after[:, None]))
+    near = np.exp(-((places[:, None] - after) ** 2).sum(-1) / (2 * (IRIS * poses[1].scale) ** 2))  # (GRID², 2)
+    field += near @ (before - after - shift(after))
     return _sampled(picture, field.reshape(GRID, GRID, 2))
 
 
