@@ -121,6 +121,14 @@ def test_a_reader_describes_and_absent_engines_say_so(http: httpx.Client, photo:
         assert listed[engine]["reason"] is not None
 
 
+def test_descriptions_have_the_length_asked_for(http: httpx.Client, photo: str) -> None:
+    said = {}
+    for length in ("short", "full"):
+        said[length] = http.post("/v1/describe", json={"photo": photo, "length": length}).json()["text"]
+    assert said["short"].count(".") == 1 and said["full"].count(".") > 8
+    assert http.post("/v1/describe", json={"photo": photo, "length": "medium"}).status_code == 422
+
+
 @pytest.mark.parametrize("name", ["/etc/passwd", "photo.jpg", "http://127.0.0.1/x.jpg", "data:image/png;base64,AA"])
 @pytest.mark.parametrize("where", ["factors", "structure"])
 def test_a_plan_names_pictures_and_nothing_else(http: httpx.Client, photo: str, name: str, where: str) -> None:

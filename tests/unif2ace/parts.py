@@ -5,10 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from limner.codecs.discrete import LFQCodec
 from limner.codecs.magvit2 import LFQConfig
+from limner.demo import show
+from limner.faces.picture import read_picture, save_png
 from limner.models.unif2ace.tokenizer import Tokenizer, learn
 from limner.weights.fingerprint import weights_hash
 from limner.weights.tensors import save_tensors
@@ -49,3 +52,15 @@ def write_tiny(folder: Path, seed: int = 0) -> Path:
     model.head.bias[[config.sot, config.eot, *broken]] -= 50  # it says something, and what it says can be shown
     save_tensors(folder / "model.safetensors", model.state_dict(), header, dtype=torch.float16)
     return folder
+
+
+def portraits() -> list[np.ndarray]:
+    """The demo's photographs of one face each."""
+    found = [read_picture(Path(show.__file__).parent / "photographs" / each.name) for each in show.PHOTOGRAPHS]
+    return [p for p in found if p.shape[0] == p.shape[1] == 640]
+
+
+def save(path: Path, picture: np.ndarray) -> Path:
+    """Write a picture and say where it is."""
+    save_png(path, picture)
+    return path

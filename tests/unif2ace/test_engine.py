@@ -12,9 +12,7 @@ import pytest
 
 import limner
 from limner.cli.app import main
-from limner.demo.show import PHOTOGRAPHS
 from limner.errors import InputError
-from limner.faces.picture import read_picture, save_png
 from limner.models.unif2ace.answering import Choice
 from limner.models.unif2ace.answers import left_to_right, name_positions
 from limner.models.unif2ace.engine import UniF2ace
@@ -22,49 +20,15 @@ from limner.models.unif2ace.loading import is_unif2ace
 from limner.models.unif2ace.requests import SHORT
 from limner.provenance.recipe import read_recipe
 from limner.weights.tensors import load_tensors, save_tensors
-from unif2ace.parts import write_tiny
+from unif2ace.parts import portraits, save
 
 DRAWN = Choice(temperature=1.5)
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_tiny(tmp_path_factory.mktemp("unif2ace"))
-
-
-@pytest.fixture(scope="module")
-def engine(folder: Path) -> UniF2ace:
-    return UniF2ace.load(folder, precision="fp32")
-
-
-@pytest.fixture(scope="module")
-def photo(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One face."""
-    return save(tmp_path_factory.mktemp("photo") / "one.png", portraits()[1])
-
-
-@pytest.fixture(scope="module")
-def pair(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two faces, side by side."""
-    return save(tmp_path_factory.mktemp("pair") / "two.png", np.concatenate(portraits()[1:3], 1))
 
 
 @pytest.fixture(scope="module")
 def other_pair(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two others."""
     return save(tmp_path_factory.mktemp("pair") / "two.png", np.concatenate(portraits()[3:1:-1], 1))
-
-
-def portraits() -> list[np.ndarray]:
-    from limner.demo import show
-
-    found = [read_picture(Path(show.__file__).parent / "photographs" / each.name) for each in PHOTOGRAPHS]
-    return [p for p in found if p.shape[0] == p.shape[1] == 640]
-
-
-def save(path: Path, picture: np.ndarray) -> Path:
-    save_png(path, picture)
-    return path
 
 
 def test_one_face_has_one_answer_and_streaming_shows_the_same_words(engine: UniF2ace, photo: Path) -> None:

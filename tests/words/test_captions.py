@@ -20,8 +20,10 @@ from limner.words.captions import (
     write_captions,
     write_prompts,
 )
+from limner.words.claims import read_claims
 from limner.words.facts import choose_facts, decade, who
-from limner.words.grammar import Draft, Grammar, Person, conjugate, count_tokens, load, polish
+from limner.words.grammar import Draft, Grammar, Person, conjugate, count_tokens, load, polish, spoken
+from limner.words.topics import TOPICS
 
 sys.path.insert(0, str(Path(__file__).parent))
 from made_up import Found, make_attributes
@@ -50,6 +52,29 @@ def test_a_thousand_captions_differ() -> None:
     assert len(set(texts)) > 990
     prompts = [text for _ in range(200) for text in write_prompts(make_attributes(rng), rng)]
     assert len(set(prompts)) > 970
+
+
+def test_a_full_caption_states_whatever_there_are_words_for() -> None:
+    rng = np.random.default_rng(5)
+    words = {(topic.attribute, value) for topic in TOPICS for value in topic.words}
+    for _ in range(40):
+        facts = choose_facts(make_attributes(rng))
+        caption = compose(facts, rng, "full")
+        claims = read_claims(caption.text)
+        for name, value in facts.items():
+            if (name, spoken(value)) not in words:
+                continue
+            assert name in caption.stated or name in ("bald", "hair_length"), (name, caption)
+            if name not in ("bald", "hair_length"):
+                assert value in claims[name], (name, value, caption)
+
+
+def test_what_is_missing_is_listed() -> None:
+    facts = {"gender_presentation": "man", "goatee": False, "sideburns": False, "wink": False, "pout": False}
+    texts = {compose(facts, np.random.default_rng(seed), "full").text for seed in range(8)}
+    assert all(
+        "He has no goatee or sideburns" in text and "he is not winking or pouting" in text.lower() for text in texts
+    ), texts
 
 
 def test_lengths(written: list[tuple[dict, Caption]]) -> None:

@@ -49,6 +49,10 @@ def test_captions_claim_what_they_state() -> None:
         ("a clean-shaven man in a red top", {"beard": "none", "moustache": False, "clothing_colour": "red"}),
         ("Seen in profile, facing his left.", {"head_turn": "profile left"}),
         ("A black and white photo, grey hair", {"picture_colour": "black and white", "hair_colour": "grey"}),
+        ("His nose is of medium width and long.", {"nose_width": "medium", "nose_length": "long"}),
+        ("She has no bangs, beard or goatee.", {"bangs": False, "beard": "none", "goatee": False}),
+        ("She is not laughing, winking or pouting.", {"laugh": False, "wink": False, "pout": False}),
+        ("woman, no lipstick, bangs", {"lipstick": False, "bangs": True}),
         ("against a light blue background", {"background_brightness": "bright", "background_colour": "blue"}),
     ],
 )

@@ -39,7 +39,9 @@ AT_ONCE = 8  # photos read before they are asked in one batch
 
 def describe(
     photos: Annotated[list[Path], typer.Argument(metavar="PHOTO…", help="Photographs, or folders of them.")],
-    length: Annotated[str, typer.Option(help="long: several sentences; short: one.")] = "long",
+    length: Annotated[
+        str, typer.Option(help="long: several sentences; short: one; full: all it is sure of, asked one by one.")
+    ] = "long",
     stream: Streamed = None,
     as_json: AsJson = False,
     as_csv: AsCsv = False,
@@ -55,12 +57,14 @@ def describe(
 ) -> None:
     """Describe the faces in photographs in words; with several faces, each is named by its place.
 
+    With --length full, --json also lists every attribute and how sure the model is of it. Its sentences are worded by
+    rule: only --seed changes them.
     A file that cannot be used is named on standard error, the others are described all the same, and the status is 2.
     """
     from limner.models.unif2ace.requests import request
 
     settings = {"limit": limit, "choice": _choice(temperature, top_k, top_p, no_repeat), "seed": seed}
-    _answer_all(photos, [request(length)], engine, device, precision, stream, as_json, as_csv, settings, said=False)
+    _answer_all(photos, [request(length)], engine, device, precision, stream, as_json, as_csv, settings, length)
 
 
 def ask(
@@ -126,9 +130,9 @@ def _answer_all(
     as_json: bool,
     as_csv: bool,
     settings: dict,
-    said: bool = True,
+    length: str = "",
 ) -> None:
-    """Ask every question about every photo and print the answers. said: whether to print the questions, too."""
+    """Ask every question about every photo and print the answers. length: of descriptions, which the question asks."""
     from limner.cli.bars import each
     from limner.cli.photos import Refused, named_photos
 
@@ -137,7 +141,7 @@ def _answer_all(
     files = list(named_photos(photos))
     model = _load(engine, device, precision)
     plain = not as_json and not as_csv
-    streamed = plain and len(files) == 1 and _is_streamed(stream)
+    streamed = plain and len(files) == 1 and length != "full" and _is_streamed(stream)
     whole = len(photos) == 1 and not photos[0].is_dir()  # one object, for people to read as well
     refused = Refused()
     table = csv.writer(sys.stdout, lineterminator="\n")
@@ -154,9 +158,12 @@ def _answer_all(
             continue
         if streamed:
             (look,) = looks.values()
-            _stream(model, look, questions, settings, said)
+            _stream(model, look, questions, settings)
             continue
-        answers = [model.ask_each(list(looks.values()), question, **settings) for question in questions]
+        if length:
+            answers = [model.describe_each(list(looks.values()), length, **settings)]
+        else:
+            answers = [model.ask_each(list(looks.values()), question, **settings) for question in questions]
         for file, found in zip(looks, zip(*answers, strict=True), strict=True):
             if as_json:
                 said_of = {"file": str(file), "answers": [answer.to_dict() for answer in found]}
@@ -164,7 +171,7 @@ def _answer_all(
             elif as_csv:
                 table.writerows(_csv_rows(file, found))
             else:
-                _print(file if len(files) > 1 else None, found, said and len(questions) > 1)
+                _print(file if len(files) > 1 else None, found, len(questions) > 1)
             sys.stdout.flush()
     refused.finish()
 
@@ -181,10 +188,10 @@ def _choice(temperature: float, top_k: int | None, top_p: float, no_repeat: int)
     return Choice(temperature=temperature, top_k=top_k, top_p=top_p, no_repeat=no_repeat)
 
 
-def _stream(model: UniF2ace, look: Look, questions: list[str], settings: dict, said: bool) -> None:
+def _stream(model: UniF2ace, look: Look, questions: list[str], settings: dict) -> None:
     """One face's words as they come; several faces one after the other, so that their lines do not mix."""
     for question in questions:
-        if said and len(questions) > 1:
+        if len(questions) > 1:
             print(question)
         for k, alone in enumerate(look.apart()):
             _name(alone, look)

@@ -174,8 +174,9 @@ def measure_captions(
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Describe a built set's test faces and compare what the captions claim with what the analysers measured.
 
-    The set's own first caption of each face is measured the same way, as what can be reached. Short captions are asked
-    for, too: how long both kinds are, how many ended by themselves, and whether short ones are one sentence.
+    The set's own first caption of each face is measured the same way, as what free description can reach. Short ones
+    are asked for, too: how long both kinds are, how many ended by themselves, and whether short ones are one sentence;
+    and full ones, which say all that the model is sure of (``survey``).
     """
     rows = list(islice(iterate(folder, "test", ["id", "image", "attributes", "captions"]), count or None))
     log = []
@@ -184,19 +185,21 @@ def measure_captions(
         look = engine.read_aligned(np.stack([read_picture(row["image"]["bytes"]) for row in part]))
         written, tokens = _write(engine, look, "long")
         short, few = _write(engine, look, "short")
+        full = engine.describe(look, "full").faces
         for k, row in enumerate(part):
             told = {"id": row["id"], "caption": written[k], "own": row["captions"][0], "tokens": tokens[k]}
-            log.append({**told, "short": short[k], "short_tokens": few[k]})
+            log.append({**told, "short": short[k], "short_tokens": few[k], "full": full[k].text})
         progress(min(start + BATCH, len(rows)), len(rows))
     truths = [choose_facts(unpack_attributes(row["attributes"]), LEAST_CONFIDENCE) for row in rows]
     figures: dict[str, Any] = {"faces": len(rows)}
-    for name, key in (("model", "caption"), ("short", "short"), ("set", "own")):
+    for name, key in (("model", "caption"), ("short", "short"), ("full", "full"), ("set", "own")):
         texts = [each[key] for each in log]
         figures[name] = {**claims_right(texts, truths), "distinct_4": distinct(texts, 4)}
     figures["model"] |= lengths([each["tokens"] for each in log], LIMIT)
     figures["short"] |= lengths([each["short_tokens"] for each in log], LIMIT)
     figures["short"]["one_sentence"] = _share([is_one_sentence(each["short"]) for each in log])
     figures["attributes"] = claims_by_attribute([each["caption"] for each in log], truths)
+    figures["attributes_full"] = claims_by_attribute([each["full"] for each in log], truths)
     return figures, log
 
 

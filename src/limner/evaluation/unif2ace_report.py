@@ -51,7 +51,7 @@ def bars(suite: str, figures: Mapping[str, Any]) -> Bars:
     if suite == "captions":
         found = figures["attributes"]
         by_attribute = {"precision": _each(found, "precision"), "recall": _each(found, "recall")}
-        whole = {name: _each({k: figures[k] for k in ("model", "short", "set")}, name) for name in by_attribute}
+        whole = {name: _each({k: figures[k] for k in ("model", "short", "full", "set")}, name) for name in by_attribute}
         return {"claims by kind of caption": whole, "claims of long captions by attribute": by_attribute}
     if suite == "painting":
         shares = {name: share for name, share in figures["granted"].items() if ": " not in name}
@@ -108,7 +108,7 @@ def _answers(figures: Mapping[str, Any]) -> dict[str, Any]:
 
 def _captions(figures: Mapping[str, Any]) -> dict[str, Any]:
     rows: dict[str, Any] = {"faces": figures["faces"]}
-    for key, name in (("model", "long"), ("short", "short"), ("set", "the set's own")):
+    for key, name in (("model", "long"), ("short", "short"), ("full", "full"), ("set", "the set's own")):
         rows |= {f"{name}: {figure.replace('_', ' ')}": value for figure, value in figures[key].items()}
     return rows
 

@@ -77,11 +77,16 @@ class Face:
             "light": _rounded(self.light, 4),
             "crop": _rounded(self.crop, 6),
             "identity": None if np.isnan(self.identity).any() else _rounded(self.identity, 5),
-            "attributes": {
-                name: {"value": each.value, "confidence": round(float(each.confidence), 3), "by": each.by}
-                for name, each in self.attributes.items()
-            },
+            "attributes": attributes_to_dict(self.attributes),
         }
+
+
+def attributes_to_dict(attributes: Mapping[str, Attribute]) -> dict[str, Any]:
+    """Attributes as JSON can hold them, by name."""
+    return {
+        name: {"value": each.value, "confidence": round(float(each.confidence), 3), "by": each.by}
+        for name, each in attributes.items()
+    }
 
 
 def _rounded(array: np.ndarray, digits: int) -> list[Any]:

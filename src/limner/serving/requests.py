@@ -62,6 +62,11 @@ class DescribeRequest(Request):
         default="unif2ace",
         description="unif2ace: the language model. reader: a caption composed of what was read.",
     )
+    length: Literal["long", "short", "full"] = Field(
+        default="long",
+        description="Of the language model's description: long, several sentences; short, one; full, all that it is "
+        "sure of when asked for every attribute.",
+    )
 
 
 class AskRequest(Request):

@@ -181,7 +181,7 @@ async def faces(server: Here, asked: FacesRequest) -> FacesAnswer:
 @router.post("/v1/describe", tags=["words"], responses={404: RESPONSES[404], **BUSY})
 async def describe(server: Here, asked: DescribeRequest) -> Text:
     """Describe a photo."""
-    return Text(text=await server.at_once(server.describe, asked.photo, asked.by))
+    return Text(text=await server.at_once(server.describe, asked.photo, asked.by, asked.length))
 
 
 @router.post("/v1/ask", tags=["words"], response_model=Text, responses={404: RESPONSES[404], **BUSY})

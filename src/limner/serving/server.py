@@ -76,15 +76,15 @@ class Server:
                 record["regions"] = self.table.upload(Made(encode_png(face.regions), "image/png", width, height)).id
         return {"width": photo.shape[1], "height": photo.shape[0], "faces": records}
 
-    def describe(self, reference: str, by: str) -> str:
-        """A caption: by the reader of the largest face, by UniF²ace of every face."""
+    def describe(self, reference: str, by: str, length: str = "long") -> str:
+        """A caption: by the reader of the largest face, by UniF²ace, in the length asked for, of every face."""
         if by == "reader":
             face = largest_face(self.engines, load(self.table, reference))
             return compose_captions(face.attributes, np.random.default_rng(SEED), 1)[0].text
         self.engines.require("describe")
         photo = load(self.table, reference)
         with self.engines.talking("describe") as model:
-            return model.describe(photo).text
+            return model.describe(photo, length).text
 
     def ask(self, reference: str, question: str, before: Turns = ()) -> str:
         """An answer to a question about a photo, read after the last of the turns before it."""

@@ -1,8 +1,9 @@
 """Captions: fluent, true sentences about a face, written from its measured attributes.
 
-Four styles. `short` is a phrase of 5 to 12 words; `tags` is what people type, with commas; `medium` is a sentence
-that still fits the 32 tokens of the small text encoder; `long` has 40 to 140 tokens in several sentences. What is
-said comes from the facts alone (`limner.words.facts`); how it is said comes from the grammar files of this room.
+Five styles. `short` is a phrase of 5 to 12 words; `tags` is what people type, with commas; `medium` is a sentence
+that still fits the 32 tokens of the small text encoder; `long` has 40 to 140 tokens in several sentences; `full` leaves
+out nothing that there are words for. What is said comes from the facts alone (`limner.words.facts`); how it is said
+comes from the grammar files of this room.
 Every caption knows which facts it states.
 """
 
@@ -17,11 +18,12 @@ import numpy as np
 
 from limner.words.facts import LEAST_CONFIDENCE, choose_facts, decade, thin_facts, who
 from limner.words.grammar import Draft, Grammar, Value, count_tokens, load, polish
+from limner.words.topics import TOPICS
 
 if TYPE_CHECKING:
     from limner.faces.record import Attribute
 
-STYLES = ("short", "tags", "medium", "long")
+STYLES = ("short", "tags", "medium", "long", "full")
 SHORT_WORDS = (5, 12)
 PROMPT_TOKENS = 30  # with the two marks around a text: the 32 of the small text encoder
 LONG_TOKENS = (40, 140)
@@ -29,6 +31,7 @@ _TRIES = 40
 _ARTICLE = re.compile(r"^a (?=(.* |)(background|hat|smile|top|nose|beard|goatee|necklace|moustache|mustache)$)")
 # "Her face is long.", "he wears no hat.": a subject with its verb, and one thing that is said.
 _SAYING = re.compile(r"((?:\w+ ){1,3}(?:is|are|wears?|has|have)) ((?:(?!and\b|with\b|but\b|under\b)[\w'-]+ ?){1,4})\.")
+_DENIAL = re.compile(r"((?:she|he|they) (?:(?:has|have|wears?) no|(?:is|are) not)) (.+)")
 _NAMED = re.compile("the (woman|man|girl|boy|child|person)")  # sentences that read badly in the middle of another
 
 # Themes of the detail sentences, with how often they come up, in blocks that stay together. Blocks and their themes
@@ -109,8 +112,8 @@ def compose(facts: Mapping[str, Value], rng: np.random.Generator, style: str) ->
     if style not in STYLES:
         raise ValueError(f"unknown caption style {style!r}: choose one of {', '.join(STYLES)}")
     draft, text = start(facts, rng), ""
-    if style == "long":
-        text = _long(draft)
+    if style in ("long", "full"):
+        text = _long(draft) if style == "long" else _full(draft)
     else:
         for _ in range(_TRIES):
             draft = start(facts, rng)
@@ -171,6 +174,38 @@ def _long(draft: Draft) -> str:
             break
         _add(draft, blocks, k + 1, theme)
     return " ".join(sentence for block in blocks for sentence in _joined(block, rng))
+
+
+def _full(draft: Draft) -> str:
+    """An opening, every sentence that its themes have room for, and then what nobody would say unasked."""
+    blocks = [[draft.write("opening") or _bare(draft)]]
+    for block in _BLOCKS:
+        said: list[str] = []
+        for theme in block:
+            while (sentence := draft.write(f"detail_{theme}")) is not None:
+                said.append(sentence)
+        blocks.append(said)
+    blocks.append(_left(draft))
+    return " ".join(sentence for block in blocks for sentence in _joined(block, draft.rng))
+
+
+def _left(draft: Draft) -> list[str]:
+    """A plain sentence on each fact that is not stated yet; what is missing is listed together."""
+    said: dict[str, list[str]] = {}  # "she is not" → laughing, frowning; a sentence that denies nothing stands alone
+    for topic in TOPICS:
+        name = topic.attribute
+        if name not in draft.facts or name in draft.stated or (word := topic.word(draft.facts[name])) is None:
+            continue
+        sentence = draft.fill(topic.say.replace("<v>", word))
+        assert sentence is not None  # it states nothing, so nothing can be missing
+        found = _DENIAL.fullmatch(sentence)
+        said.setdefault(found[1] if found else sentence, []).extend([found[2]] if found else [])
+        draft.stated[name] = draft.facts[name]
+    return [" ".join([subject, *_listed(things)]) + "." for subject, things in said.items()]
+
+
+def _listed(things: list[str]) -> list[str]:
+    return things if len(things) < 2 else [", ".join(things[:-1]), "or", things[-1]]
 
 
 def _length(blocks: list[list[str]]) -> int:

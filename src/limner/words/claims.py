@@ -26,26 +26,31 @@ def _adjectives(**groups: str) -> dict[str, Claim]:
 
 # Adjectives by the noun they go with. Nouns that mean the same share a table.
 _BROWS = _adjectives(
-    brow_thickness="thin fine=thin thick bushy=thick",
+    brow_thickness="thin fine=thin thick bushy=thick of-medium-thickness=medium",
     brow_shape="straight arched curved=arched",
     brow_colour="black brown blond blonde=blond red ginger=red grey gray=grey white",
 )
 _NOUNS: Mapping[str, Mapping[str, Claim]] = {
     "hair": _adjectives(
         hair_colour="black brown blond blonde=blond red ginger=red grey gray=grey white",
-        hair_length="short medium-length=medium mid-length=medium shoulder-length=medium long",
+        hair_length="short of-medium-length=medium medium-length=medium mid-length=medium shoulder-length=medium long",
         hair_texture="straight wavy curly",
     ),
     "eyes": _adjectives(
         eye_colour="brown blue green grey gray=grey",
-        eye_size="large big=large small",
+        eye_size="large big=large small of-medium-size=medium",
         eye_shape="narrow almond-shaped=almond round",
-        eye_spacing="wide-set=wide close-set=close",
+        eye_spacing="wide-set=wide wide-apart=wide close-set=close close-together=close",
     ),
     "eyebrows": _BROWS,
     "brows": _BROWS,
-    "nose": _adjectives(nose_width="narrow slim=narrow wide broad=wide", nose_length="long short"),
-    "lips": _adjectives(lip_fullness="thin full", lip_colour="pink red dark"),
+    "nose": _adjectives(
+        nose_width="narrow slim=narrow wide broad=wide of-medium-width=medium",
+        nose_length="long short of-medium-length=medium",
+    ),
+    "lips": _adjectives(
+        lip_fullness="thin full of-medium-fullness=medium", lip_colour="pink red dark of-a-natural-colour=natural"
+    ),
     "lipstick": _adjectives(lip_colour="pink red dark"),
     "skin": {
         **_adjectives(
@@ -55,18 +60,19 @@ _NOUNS: Mapping[str, Mapping[str, Claim]] = {
         "fair": ("skin_tone", ("light", "very light")),
     },
     "face": _adjectives(face_shape="oval round rounded=round square long elongated=long heart-shaped=heart"),
-    "jaw": _adjectives(jaw="narrow slender=narrow wide broad=wide"),
-    "hairline": _adjectives(hairline="high low"),
+    "jaw": _adjectives(jaw="narrow slender=narrow wide broad=wide of-medium-width=medium"),
+    "hairline": _adjectives(hairline="high low of-medium-height=medium"),
     "background": {
         **_adjectives(
-            background_colour=" ".join([*_COLOURS, "gray=grey"]), background_brightness="dark bright light=bright"
+            background_colour=" ".join([*_COLOURS, "gray=grey"]),
+            background_brightness="dark bright light=bright of-medium-brightness=medium",
         ),
         **{word: ("background_plain", (False,)) for word in ("busy", "detailed")},
         "plain": ("background_plain", (True,)),
     },
     "clothes": _adjectives(clothing_colour=" ".join([*_COLOURS, "gray=grey"])),
-    "lighting": _adjectives(lighting="dim bright"),
-    "light": _adjectives(lighting="dim bright"),
+    "lighting": _adjectives(lighting="dim bright of-normal-brightness=normal"),
+    "light": _adjectives(lighting="dim bright of-normal-brightness=normal"),
     "expression": _adjectives(
         emotion="neutral happy cheerful=happy sad unhappy=sad angry fearful frightened=fearful disgusted "
         "surprised astonished=surprised"
@@ -78,6 +84,9 @@ _LINKS = {"and", ",", "very"}
 _VERBS = re.compile(r"(?:is|are|falls in|is worn|is cut)\b")
 _TOKEN = re.compile(r"[\w'-]+|[,.;:]")
 
+# Two or more words that are one adjective: "of medium width", "close together".
+_PHRASED = re.compile(r"\bof (?:a )?(?:medium|normal|natural) \w+\b|\b(?:close together|wide apart)\b")
+_DENIED = re.compile(r"\b(no|not) ((?:[\w'-]+, )*[\w'-]+) or (?=[\w'-]+)")  # "no beard, moustache or …"
 _NO = r"(?:no|without|nor|neither|not|bare of)(?: \w+)? "
 # Turns of phrase, tried from the top; the first that says something about an attribute counts.
 _PHRASES: tuple[tuple[str, str, Value], ...] = (
@@ -85,9 +94,11 @@ _PHRASES: tuple[tuple[str, str, Value], ...] = (
     (r"\b(?:man|male|boy|gentleman|he|his|him)\b", "gender_presentation", "man"),
     (r"\b(?:girl|boy|child|toddler|baby|infant)\b", "age_group", "child"),
     (r"\byoung (?:[\w-]+ )*(?:woman|man|person)\b", "age_group", "young adult"),
+    (r"\byoung adult\b", "age_group", "young adult"),
     (r"\bmiddle-aged\b", "age_group", "middle-aged"),
     (r"\b(?:older|elderly|senior)\b", "age_group", "older"),
     (rf"{_NO}(?:eye)?glasses\b", "glasses", False),
+    (rf"{_NO}sunglasses\b", "sunglasses", False),
     (r"\bsunglasses\b", "sunglasses", True),
     (r"\b(?:glasses|eyeglasses|spectacles|bespectacled)\b", "glasses", True),
     (rf"{_NO}hat\b", "hat", False),
@@ -105,29 +116,41 @@ _PHRASES: tuple[tuple[str, str, Value], ...] = (
     (r"\b(?:beard|bearded)\b", "beard", "full"),
     (rf"\bclean-shaven\b|{_NO}(?:beard nor |)(?:moustache|mustache)\b", "moustache", False),
     (r"\b(?:moustached?|mustache)\b", "moustache", True),
+    (rf"{_NO}goatee\b", "goatee", False),
     (r"\bgoatee\b", "goatee", True),
+    (rf"{_NO}sideburns\b", "sideburns", False),
     (r"\bsideburns\b", "sideburns", True),
     (r"\bfive o'clock shadow\b", "five_o_clock_shadow", True),
+    (rf"{_NO}bald\b", "bald", False),
     (r"\bbald\b", "bald", True),
     (r"\bwaves\b", "hair_texture", "wavy"),
     (r"\bcurls\b", "hair_texture", "curly"),
+    (rf"{_NO}rosy\b", "rosy_cheeks", False),
     (r"\brosy\b|\bpink in (?:her|his|their) cheeks\b", "rosy_cheeks", True),
+    (rf"{_NO}bags (?:under|beneath)\b", "eye_bags", False),
     (r"\bbags (?:under|beneath)\b", "eye_bags", True),
     (r"\bvery fair\b|\bvery light skin\b|\bskin is very light\b", "skin_tone", "very light"),
     (r"\b(dark|brown)-skinned\b", "skin_tone", "\\1"),
+    (r"\bskin looks average\b", "skin_texture", "average"),
     (r"\bskin looks (smooth|textured)\b", "skin_texture", "\\1"),
-    (r"\beyes (?:are )?(open|closed|narrowed)\b", "eyes", "\\1"),
+    (r"\beyes (?:are )?(?:(?:wide apart|close together|[\w-]+) and )?(open|closed|narrowed)\b", "eyes", "\\1"),
     (r"\b(?:not smiling|unsmiling|not smile)\b", "smile", "none"),
     (r"\bsmil\w+ (?:slightly|faintly|a little)\b|\b(?:slight|faint|small|gentle) smile\b", "smile", "slight"),
     (r"\bsmil\w+ (?:broadly|widely)\b|\b(?:broad|wide|big|toothy)(?:, \w+)? smile\b|\bgrin", "smile", "broad"),
+    (rf"{_NO}laughing\b", "laugh", False),
     (r"\blaugh", "laugh", True),
+    (r"\bteeth cannot be seen\b", "teeth_visible", False),
     (r"\bno teeth show\b", "teeth_visible", False),
     (r"\bteeth (?:are )?(?:visible|show)|\btoothy\b|\bgrin", "teeth_visible", True),
     (r"\bmouth (?:is )?open\b|\blips parted\b", "mouth_open", True),
     (r"\b(?:mouth|lips) (?:is |are )?(?:closed|together)\b", "mouth_open", False),
+    (rf"{_NO}winking\b", "wink", False),
     (r"\bwink", "wink", True),
+    (rf"{_NO}frowning\b", "frown", False),
     (r"\bfrown|\bdrawn together\b|\bfurrowed\b", "frown", True),
+    (rf"{_NO}pouting\b", "pout", False),
     (r"\bpout", "pout", True),
+    (r"\beyebrows are not raised\b", "brows_raised", False),
     (r"\beyebrows (?:are )?raised\b|\braises? \w+ eyebrows\b", "brows_raised", True),
     (r"\b(?:look\w*|gaz\w+|eyes meet) (?:straight |directly )?(?:at the camera|into the lens|the camera)\b",
      "gaze", "at the camera"),
@@ -135,6 +158,7 @@ _PHRASES: tuple[tuple[str, str, Value], ...] = (
     (r"\blook(?:s|ing)? (up|down)\b", "gaze", "\\1"),
     (r"\bgaze is lowered\b", "gaze", "down"),
     (r"\bin profile, facing (?:her|his|their) (left|right)\b", "head_turn", "profile \\1"),
+    (r"\bface is turned to the camera\b", "head_turn", "frontal"),
     (r"\b(?:faces?|facing) the camera\b|\bsees (?:her|him|them) from the front\b|\bstraight to the camera\b",
      "head_turn", "frontal"),
     (r"\bturn(?:s|ed)?(?: slightly)?(?: \w+ head)? to (?:her|his|their) (left|right)\b", "head_turn", "\\1"),
@@ -142,6 +166,7 @@ _PHRASES: tuple[tuple[str, str, Value], ...] = (
     (r"\bhead (?:is )?upright\b", "head_tilt", "upright"),
     (r"\bchin (?:is )?raised\b", "head_nod", "up"),
     (r"\bchin (?:is )?lowered\b", "head_nod", "down"),
+    (r"\bchin is level\b", "head_nod", "level"),
     (r"\bhead level\b", "head_nod", "level"),
     (r"\b(?:sad)-looking\b|\bsad (?:[\w-]+ )*(?:woman|man|girl|boy|person|child)\b", "emotion", "sad"),
     (r"\b(angry|surprised)-looking\b", "emotion", "\\1"),
@@ -159,9 +184,13 @@ _PHRASES: tuple[tuple[str, str, Value], ...] = (
     (r"\bbrightly lit\b", "lighting", "bright"),
     (r"\b(?:even|normal) light\b", "lighting", "normal"),
     (r"\bears (?:cannot be seen|are hidden)\b|\bhair hides (?:her|his|their) ears\b", "ears_visible", False),
+    (r"\bears can be seen\b", "ears_visible", True),
     (r"\bears are (?:visible|bare)\b", "ears_visible", True),
+    (r"\bneck can be seen\b", "neck_visible", True),
+    (r"\bneck is hidden\b", "neck_visible", False),
     (r"\bneck is visible\b", "neck_visible", True),
     (r"\bblack[ -]and[ -]white\b", "picture_colour", "black and white"),
+    (r"\bpicture is (?:\w+ and )?in colou?r\b", "picture_colour", "colour"),
     (r"\bcolou?r (?:portrait|photo|picture|photograph|image|close-up|headshot)\b", "picture_colour", "colour"),
     (r"\bblurr(?:y|ed)\b", "sharpness", "blurred"),
     (r"\b(?:slightly|a little) soft\b", "sharpness", "soft"),
@@ -189,8 +218,10 @@ def read_claims(text: str) -> dict[str, tuple[Value, ...]]:
     """
     lowered = text.lower()
     claims: dict[str, tuple[Value, ...]] = {}
-    for attribute, values in _with_nouns(re.sub(r"black[ -]and[ -]white", " ", lowered)):
+    plain = _PHRASED.sub(lambda found: found[0].replace(" ", "-"), re.sub(r"black[ -]and[ -]white", " ", lowered))
+    for attribute, values in _with_nouns(plain):
         claims.setdefault(attribute, values)
+    lowered = _DENIED.sub(lambda found: f"{found[1]} {found[2].replace(', ', f', {found[1]} ')}, {found[1]} ", lowered)
     for pattern, attribute, value in _COMPILED:
         if (found := pattern.search(lowered)) is None:
             continue
@@ -223,6 +254,8 @@ def _with_nouns(text: str) -> list[Claim]:
         while before >= 0 and (tokens[before] in table or tokens[before] in _LINKS):
             if tokens[before] == "light" and tokens[before - 1] in ("dim", "bright", "even", "normal"):
                 break  # the noun, not the adjective
+            if tokens[before : before + 2] == [",", "and"]:
+                break  # what was said before is over
             before -= 1
         claims += [table[word] for word in tokens[before + 1 : k] if word in table]
         after = k + 1

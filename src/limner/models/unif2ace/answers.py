@@ -2,22 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 
+from limner.faces.record import Attribute, attributes_to_dict
+
 from .cache import KVCache
 
 
 @dataclass(frozen=True)
 class FaceAnswer:
-    """An answer about one face. position: "" for the only one; box: XYXY in pixels of the photo."""
+    """An answer about one face. position: "" for the only one; box: XYXY in pixels of the photo.
+
+    attributes: of a full description, what was found of every attribute, the unsure ones included.
+    """
 
     position: str
     box: tuple[float, float, float, float]
     text: str
+    attributes: Mapping[str, Attribute] | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON can hold it."""
+        told = {"position": self.position, "box": [round(v, 1) for v in self.box], "answer": self.text}
+        return told | ({} if self.attributes is None else {"attributes": attributes_to_dict(self.attributes)})
 
 
 @dataclass(frozen=True)
@@ -45,8 +57,7 @@ class Answer:
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON can hold it."""
-        faces = [{"position": f.position, "box": [round(v, 1) for v in f.box], "answer": f.text} for f in self.faces]
-        return {"question": self.question, "faces": faces}
+        return {"question": self.question, "faces": [face.to_dict() for face in self.faces]}
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from limner.errors import InputError
 from limner.faces.batches import to_model, to_pictures
 from limner.faces.picture import Source
 from limner.faces.reader import FaceReader
+from limner.faces.record import Attribute
 from limner.progress import Progress
 from limner.provenance.picture import Picture
 from limner.settings import BATCH
@@ -31,6 +32,7 @@ from .painting import guided_logits, read_words
 from .request import SETTINGS, check_request
 from .requests import request
 from .sequence import words_room
+from .survey import survey, tell
 from .tokenizer import TextStream
 from .unmasking import all_masked, sampler
 
@@ -103,8 +105,32 @@ class UniF2ace:
         return Look(name_positions(len(pictures)), boxes, reduce(lambda a, b: a.joined(b), caches))
 
     def describe(self, photo: Source | Look, length: str = "long", **settings: Any) -> Answer:
-        """A description of every face: ``long``, several sentences, or ``short``, one. settings: as ``ask``."""
-        return self.ask(photo, request(length), **settings)
+        """A description of every face. settings: as ``ask``.
+
+        length: ``long``, several sentences; ``short``, one; or ``full``, whatever the model is sure of when it is asked
+        for every attribute (see ``survey``), worded by rule: of the settings, only ``seed`` changes it.
+        """
+        return self.describe_each([self.look(photo)], length, **settings)[0]
+
+    def describe_each(
+        self, looks: Sequence[Look], length: str = "long", seed: int = 0, **settings: Any
+    ) -> list[Answer]:
+        """``describe`` for several photos, their faces in common batches; see ``ask_each``."""
+        question = request(length)
+        if length != "full":
+            return self.ask_each(looks, question, seed, **settings)
+        answers = []
+        for look in looks:
+            found = self.survey(look)
+            texts = [tell(face, seed + k) for k, face in enumerate(found)]
+            faces = zip(look.positions, look.boxes, texts, found, strict=True)
+            answers.append(Answer(question, tuple(FaceAnswer(*face) for face in faces)))
+        return answers
+
+    def survey(self, photo: Source | Look) -> list[dict[str, Attribute]]:
+        """For each face of a photo, from left to right: every attribute that can be asked for, with its likeliest value
+        and how sure the model is of it. See ``look`` for what a photo is, and for its errors."""
+        return survey(self.parts.model, self.parts.tokenizer, self.look(photo).cache)
 
     def ask(
         self,

@@ -22,11 +22,15 @@ SHORT = (
     "Sum this portrait up in a few words.",
 )
 
-Length = Literal["long", "short"]
+FULL = "Describe everything you are sure of."
+"""What a full description answers. No model is asked it: it is asked for each attribute (``survey``)."""
+
+Length = Literal["long", "short", "full"]
 
 
 def request(length: str) -> str:
     """The question `describe` asks: the first of each. ``InputError`` for another length."""
-    if length not in ("long", "short"):
-        raise InputError(f"length {length!r}: choose long or short")
-    return LONG[0] if length == "long" else SHORT[0]
+    asked = {"long": LONG[0], "short": SHORT[0], "full": FULL}
+    if length not in asked:
+        raise InputError(f"length {length!r}: choose long, short or full")
+    return asked[length]

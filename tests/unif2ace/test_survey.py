@@ -1,0 +1,85 @@
+"""What a model holds of every attribute: weighed in one pass as one answer after another would be."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from limner.cli.app import main
+from limner.faces.record import Attribute
+from limner.models.unif2ace.answering import likelihood
+from limner.models.unif2ace.engine import UniF2ace
+from limner.models.unif2ace.survey import SURE, Tree, tell
+from limner.words.claims import read_claims
+from limner.words.survey import first_probe, probes
+from unif2ace.test_answering import pictures
+from unif2ace.tiny import random_model
+
+
+def test_a_tree_of_texts_gives_each_what_it_has_alone() -> None:
+    model, tree = random_model(), Tree(random_model().config.sot)
+    seen = pictures(model)
+    texts = [([3, 4], [5, 6, 7]), ([3, 4], [5, 8]), ([3, 9], [5, 6]), ([3, 4, 5], [6, 9, 9])]
+    places = [(tree.grow(0, asked), tree.grow(tree.grow(0, asked), said[:-1]), said) for asked, said in texts]
+    assert len(tree.tokens) == 1 + 4 + 1 + 2 + 1 - 1, "what texts share is read once"
+    log_p = tree.log_p(model, seen)
+    for (asked, said), (start, end, _) in zip(texts, places, strict=True):
+        way = tree.way(end)[len(tree.way(start)) - 1 :]
+        found = log_p[:, way, said].mean(1)
+        assert torch.allclose(found, likelihood(model, seen, asked, said), atol=1e-5)
+
+
+def test_a_survey_weighs_every_answer(engine: UniF2ace, photo: Path) -> None:
+    look = engine.look(photo)
+    (found,) = engine.survey(look)
+    tokenizer, model = engine.parts.tokenizer, engine.parts.model
+    facts = {"gender_presentation": found["gender_presentation"].value}
+    asked = [first_probe(), *probes(facts)]
+    assert [probe.attribute for probe in asked] == list(found) and len(found) > 45
+    for probe in asked[::9]:
+        said = tokenizer.encode(list(probe.answers.values()))
+        question = tokenizer.question(probe.question)
+        scores = torch.stack([likelihood(model, look.cache, question, ids)[0] * len(ids) for ids in said])
+        shares = torch.softmax(scores, 0)
+        best = int(shares.argmax())
+        assert found[probe.attribute].value == list(probe.answers)[best], probe
+        assert found[probe.attribute].confidence == pytest.approx(float(shares[best]), abs=1e-4)
+
+
+def test_faces_are_surveyed_together_as_alone(engine: UniF2ace, pair: Path) -> None:
+    look = engine.look(pair)
+    together = engine.survey(look)
+    for found, part in zip(together, look.apart(), strict=True):
+        (alone,) = engine.survey(part)
+        assert {name: each.value for name, each in found.items()} == {name: each.value for name, each in alone.items()}
+    answer = engine.describe(pair, "full", seed=4)
+    assert [face.attributes for face in answer.faces] == together
+    assert [face.text for face in answer.faces] == [tell(face, 4 + k) for k, face in enumerate(together)]
+
+
+def test_only_what_is_sure_is_told() -> None:
+    found = {
+        "gender_presentation": Attribute("woman", 0.9, "unif2ace"),
+        "hair_colour": Attribute("red", SURE + 0.01, "unif2ace"),
+        "eye_colour": Attribute("green", SURE - 0.01, "unif2ace"),
+        "hat": Attribute(False, 0.99, "unif2ace"),
+    }
+    for seed in range(20):
+        claims = read_claims(tell(found, seed))
+        assert claims == {"gender_presentation": ("woman",), "hair_colour": ("red",), "hat": (False,)}
+
+
+def test_a_full_description_at_the_command_line(folder: Path, photo: Path, pair: Path, capsys) -> None:
+    chosen = ["--engine", str(folder), "--precision", "fp32", "--length", "full"]
+    assert main(["describe", str(photo), *chosen, "--stream"]) == 0
+    plain = capsys.readouterr().out.strip()
+    assert main(["describe", str(photo), *chosen, "--json"]) == 0
+    ((face,),) = (answer["faces"] for answer in json.loads(capsys.readouterr().out)["answers"])
+    assert face["answer"] == plain and plain.endswith(".")
+    assert set(face["attributes"]["hair_colour"]) == {"value", "confidence", "by"}
+    assert all(0 < each["confidence"] <= 1 for each in face["attributes"].values())
+    assert main(["describe", str(pair), *chosen, "--csv"]) == 0
+    assert capsys.readouterr().out.count("\n") == 3
