@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
+import pytest
 
+from limner.faces.batches import to_model, to_pictures
 from limner.faces.geometry import resize
 from limner.faces.record import Face
+from limner.models.facex.begun import Begun
 from limner.models.facex.detail import Detail
 from limner.models.facex.engine import FaceX
 from limner.models.facex.loading import Strength
@@ -40,15 +41,36 @@ def test_what_was_painted_anew_stays_as_it_was_painted() -> None:
 
 
 def test_an_edit_gets_its_detail_by_as_much_as_it_keeps_of_its_draft(
-    editor: FaceX, photo: np.ndarray, face: Face
+    editor: FaceX, photo: np.ndarray, face: Face, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     subject = editor.taken_apart(photo, face, "photo")
     prepared = editor.prepare(EditPlan(sliders={"gaze_x": 10.0}, repaint=("person",)), {"photo": subject})
-    assert prepared.detail is not None
-    coarse = replace(prepared, detail=None)
-    for kept in (1.0, 0.0):
+    codec, drawn = editor.parts.base.codec, prepared.draft
+    assert drawn is not None
+    (detail,) = Begun.of([prepared], 1.0, codec).details
+    assert detail is not None and np.array_equal(detail.draft, drawn.picture)
+    assert np.array_equal(detail.decoded, to_pictures(codec.decode(codec.encode(to_model(drawn.picture[None]))))[0])
+    for kept in (1.0, 0.5):
         strength = Strength(guidance=1.0, likeness=0.0, draft=kept)
-        with_it, without = (editor.paint([each], 2, strength, "euler")[0] for each in (prepared, coarse))
-        assert np.array_equal(with_it, prepared.detail.given_back(without, kept))
-        assert np.array_equal(with_it, without) == (kept == 0)
-    assert editor.prepare(EditPlan.animate(), {"photo": subject}).detail is None
+        with_it = editor.paint([prepared], 2, strength, "euler")[0]
+        with monkeypatch.context() as patch:
+            patch.setattr(Detail, "given_back", lambda self, painted, share: painted)
+            without = editor.paint([prepared], 2, strength, "euler")[0]
+        assert np.array_equal(with_it, detail.given_back(without, kept)) and not np.array_equal(with_it, without)
+    assert editor.prepare(EditPlan.animate(), {"photo": subject}).draft is None
+
+
+def test_a_draft_of_which_nothing_is_kept_is_not_encoded(
+    editor: FaceX, photo: np.ndarray, face: Face, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    subject = editor.taken_apart(photo, face, "photo")
+    plan, codec = EditPlan(sliders={"gaze_x": 10.0}, repaint=("person",)), editor.parts.base.codec
+    encoded: list[int] = []
+    encode = codec.encode
+    monkeypatch.setattr(codec, "encode", lambda pictures: encoded.append(len(pictures)) or encode(pictures))
+    prepared = editor.prepare(plan, {"photo": subject})
+    before = len(encoded)
+    editor.paint([prepared], 2, Strength(guidance=1.0, likeness=0.0, draft=0.0), "euler")
+    assert len(encoded) == before and Begun.of([prepared], 0.0, codec).drafts is None
+    editor.paint([prepared], 2, Strength(guidance=1.0, likeness=0.0, draft=1.0), "euler")
+    assert len(encoded) == before + 1

@@ -14,6 +14,7 @@ from limner.faces.reader import FaceReader
 from limner.faces.record import Face
 from limner.faces.regions import Region
 from limner.faces.shape import ShapeModel
+from limner.models.facex.begun import Begun
 from limner.models.facex.draft import SHARES, draw_draft, moved_gaze, moved_mesh, points_of, recoloured
 from limner.models.facex.engine import FaceX
 from limner.models.facex.masks import part_mask
@@ -246,8 +247,9 @@ def test_sampling_starts_from_the_draft_by_as_much_as_is_asked(editor: FaceX, ph
     subject = editor.taken_apart(photo, face, "photo")
     plan = EditPlan.motion(yaw=10)
     prepared = editor.prepare(plan, {"photo": subject})
-    assert prepared.reference.drafts(0.0) is None
-    drafts = prepared.reference.drafts(0.5)
+    codec = editor.parts.base.codec
+    assert Begun.of([prepared], 0.0, codec).drafts is None
+    drafts = Begun.of([prepared], 0.5, codec).drafts
     assert drafts is not None and drafts.shares == (pytest.approx(1 - 0.5 * (1 - 0.4), abs=0.005),)  # ten degrees
     assert not torch.equal(drafts.latents, prepared.reference.latents)
     none, full = (editor.edit(photo, plan, steps=8, draft=kept) for kept in (0.0, 1.0))

@@ -9,18 +9,23 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from torch import Tensor
 
+from limner.codecs.continuous import KLCodec
+from limner.faces.batches import to_model, to_pictures
 from limner.faces.picture import encode_png
 from limner.provenance.manifest import Ingredient
 
 from .blend import blend_back
 from .decompose import Factors
 from .detail import Detail
+from .draft import Draft
 from .loading import Strength
 from .plan import CANVAS, MOTION, EditPlan
 from .portrait import Portrait
 from .reference import Reference
+from .sample import Drafts, first_step
 from .sliders import move
 
 MOVED = "the photo, moved"
@@ -40,8 +45,8 @@ class Subject:
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
-    """An edit ready to be sampled: tokens (1, N, D), those of its foil, reference, mask (S, S), and what it is made
-    from."""
+    """An edit ready to be sampled: tokens (1, N, D), those of its foil, reference, mask (S, S), what it is made from,
+    and a draft of it, where there is one."""
 
     plan: EditPlan
     subjects: Mapping[str, Subject]
@@ -50,16 +55,16 @@ class Prepared:
     foil: Tensor
     reference: Reference
     mask: np.ndarray
-    detail: Detail | None = None
+    draft: Draft | None = None
 
     @property
     def photo(self) -> np.ndarray:
         """The whole photo that is edited, (H, W, 3) uint8."""
         return self.subjects[CANVAS].photo
 
-    def detailed(self, painted: np.ndarray, strength: Strength) -> np.ndarray:
-        """A painted crop (S, S, 3) with what the codec lost of its draft given back."""
-        return painted if self.detail is None else self.detail.given_back(painted, strength.draft)
+    def share(self, kept: float) -> float:
+        """How much of the way from noise to picture is painted; kept: ``Strength.draft``."""
+        return 1.0 if self.draft is None else 1 - kept * (1 - self.draft.share)
 
     def blend(self, painted: np.ndarray) -> np.ndarray:
         """The whole photo (H, W, 3) with a painted crop (S, S, 3) in its place."""
@@ -68,8 +73,41 @@ class Prepared:
 
 def steps_of(batch: Sequence[Prepared], steps: int, strength: Strength) -> int:
     """Steps that a batch takes: fewer than asked for where all of it starts from drafts."""
-    drafts = Reference.joined([each.reference for each in batch]).drafts(strength.draft)
-    return steps if drafts is None else steps - min(drafts.steps(steps))
+    return steps - min(first_step(each.share(strength.draft), steps) for each in batch)
+
+
+@dataclass(frozen=True, eq=False)
+class Begun:
+    """Where sampling of a batch starts besides noise, and what the codec loses of each draft; None without drafts."""
+
+    drafts: Drafts | None
+    details: tuple[Detail | None, ...]
+    kept: float
+
+    @classmethod
+    @torch.no_grad()
+    def of(cls, batch: Sequence[Prepared], kept: float, codec: KLCodec) -> Begun:
+        """The drafts of a batch after the codec, encoded only where something is kept of them."""
+        starts = [each.reference.latents for each in batch]
+        details: list[Detail | None] = [None] * len(batch)
+        weight = next(codec.parameters())
+        for place, each in enumerate(batch):
+            if each.draft is not None and kept > 0:
+                start = codec.encode(to_model(each.draft.picture[None]).to(weight))
+                starts[place] = start.to(starts[place])
+                details[place] = Detail(each.draft.picture, to_pictures(codec.decode(start))[0])
+        if all(each is None for each in details):
+            return cls(None, tuple(details), kept)
+        return cls(Drafts(torch.cat(starts), tuple(each.share(kept) for each in batch)), tuple(details), kept)
+
+    def finished(self, pictures: np.ndarray) -> np.ndarray:
+        """Painted pictures (B, S, S, 3) with what the codec lost of their drafts given back."""
+        return np.stack(
+            [
+                picture if detail is None else detail.given_back(picture, self.kept)
+                for picture, detail in zip(pictures, self.details, strict=True)
+            ]
+        )
 
 
 def ingredients(subjects: Mapping[str, Subject]) -> tuple[Ingredient, ...]:

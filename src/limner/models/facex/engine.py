@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from torch import Tensor
 
 from limner import __version__
 from limner.errors import InputError
-from limner.faces.batches import to_model, to_pictures
+from limner.faces.batches import to_pictures
 from limner.faces.picture import Source, read_picture
 from limner.faces.reader import FaceReader
 from limner.faces.record import Face
@@ -28,8 +28,7 @@ from limner.weights.device import choose
 from limner.weights.fingerprint import weights_hash
 
 from .assemble import choice_of
-from .begun import Prepared, Subject, ingredients, moved_by_sliders, steps_of
-from .detail import Detail
+from .begun import Begun, Prepared, Subject, ingredients, moved_by_sliders, steps_of
 from .draft import draw_draft
 from .loading import NANO, Parts, Strength, find_style, load_parts
 from .masks import check_hole, unpack_mask
@@ -253,12 +252,7 @@ class FaceX:
         drafts = self.parts.controller.config.drafts
         reference = assemble_reference(plan, portraits, mask, self.parts.base.codec, drafts)
         factors = {name: subject.factors for name, subject in subjects.items()}
-        draft, detail = draw_draft(plan, portraits, mask, self.shapes), None
-        if draft is not None:
-            codec, picture = self.parts.base.codec, to_model(draft.picture[None])
-            start = codec.encode(picture.to(next(codec.parameters()).device))
-            detail = Detail(draft.picture, to_pictures(codec.decode(start))[0])
-            reference = replace(reference, start=start.cpu(), shares=(draft.share,))
+        draft = draw_draft(plan, portraits, mask, self.shapes)
         seen = visible_rest(plan, portraits[CANVAS], drawn_hole(plan, portraits[CANVAS]), self.reader)
         if seen.portrait is not portraits[CANVAS]:
             portraits[CANVAS] = seen.portrait
@@ -274,7 +268,7 @@ class FaceX:
         ]
         photos = [assembler.encode(each) for each in ready]
         tokens, foil = (assembler.pick(photos, choice_of(seen.known(each), numbers)) for each in (plan, plan.foil()))
-        return Prepared(whole, subjects, seed, tokens, foil, reference, mask, detail)
+        return Prepared(whole, subjects, seed, tokens, foil, reference, mask, draft)
 
     @torch.no_grad()
     def paint(
@@ -304,11 +298,11 @@ class FaceX:
         def predict(x: Tensor, t: Tensor) -> Tensor:
             return parts.steered(x.to(dtype), t.expand(len(x)), *text, face, references).float()
 
-        codec_type = next(parts.base.codec.parameters()).dtype
+        codec = parts.base.codec
+        begun, codec_type = Begun.of(prepared, strength.draft, codec), next(codec.parameters()).dtype
 
         def decode(latents: Tensor) -> np.ndarray:
-            pictures = to_pictures(parts.base.codec.decode(latents.to(codec_type)))
-            return np.stack([each.detailed(picture, strength) for each, picture in zip(prepared, pictures)])
+            return begun.finished(to_pictures(codec.decode(latents.to(codec_type))))
 
         latents = sample(
             weighed(predict, weights),
@@ -316,7 +310,7 @@ class FaceX:
             make_scheduler(parts.base.schedule, sampler),
             steps,
             None if watch is None else lambda done, total, estimate: watch(done, total, lambda: decode(estimate)),
-            reference.drafts(strength.draft),
+            begun.drafts,
         )
         return decode(latents)
 

@@ -21,7 +21,6 @@ from limner.faces.geometry import warp
 from .masks import FACTORS_OF_PART, dilate, part_mask, unpack_mask
 from .plan import ABSENT, CANVAS, MOTION, EditPlan
 from .portrait import Portrait
-from .sample import Drafts
 
 GREY = 127
 """What a hole is filled with: the middle of the range."""
@@ -30,27 +29,16 @@ GREY = 127
 @dataclass(frozen=True, eq=False)
 class Reference:
     """latents: (B, C, S/f, S/f) of the picture with its hole, a grey head in it where the plan asks for one. mask:
-    (B, 1, S/f, S/f), 1 where something is painted. start: (B, C, S/f, S/f), where sampling starts; shares: of each, how
-    much of the way from noise it paints (``sample.Drafts``)."""
+    (B, 1, S/f, S/f), 1 where something is painted."""
 
     latents: Tensor
     mask: Tensor
-    start: Tensor | None = None
-    shares: tuple[float, ...] = ()
-
-    def drafts(self, kept: float) -> Drafts | None:
-        """What sampling starts from besides noise; kept: ``Strength.draft``."""
-        if self.start is None or kept == 0:
-            return None
-        return Drafts(self.start, tuple(1 - kept * (1 - share) for share in self.shares))
 
     @classmethod
     def joined(cls, every: Sequence[Reference]) -> Reference:
         """Several as one batch."""
-        starts = torch.cat([each.latents if each.start is None else each.start for each in every])
-        shares = tuple(share for each in every for share in each.shares or (1.0,) * len(each.latents))
         latents, masks = (torch.cat([getattr(each, name) for each in every]) for name in ("latents", "mask"))
-        return cls(latents, masks, starts, shares)
+        return cls(latents, masks)
 
 
 def repaint_mask(plan: EditPlan, portraits: Mapping[str, Portrait]) -> np.ndarray:

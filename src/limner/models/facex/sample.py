@@ -73,7 +73,12 @@ class Drafts:
 
     def steps(self, steps: int) -> list[int]:
         """The step at which each picture starts, of ``steps``."""
-        return [min(round((1 - share) * steps), steps - 1) for share in self.shares]
+        return [first_step(share, steps) for share in self.shares]
+
+
+def first_step(share: float, steps: int) -> int:
+    """The step, of ``steps``, at which a picture starts of which a share is left to go."""
+    return min(round((1 - share) * steps), steps - 1)
 
 
 @torch.no_grad()
