@@ -8,8 +8,15 @@ from torch import Tensor
 
 from limner.errors import InputError
 from limner.models.unif2ace.cache import KVCache
-from limner.models.unif2ace.painting import guided_logits, read_words
-from limner.models.unif2ace.sequence import code_ids, image_place, omni_mask, paint_sequence, prefix_length
+from limner.models.unif2ace.painting import guided_logits, image_mask, read_words
+from limner.models.unif2ace.sequence import (
+    code_ids,
+    image_place,
+    image_segment,
+    omni_mask,
+    paint_sequence,
+    prefix_length,
+)
 from limner.models.unif2ace.transformer import UniF2aceTransformer
 from limner.models.unif2ace.unmasking import SAMPLERS, all_masked, sampler
 from unif2ace.tiny import TINY, dense, draw_codes, random_model
@@ -62,6 +69,24 @@ def test_cached_words_paint_the_plain_pictures(name: str) -> None:
     found = sampler(name)(cached, start, 5, 7, None)
     assert torch.equal(found, sampler(name)(plain(model, TEXTS, 2.0), start, 5, 7, None))
     assert found.max() < TINY.codebook and len({tuple(row) for row in found.tolist()}) == 3
+
+
+@pytest.mark.parametrize("config", [TINY, dense()])
+def test_tokens_after_several_beginnings_are_what_they_are_after_each(config) -> None:
+    model, codes = random_model(config), draw_codes(2, masked=0.5)
+    words, place = read_words(model, [[3, 4], [5], [6, 7], [8]]), slice(1, 1 + config.image_tokens)
+    tokens = image_segment(config, codes)
+    mask, mixed = image_mask(config, words.padding), model.mix(gamma=torch.full((4,), 0.5))
+    given = {"image": place, "mixed": mixed, "past": words.cache}
+    with torch.no_grad():
+        once = model(tokens, mask, "paint", copies=2, **given)
+        each = model(tokens.repeat(2, 1), mask, "paint", **given)
+    assert torch.allclose(once.hidden, each.hidden, atol=1e-5) and once.hidden.shape[0] == 4
+    assert not torch.allclose(once.hidden[:2], once.hidden[2:], atol=1e-3)
+    for layer in range(config.layers):
+        assert torch.allclose(once.cache.layer(layer)[0], each.cache.layer(layer)[0], atol=1e-5)
+    with pytest.raises(InputError, match="4 rows"):
+        model(tokens, mask, "paint", **given)
 
 
 def test_a_picture_does_not_depend_on_its_batch_and_words_are_a_value() -> None:

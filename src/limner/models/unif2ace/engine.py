@@ -32,7 +32,7 @@ from .painting import guided_logits, read_words
 from .request import SETTINGS, check_request
 from .requests import request
 from .sequence import words_room
-from .survey import survey, tell
+from .survey import agreement, survey, tell
 from .tokenizer import TextStream
 from .unmasking import all_masked, sampler
 
@@ -282,11 +282,17 @@ class UniF2ace:
         return [replace(pictures[k], recipe={**pictures[k].recipe, "best_of": best}) for k in chosen.tolist()]
 
     def reads(self, pictures: np.ndarray, text: str) -> np.ndarray:
-        """How well the model reads a text off aligned pictures (F, size, size, 3) uint8: the mean log-likelihood of the
-        text's tokens as a short description of each, (F,)."""
-        tokenizer, look = self.parts.tokenizer, self.read_aligned(pictures)
-        asked, said = tokenizer.question(request("short")), tokenizer.encode([text.strip()])[0]
-        return likelihood(self.parts.model, look.cache, asked, said).cpu().numpy()
+        """How well the model reads a text off aligned pictures (F, size, size, 3) uint8, (F,); more is better.
+
+        By its own answers to what the text claims (``survey.agreement``); for a text that claims nothing of a face, by
+        the mean log-likelihood of the text's tokens as a short description.
+        """
+        model, tokenizer, cache = self.parts.model, self.parts.tokenizer, self.read_aligned(pictures).cache
+        found = agreement(model, tokenizer, cache, text)
+        if found is None:
+            asked, said = tokenizer.question(request("short")), tokenizer.encode([text.strip()])[0]
+            found = likelihood(model, cache, asked, said)
+        return found.cpu().numpy()
 
     def unread(self, text: str) -> str:
         """The end of a text that ``paint`` does not read, for want of room in the model's sequences; "" for none."""

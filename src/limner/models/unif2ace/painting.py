@@ -65,6 +65,7 @@ def guided_logits(
     """
     config, count = model.config, words.count
     guided = empty is not None and guidance != 0
+    copies = 2 if guided else 1  # of the image, after words and after none
     if guided:
         assert empty is not None
         every = torch.zeros(count, dtype=torch.long)
@@ -78,11 +79,10 @@ def guided_logits(
     def predict(codes: Tensor, gamma: float) -> Tensor:
         device = model.head.weight.device
         tokens = image_segment(config, codes.to(device))
-        tokens = tokens.repeat(2, 1) if guided else tokens
-        mixed = model.mix(gamma=torch.full((len(tokens),), gamma, device=device))
+        mixed = model.mix(gamma=torch.full((words.count,), gamma, device=device))
         place = slice(1, 1 + config.image_tokens)
-        out = model(tokens, mask, "paint", image=place, mixed=mixed, positions=positions, past=read)
-        hidden, masked = out.hidden[:, place], tokens[:count, place] == config.mask_id
+        out = model(tokens, mask, "paint", image=place, mixed=mixed, positions=positions, past=read, copies=copies)
+        hidden, masked = out.hidden[:, place], tokens[:, place] == config.mask_id
         if guided:
             one, other = (half[masked].float() for half in hidden.chunk(2))  # (M, D)
             wanted = ((1 + guidance) * one - guidance * other).to(hidden.dtype)

@@ -6,6 +6,7 @@ says nothing of how sure it is. Nothing is drawn, so a survey has no seed.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -14,7 +15,9 @@ from torch import Tensor
 
 from limner.faces.record import Attribute
 from limner.words.captions import compose
+from limner.words.claims import read_claims
 from limner.words.facts import choose_facts
+from limner.words.grammar import Value
 from limner.words.survey import Probe, first_probe, probes
 
 from .answering import text_ids
@@ -72,13 +75,36 @@ def survey(model: UniF2aceTransformer, tokenizer: Tokenizer, pictures: KVCache) 
     An attribute that does not show in a picture has one, too: ``facts.choose_facts`` leaves out what cannot be said
     beside the rest.
     """
-    found = _ask(model, tokenizer, pictures, [first_probe()])
-    for value in {face["gender_presentation"].value for face in found}:  # they are asked about in the same words
-        alike = [k for k, face in enumerate(found) if face["gender_presentation"].value == value]
+    found = weigh(model, tokenizer, pictures, [first_probe()])
+    whom = [max(face["gender_presentation"], key=face["gender_presentation"].__getitem__) for face in found]
+    for value in sorted(set(whom), key=str):  # who is alike is asked about in the same words
+        alike = [k for k, each in enumerate(whom) if each == value]
         rows = pictures.rows(torch.tensor(alike, device=model.head.weight.device))
-        for k, more in zip(alike, _ask(model, tokenizer, rows, probes({"gender_presentation": value})), strict=True):
+        asked = probes({"gender_presentation": value})
+        for k, more in zip(alike, weigh(model, tokenizer, rows, asked), strict=True):
             found[k].update(more)
-    return found
+    return [{name: _likeliest(shares) for name, shares in face.items()} for face in found]
+
+
+def agreement(model: UniF2aceTransformer, tokenizer: Tokenizer, pictures: KVCache, text: str) -> Tensor | None:
+    """How well what a text claims fits each picture by the model's own answers: the sum of the logarithms of what each
+    claim is worth, (B,); None for a text that claims nothing that can be asked about."""
+    claims = read_claims(text)
+    (whom, *_) = (*claims.get("gender_presentation", ()), "they")
+    asked = [
+        probe
+        for probe in (first_probe(), *probes({"gender_presentation": whom} if whom != "they" else {}))
+        if set(claims.get(probe.attribute, ())) & probe.answers.keys()
+    ]
+    if not asked:
+        return None
+    found = weigh(model, tokenizer, pictures, asked)
+    return torch.tensor(
+        [
+            sum(math.log(sum(shares.get(value, 0.0) for value in claims[name]) + 1e-6) for name, shares in face.items())
+            for face in found
+        ]
+    )
 
 
 def tell(found: Mapping[str, Attribute], seed: int) -> str:
@@ -86,9 +112,10 @@ def tell(found: Mapping[str, Attribute], seed: int) -> str:
     return compose(choose_facts(found, SURE), np.random.default_rng(seed), "full").text
 
 
-def _ask(
+def weigh(
     model: UniF2aceTransformer, tokenizer: Tokenizer, pictures: KVCache, asked: Sequence[Probe]
-) -> list[dict[str, Attribute]]:
+) -> list[dict[str, dict[Value, float]]]:
+    """For each picture, attribute → each value that it may have → its probability among them."""
     tree, places = Tree(model.config.sot), []
     for probe in asked:
         node = tree.grow(0, tokenizer.question(probe.question))
@@ -97,14 +124,13 @@ def _ask(
             places.append((tree.way(last)[len(tree.way(node)) - 1 :], answer))
     log_p = tree.log_p(model, pictures).cpu()  # (B, nodes, V)
     scores = torch.stack([log_p[:, nodes, answer].sum(1) for nodes, answer in places], dim=1)  # (B, answers)
-    shares = scores.split([len(probe.answers) for probe in asked], dim=1)
+    shares = [torch.softmax(each, 1).tolist() for each in scores.split([len(probe.answers) for probe in asked], dim=1)]
     return [
-        {probe.attribute: _likeliest(probe.answers, of[k]) for probe, of in zip(asked, shares, strict=True)}
+        {probe.attribute: dict(zip(probe.answers, of[k], strict=True)) for probe, of in zip(asked, shares, strict=True)}
         for k in range(pictures.batch)
     ]
 
 
-def _likeliest(answers: Mapping, scores: Tensor) -> Attribute:
-    shares = torch.softmax(scores, dim=0)
-    best = int(shares.argmax())
-    return Attribute(list(answers)[best], float(shares[best]), BY)
+def _likeliest(shares: Mapping[Value, float]) -> Attribute:
+    value = max(shares, key=shares.__getitem__)
+    return Attribute(value, shares[value], BY)

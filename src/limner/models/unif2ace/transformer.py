@@ -36,16 +36,27 @@ class Attention(nn.Module):
         )
         self.q_norm, self.k_norm = norms
 
-    def forward(self, h: Tensor, mask: Tensor | None, turns: Turns, layer: int, cache: KVCache | None) -> Tensor:
-        """h: (B, N, D); mask: (B or 1, 1, N, S) bool, True where a row may look; cache: extended, to be written."""
+    def forward(
+        self, h: Tensor, mask: Tensor | None, turns: Turns, layer: int, cache: KVCache | None, copies: int = 1
+    ) -> Tensor:
+        """h: (B, N, D); mask: (B or 1, 1, N, S) bool, True where a row may look; cache: extended, to be written.
+
+        copies: of each row, for a cache of so many times as many: (copies·B, N, D) is returned.
+        """
         q, k, v = self.qkv(h).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4).unbind()  # (B, H, N, E) each
         if self.q_norm is not None and self.k_norm is not None:
             q, k = self.q_norm(q), self.k_norm(k)
         q, k = rotate(q, turns).to(v.dtype), rotate(k, turns).to(v.dtype)
+        q, k, v = (copied(each, copies) for each in (q, k, v))
         if cache is not None:
             k, v = cache.write(layer, k, v)
         o = attend(q, k, v, mask)
         return self.out(o.transpose(1, 2).flatten(2))
+
+
+def copied(x: Tensor, copies: int) -> Tensor:
+    """All rows (B, …), and all rows again: (copies·B, …)."""
+    return x if copies == 1 else x.repeat(copies, *[1] * (x.ndim - 1))
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
@@ -83,12 +94,16 @@ class Block(nn.Module):
         counted: Tensor,
         image: slice | None,
         mixed: Mixed,
+        copies: int = 1,
     ) -> tuple[Tensor, Routing | None, Routing | None]:
-        """x: (B, N, D), and how both levels routed; counted: (B, N) bool, tokens that are not padding."""
+        """x: (B, N, D), and how both levels routed; counted: (B, N) bool, tokens that are not padding.
+
+        copies: of each row, which then differ by what the cache holds for each: (copies·B, N, D) is returned.
+        """
         h = self.norm(x)
-        attended = self.attention(h, mask, turns, layer, cache)
+        attended = self.attention(h, mask, turns, layer, cache, copies)
         fed, tokens = self.ffn(h, group, counted)
-        x = x + attended + fed
+        x = copied(x, copies) + attended + copied(fed, copies)
         if self.sequence is None or group not in self.sequence.groups or image is None:
             return x, tokens, None
         part, sequences = self.sequence(x[:, image], group, mixed)
@@ -172,18 +187,21 @@ class UniF2aceTransformer(nn.Module):
         mixed: Mixed | None = None,
         positions: Tensor | None = None,
         past: KVCache | None = None,
+        copies: int = 1,
     ) -> Output:
         """States of ``tokens`` (B, N) ids, a batch of one group.
 
         mask: (B or 1, N, S) bool, True where a row may look (see ``omni_mask``); None: everywhere. image: where among
         the N the image tokens stand, if they are among them. mixed: from ``mix``; ``ValueError`` where an expert needs
         what it lacks. positions: (B or 1, N); default: counted on from the cache. past: columns read before, possibly
-        none (``KVCache.empty``); the returned cache then goes on from there.
+        none (``KVCache.empty``); the returned cache then goes on from there. copies: for the same tokens after so many
+        beginnings each, with a cache of copies·B rows; all else is given and returned for copies·B rows, too, and what
+        the first block finds in tokens alone, before it looks at the cache, is found once.
         """
         batch, count = tokens.shape
         read = 0 if past is None else past.length
         if past is not None:
-            past.check(self.config, group, batch)
+            past.check(self.config, group, copies * batch)
         if positions is None:
             positions = torch.arange(read, read + count, device=tokens.device)[None]
         turns = rotations(positions, self.config.turned, self.config.rope_theta)
@@ -196,8 +214,9 @@ class UniF2aceTransformer(nn.Module):
         token_routing, sequence_routing = [], []
         for index, block in enumerate(self.blocks):
             x, tokens_routed, sequences_routed = block(
-                x, see, group, turns, index, cache, counted, image, mixed or Mixed()
+                x, see, group, turns, index, cache, counted, image, mixed or Mixed(), copies
             )
+            counted, copies = copied(counted, copies), 1
             token_routing += [tokens_routed] if tokens_routed is not None else []
             sequence_routing += [sequences_routed] if sequences_routed is not None else []
         return Output(self.norm(x), tuple(token_routing), tuple(sequence_routing), cache)
