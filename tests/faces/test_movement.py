@@ -62,6 +62,15 @@ def test_a_measure_beyond_its_range_goes_the_whole_way(shapes: ShapeModel) -> No
     assert abs(measured(shapes, smiling + frown, "mouth_frown") - 0.5) < 0.35
 
 
+@pytest.mark.parametrize("name", ["mouth_smile", "mouth_frown", "mouth_pucker", "jaw_open"])
+def test_a_small_wish_is_a_small_movement(shapes: ShapeModel, name: str) -> None:
+    """Wherever a measure lies: the further the wish, the further the way, from nothing on."""
+    smiling = shapes.shape_of(NOBODY, likeliest(shapes, shapes.shape_of(NOBODY, NOBODY), wish(mouth_smile=0.6)))
+    for sign in (1, -1):
+        ways = [np.linalg.norm(likeliest(shapes, smiling, wish(**{name: sign * by}))) for by in (0.02, 0.1, 0.3, 0.6)]
+        assert ways[0] < 0.5 and ways == sorted(ways), (name, sign, ways)
+
+
 def test_no_face_goes_further_than_faces_do(shapes: ShapeModel) -> None:
     smiling = likeliest(shapes, shapes.shape_of(NOBODY, NOBODY), wish(mouth_smile=1.0, mouth_stretch=1.0))
     pucker = likeliest(shapes, shapes.shape_of(NOBODY, smiling), wish(mouth_pucker=1.0))

@@ -182,7 +182,8 @@ def edit_again(recipe: dict[str, Any], engine: str | None, photos: list[str]) ->
             raise InputError(f"making this edit again needs the photo {about.get('file')}: give --photo {name}=FILE")
     precision = {"bfloat16": "bf16", "float32": "fp32"}.get(str(recipe.get("precision")), "auto")
     source = engine or str(recipe.get("source", "facex-nano"))
-    base = recipe.get("base") if recipe.get("base") in registry() else None  # a style that comes with Limner
+    named = str(recipe.get("base"))
+    base = named if named in registry() else None  # a style that comes with Limner
     editor = FaceX.load(source, base, str(recipe.get("device", "auto")), precision)
     made = editor.replay(recipe, {**{name: name for name in wanted}, **given})
     return replace(made, recipe=recipe)

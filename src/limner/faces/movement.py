@@ -25,6 +25,9 @@ PRECISION = 0.2
 FURTHEST = 5.0
 """Standard deviations of a whole movement; wishes that are further away are met in part (a pucker out of a wide smile
 would be eleven, and no face)."""
+WHOLE = 0.3
+"""The wish from which on a measure comes all the way from where it lies beyond 0 or 1; a smaller one takes it a part of
+that way, so that the smallest wish is the smallest movement."""
 STEP = 0.05
 """Standard deviations of the difference quotient. (Some measures are shares of an eye's width, so not quite linear.)"""
 FRONT = HeadPose(rotation=np.eye(3), scale=1.0, centre=np.zeros(3))
@@ -49,7 +52,9 @@ def likeliest(shapes: ShapeModel, shape: np.ndarray, change: np.ndarray) -> np.n
     steps = STEP * (shapes.expression_scale[:, None] * shapes.expression_basis).reshape(count, *shape.shape)
     now = measured(shape)
     jacobian = (np.stack([measured(shape + step) for step in steps], 1) - now[:, None]) / STEP  # (wished, E)
-    delta = np.clip(np.clip(now, 0, 1) + change[wished], 0, 1) - now  # from beyond 0 or 1, the whole way
+    inside = np.clip(now, 0, 1)
+    beyond = (inside - now) * np.minimum(np.abs(change[wished]) / WHOLE, 1)
+    delta = np.clip(inside + change[wished], 0, 1) - inside + beyond
     inner = jacobian @ jacobian.T
     step = jacobian.T @ np.linalg.solve(inner + PRECISION**2 * np.diag(np.diag(inner)), delta)
     return step * min(1.0, FURTHEST / max(float(np.linalg.norm(step)), 1e-9))

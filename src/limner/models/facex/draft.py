@@ -1,7 +1,7 @@
 """A draft: the edit as warping alone would do it, for the painter to start from.
 
 Meshes say where every point of a face goes: the photo's own where it moves, another's where it gives the face or a
-part. The pictures are pulled along and pasted into the hole, and sampling starts from that with much noise on it
+part. The pictures are pulled along and pasted into the hole, and sampling starts from that with some noise on it
 (SDEdit, Meng et al., arXiv 2108.01073) instead of noise alone. Our choice, not the paper's: because what warping gets
 right, who it is and how fine a texture, a small painter gets wrong, and what warping gets wrong, edges, teeth and
 light, it paints.
@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
+from PIL import Image, ImageFilter
 
 from limner.faces.geometry import similarity, warp
 from limner.faces.motion import HeadPose, head_pose, in_head_axes, rotation_of, turn
@@ -28,6 +29,8 @@ from .pull import CLOSED, DARK, Points, fill_mouth, opening, pull
 from .sliders import move
 from .unseen import smoothed_over
 
+DRAWN_AS = 2
+"""Which way of drawing this is, for recipes: to be raised with whatever draws another picture, the shape model too."""
 SHARES = {"head": 0.3, "person": 0.3, "expression": 0.3, "face": 0.2, "part": 0.1, "gaze": 0.05}
 """How much of the way from noise to picture is still painted; what is moved furthest decides."""
 A_DEGREE = 0.01
@@ -38,8 +41,15 @@ PULLED = ("face", "head")
 """Parts that follow a mesh; others keep their shape, which is what they are taken for."""
 SKIN = ("face", "head", "nose")
 """Parts that come in the photo's light."""
+BRIGHTER = (0.8, 1.25)
+"""How much darker or brighter a head may become in it. Its colours stay: what is skin's and what is light's cannot be
+told apart, and a head brings its own skin."""
 AROUND = 0.06
 """Share of a side around a part in which points say where it goes."""
+FRINGE = 0.02
+"""Share of a side by which a head that goes is grown: single hairs are not in its region."""
+SEAM = 0.003
+"""Share of a side over which what is pasted blends into what it lies upon."""
 FEWEST = 12
 """Points from which they can."""
 
@@ -60,7 +70,8 @@ def draw_draft(plan: EditPlan, portraits: Mapping[str, Portrait], mask: np.ndarr
         return None
     motions = plan.factors.keys() & set(MOTION)
     moves = "person" in plan.repaint and bool(plan.sliders or motions)
-    given = {part: _giver(plan, part) for part in plan.repaint if part != "person"}
+    parts = sorted((part for part in plan.repaint if part != "person"), key=lambda part: part not in PULLED)
+    given = {part: _giver(plan, part) for part in parts}  # faces first: what else is given lies upon them
     if not (moves or given) or any(name in (CANVAS, ABSENT) for name in given.values()):
         return None
     mesh = moved_mesh(plan, portraits, shapes) if moves else _mesh(canvas)
@@ -68,10 +79,11 @@ def draw_draft(plan: EditPlan, portraits: Mapping[str, Portrait], mask: np.ndarr
     picture = canvas.picture if not moves else pull(canvas.picture, points_of(canvas), target, shapes.topology)
     kinds = {_moved(name) for name in (*motions, *plan.sliders)} if moves else set()
     for part, name in given.items():
-        other, mine = portraits[name], part_mask(canvas.regions, part)
+        other, mine = portraits[name], _area(canvas, part)
         if part in SKIN:
             face, faces = (part_mask(each.regions, "face") for each in (canvas, other))
-            other = replace(other, picture=recoloured(other.picture, faces, canvas.picture, face))
+            lit = recoloured(other.picture, faces, canvas.picture, face, BRIGHTER if part == "head" else None)
+            other = replace(other, picture=lit)
         if part in PULLED:
             if part == "head":
                 target = Points(moved_mesh(plan, portraits, shapes, name), target.gaze)
@@ -80,10 +92,17 @@ def draw_draft(plan: EditPlan, portraits: Mapping[str, Portrait], mask: np.ndarr
         else:
             pulled, there = put(other, part, mesh)
         inside = there > 127
-        gone = mine & ~inside  # where the photo has the part and its giver has none
-        if part == "head":
-            picture = smoothed_over(picture, gone)
-        picture = np.where(inside[..., None], pulled, picture)
+        if part in PULLED and not inside.any():
+            return None  # whoever gives it shows none
+        if part == "head":  # all of the photo's own goes, wherever it went, and nothing of it colours what comes there
+            old = (
+                mine
+                if not moves
+                else np.maximum(mine, pull(mine[..., None], points_of(canvas), target, shapes.topology)[..., 0])
+            )
+            picture = smoothed_over(picture, dilate(old > 127, round(FRINGE * canvas.size)))
+        picture = laid_upon(picture, pulled, there)
+        gone = (mine > 127) & ~inside  # where the photo has the part and its giver has none
         if part != "head" and not moves:  # skin goes on, other parts are gone
             beyond = smoothed_over(picture, ~inside if part == "face" else gone)
             picture = np.where(gone[..., None], beyond, picture)
@@ -158,13 +177,29 @@ def put(portrait: Portrait, part: str, target: np.ndarray) -> tuple[np.ndarray, 
     return warp(portrait.picture, matrix, portrait.size, border="edge"), warp(area, matrix, portrait.size, border=0)
 
 
-def recoloured(picture: np.ndarray, inside: np.ndarray, like: np.ndarray, where: np.ndarray) -> np.ndarray:
+def laid_upon(picture: np.ndarray, pasted: np.ndarray, where: np.ndarray) -> np.ndarray:
+    """A picture (S, S, 3) with another upon it where (S, S) is 255; all uint8, and no seam that either has not."""
+    soft = Image.fromarray(where).filter(ImageFilter.GaussianBlur(SEAM * len(picture)))
+    share = np.asarray(soft, np.float32)[..., None] / 255
+    return (picture + share * (pasted.astype(np.float32) - picture)).round().astype(np.uint8)
+
+
+def recoloured(
+    picture: np.ndarray,
+    inside: np.ndarray,
+    like: np.ndarray,
+    where: np.ndarray,
+    brighter: tuple[float, float] | None = None,
+) -> np.ndarray:
     """A picture with its channels scaled to the means of another's (von Kries), each inside its mask: a face in the
-    light of the photo."""
+    light of the photo. brighter: the same for all channels, within these bounds."""
     if not (inside.any() and where.any()):
         return picture
     mine, theirs = picture[inside].astype(np.float32).mean(0), like[where].astype(np.float32).mean(0)
-    gain = np.clip(theirs / np.maximum(mine, 1.0), 0.5, 2.0)
+    if brighter is not None:
+        gain = np.clip(theirs.sum() / max(mine.sum(), 1.0), *brighter)
+    else:
+        gain = np.clip(theirs / np.maximum(mine, 1.0), 0.5, 2.0)
     return np.clip(picture * gain, 0, 255).round().astype(np.uint8)
 
 

@@ -29,7 +29,7 @@ from limner.weights.fingerprint import weights_hash
 
 from .assemble import choice_of
 from .begun import Begun, Prepared, Subject, ingredients, moved_by_sliders, steps_of
-from .draft import draw_draft
+from .draft import DRAWN_AS, draw_draft
 from .loading import NANO, Parts, Strength, find_style, load_parts
 from .masks import check_hole, unpack_mask
 from .names import renamed, short_names
@@ -218,6 +218,8 @@ class FaceX:
             raise InputError(f"threads={threads}: no recipe that limner writes says so")
         if weights != self.weights():
             raise InputError("this picture was made with other weights or precision than are loaded: see its recipe")
+        if settings["draft"] and recipe.get("drawn_as") != DRAWN_AS:
+            raise InputError("another version of limner drew what this edit began with: use the one that wrote it")
         for name, source in given.items():
             if hash_of(read_picture(source)) != about[name]["sha256"]:
                 raise InputError(f"'{name}' is not the photo that was used: {about[name]['file']} was")
@@ -346,6 +348,7 @@ class FaceX:
             "seed": seed,
             "steps": steps,
             **asdict(strength),
+            **({"drawn_as": DRAWN_AS} if strength.draft else {}),
             "sampler": sampler,
             "weights": self.weights(),
             "precision": str(dtype).removeprefix("torch."),

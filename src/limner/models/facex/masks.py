@@ -41,6 +41,7 @@ _FACE = tuple(r for name in ("brows", "eyes", "nose", "lips", "mouth", "skin") f
 _HEAD = (*_FACE, *GROUPS["hair"], *GROUPS["ears"], Region.EYE_GLASSES, Region.HAT, Region.EAR_RING)
 PARTS: dict[str, tuple[Region, ...]] = {
     **{name: members for name, members in GROUPS.items() if name != "background"},
+    "lips": (*GROUPS["lips"], *GROUPS["mouth"]),  # and what lies between them
     "glasses": (Region.EYE_GLASSES,),
     "hat": (Region.HAT,),
     "jewellery": (Region.EAR_RING, Region.NECKLACE),

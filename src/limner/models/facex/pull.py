@@ -12,7 +12,7 @@ import torch
 from PIL import Image, ImageDraw, ImageFilter
 from torch.nn import functional as F
 
-from limner.faces.landmarks import INNER_LIPS
+from limner.faces.landmarks import INNER_LIPS, LIDS
 from limner.faces.motion import head_pose, iris_centres
 from limner.faces.topology import Topology
 
@@ -20,6 +20,8 @@ GRID = 128
 """Side of the grid on which warps are computed."""
 IRIS = 0.6
 """Centimetres from an iris' middle to its rim: how far around it is taken along."""
+NEARER = 0.03
+"""Share of a face's width by which a triangle lies before a point that it hides."""
 ANCHORS = 8
 """Points along each side of a picture that stay where they are."""
 SOFT = (0.04, 0.012)
@@ -48,7 +50,7 @@ def pull(picture: np.ndarray, source: Points, target: Points, topology: Topology
     picture's border stays, and irises go where their gaze is, taking their neighbourhood along. Our choice over
     triangles: because eyes, mouth and hair have none.
     """
-    side, seen = picture.shape[0], topology.normals(target.mesh)[:, 2] < 0
+    side, seen = picture.shape[0], visible(target.mesh, topology)
     edge = (np.arange(ANCHORS) + 0.5) * side / ANCHORS
     ends = np.concatenate([np.stack([edge, np.full(ANCHORS, end)], 1) for end in (0, side)])
     ends = np.concatenate([ends, ends[:, ::-1]])
@@ -75,8 +77,27 @@ def pull(picture: np.ndarray, source: Points, target: Points, topology: Topology
     poses = [head_pose(each.mesh, topology) for each in (source, target)]
     before, after = (iris_centres(*each, pose) for each, pose in zip((source, target), poses))  # (2, 2) each
     near = np.exp(-((places[:, None] - after) ** 2).sum(-1) / (2 * (IRIS * poses[1].scale) ** 2))  # (GRID², 2)
+    wide = [np.linalg.norm(np.subtract(*each.mesh[LIDS, :2].swapaxes(0, 1)), axis=1) for each in (source, target)]
+    near *= np.minimum(wide[1] / np.maximum(wide[0], 1e-6), 1) ** 2  # as eyes close, their lids decide
     field += near @ (before - after - shift(after))
     return _sampled(picture, field.reshape(GRID, GRID, 2))
+
+
+def visible(mesh: np.ndarray, topology: Topology) -> np.ndarray:
+    """Which points of a mesh (P, 3) can be seen, (P,) bool: they face the camera, and no triangle lies before them."""
+    facing = topology.normals(mesh)[:, 2] < 0
+    a, b, c = (mesh[topology.triangles[:, k]] for k in range(3))  # (T, 3) each
+    one, two = b - a, c - a
+    area = one[:, 0] * two[:, 1] - one[:, 1] * two[:, 0]
+    size = np.where(area == 0, np.inf, area)
+    here = np.flatnonzero(facing)
+    apart = mesh[here, None] - a  # (p, T, 3)
+    u = (apart[..., 0] * two[:, 1] - apart[..., 1] * two[:, 0]) / size
+    v = (one[:, 0] * apart[..., 1] - one[:, 1] * apart[..., 0]) / size
+    inside = (u > 0) & (v > 0) & (u + v < 1) & (topology.triangles != here[:, None, None]).all(-1)
+    nearer = apart[..., 2] - u * one[:, 2] - v * two[:, 2] > NEARER * np.ptp(mesh[:, 0])
+    facing[here[(inside & nearer).any(1)]] = False
+    return facing
 
 
 def _sampled(picture: np.ndarray, field: np.ndarray) -> np.ndarray:
