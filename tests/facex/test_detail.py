@@ -22,22 +22,34 @@ def fine_and_coarse() -> tuple[np.ndarray, np.ndarray]:
     return (coarse + pattern).astype(np.uint8), coarse
 
 
+NO_SEAMS = np.zeros((64, 64), bool)
+
+
 def test_a_draft_that_was_kept_comes_back_whole() -> None:
     draft, decoded = fine_and_coarse()
-    back = Detail(draft, decoded).given_back(decoded, 1.0)
+    back = Detail(draft, decoded, NO_SEAMS).given_back(decoded, 1.0)
     assert np.abs(back.astype(int) - draft).max() <= 1
-    half = Detail(draft, decoded).given_back(decoded, 0.5)
+    half = Detail(draft, decoded, NO_SEAMS).given_back(decoded, 0.5)
     assert np.allclose(half.astype(int) - decoded, (draft.astype(int) - decoded) / 2, atol=1)
-    assert np.array_equal(Detail(draft, decoded).given_back(decoded, 0.0), decoded)
+    assert np.array_equal(Detail(draft, decoded, NO_SEAMS).given_back(decoded, 0.0), decoded)
 
 
 def test_what_was_painted_anew_stays_as_it_was_painted() -> None:
     draft, decoded = fine_and_coarse()
     painted = decoded.copy()
     painted[:, :28] = 255 - painted[:, :28] // 4
-    back = Detail(draft, decoded).given_back(painted, 1.0)
+    back = Detail(draft, decoded, NO_SEAMS).given_back(painted, 1.0)
     assert np.abs(back[:, :20].astype(int) - painted[:, :20]).max() <= 2
     assert np.abs(back[:, 40:].astype(int) - draft[:, 40:]).max() <= 2
+
+
+def test_edges_of_pasting_are_not_given_back() -> None:
+    draft, decoded = fine_and_coarse()
+    seams = NO_SEAMS.copy()
+    seams[:, 30:36] = True
+    back = Detail(draft, decoded, seams).given_back(decoded, 1.0)
+    assert np.array_equal(back[:, 32:34], decoded[:, 32:34])
+    assert np.abs(back[:, :26].astype(int) - draft[:, :26]).max() <= 1
 
 
 def test_an_edit_gets_its_detail_by_as_much_as_it_keeps_of_its_draft(

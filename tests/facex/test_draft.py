@@ -16,7 +16,7 @@ from limner.faces.record import Face
 from limner.faces.regions import Region
 from limner.faces.shape import ShapeModel
 from limner.models.facex.begun import Begun
-from limner.models.facex.draft import SHARES, draw_draft, laid_upon, moved_gaze, moved_mesh, points_of, recoloured
+from limner.models.facex.draft import SHARES, draw_draft, moved_gaze, moved_mesh, points_of, recoloured, seam
 from limner.models.facex.engine import FaceX
 from limner.models.facex.masks import part_mask
 from limner.models.facex.plan import EditPlan
@@ -212,13 +212,18 @@ def test_a_head_that_goes_leaves_nothing_of_its_colour(hers: Portrait, turned: P
     assert draft.picture[gone].mean() > 150
 
 
-def test_what_is_pasted_has_no_edge_of_its_own() -> None:
-    below, above, where = (np.full((64, 64, 3), 60, np.uint8), np.full((64, 64, 3), 180, np.uint8), np.zeros((64, 64)))
-    where[:, 32:] = 255
-    laid = laid_upon(np.repeat(below, 4, 1).repeat(4, 0), np.repeat(above, 4, 1).repeat(4, 0),
-                     where.astype(np.uint8).repeat(4, 1).repeat(4, 0))  # fmt: skip
-    steps = np.abs(np.diff(laid[128, :, 0].astype(int)))
-    assert laid[128, 0, 0] == 60 and laid[128, -1, 0] == 180 and 20 < steps.max() < 80
+def test_a_draft_says_where_it_was_pasted(hers: Portrait, turned: Portrait, shapes: ShapeModel) -> None:
+    inside = np.zeros((256, 256), bool)
+    inside[:, 128:] = True
+    assert np.flatnonzero(seam(inside)[0]).tolist() == list(range(125, 131))
+    flat = replace(turned, picture=np.full_like(turned.picture, (120, 90, 80)))
+    portraits, whole = {"photo": hers, "other": flat}, np.ones((256, 256), bool)
+    swapped = draw_draft(EditPlan.swap("other"), portraits, whole, shapes)
+    moved = draw_draft(EditPlan.motion(yaw=10), portraits, whole, shapes)
+    assert swapped is not None and moved is not None and not moved.seams.any()
+    jumps, own = (np.abs(np.diff(each.picture.astype(int), axis=1)).sum(-1) for each in (swapped, hers))
+    at = swapped.seams[:, 1:]
+    assert swapped.seams.mean() < 0.1 and (jumps - own)[at].mean() > (jumps - own)[~at].mean() + 3
 
 
 def test_points_behind_the_nose_are_hidden(hers: Portrait, shapes: ShapeModel) -> None:

@@ -95,7 +95,7 @@ class Begun:
             if each.draft is not None and kept > 0:
                 start = codec.encode(to_model(each.draft.picture[None]).to(weight))
                 starts[place] = start.to(starts[place])
-                details[place] = Detail(each.draft.picture, to_pictures(codec.decode(start))[0])
+                details[place] = Detail(each.draft.picture, to_pictures(codec.decode(start))[0], each.draft.seams)
         if all(each is None for each in details):
             return cls(None, tuple(details), kept)
         return cls(Drafts(torch.cat(starts), tuple(each.share(kept) for each in batch)), tuple(details), kept)

@@ -27,16 +27,19 @@ AROUND = 0.03
 
 @dataclass(frozen=True, eq=False)
 class Detail:
-    """draft: (S, S, 3) uint8. decoded: (S, S, 3) uint8, the same after the codec."""
+    """draft: (S, S, 3) uint8. decoded: (S, S, 3) uint8, the same after the codec. seams: (S, S) bool, where the draft
+    has edges of pasting, which are better lost."""
 
     draft: np.ndarray
     decoded: np.ndarray
+    seams: np.ndarray
 
     def given_back(self, painted: np.ndarray, share: float) -> np.ndarray:
         """A painted picture (S, S, 3) uint8 with a share (0..1) of what the codec lost where it was kept."""
         new, draft, decoded = (to_model(picture[None]) for picture in (painted, self.draft, self.decoded))
         away = smoothed((new - decoded).square().mean(1, keepdim=True), round(AROUND * len(painted)))
-        return to_pictures(new + share * torch.exp(-away / KEPT**2) * (draft - decoded))[0]
+        mended = smoothed(torch.from_numpy(self.seams)[None, None].float(), 1)
+        return to_pictures(new + share * (1 - mended) * torch.exp(-away / KEPT**2) * (draft - decoded))[0]
 
 
 def smoothed(x: Tensor, radius: int) -> Tensor:

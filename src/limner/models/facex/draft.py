@@ -15,7 +15,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
-from PIL import Image, ImageFilter
 
 from limner.faces.geometry import similarity, warp
 from limner.faces.motion import HeadPose, head_pose, in_head_axes, rotation_of, turn
@@ -48,18 +47,21 @@ AROUND = 0.06
 """Share of a side around a part in which points say where it goes."""
 FRINGE = 0.02
 """Share of a side by which a head that goes is grown: single hairs are not in its region."""
-SEAM = 0.003
-"""Share of a side over which what is pasted blends into what it lies upon."""
+SEAM = 0.012
+"""Share of a side on both sides of an edge that pasting made."""
 FEWEST = 12
 """Points from which they can."""
 
 
 @dataclass(frozen=True, eq=False)
 class Draft:
-    """picture: (S, S, 3) uint8, the photo with the draft in its hole. share: of the way that is left, below 1."""
+    """picture: (S, S, 3) uint8, the photo with the draft in its hole. share: of the way that is left, below 1. seams:
+    (S, S) bool, where pasting a face or a head made edges that no photo shows. (Those of smaller parts are most of
+    them.)"""
 
     picture: np.ndarray
     share: float
+    seams: np.ndarray
 
 
 def draw_draft(plan: EditPlan, portraits: Mapping[str, Portrait], mask: np.ndarray, shapes: ShapeModel) -> Draft | None:
@@ -77,6 +79,7 @@ def draw_draft(plan: EditPlan, portraits: Mapping[str, Portrait], mask: np.ndarr
     mesh = moved_mesh(plan, portraits, shapes) if moves else _mesh(canvas)
     target = Points(mesh, moved_gaze(plan, portraits))
     picture = canvas.picture if not moves else pull(canvas.picture, points_of(canvas), target, shapes.topology)
+    seams = np.zeros(mask.shape, bool)
     kinds = {_moved(name) for name in (*motions, *plan.sliders)} if moves else set()
     for part, name in given.items():
         other, mine = portraits[name], _area(canvas, part)
@@ -101,7 +104,9 @@ def draw_draft(plan: EditPlan, portraits: Mapping[str, Portrait], mask: np.ndarr
                 else np.maximum(mine, pull(mine[..., None], points_of(canvas), target, shapes.topology)[..., 0])
             )
             picture = smoothed_over(picture, dilate(old > 127, round(FRINGE * canvas.size)))
-        picture = laid_upon(picture, pulled, there)
+        picture = np.where(inside[..., None], pulled, picture)
+        if part in PULLED:
+            seams |= seam(inside)
         gone = (mine > 127) & ~inside  # where the photo has the part and its giver has none
         if part != "head" and not moves:  # skin goes on, other parts are gone
             beyond = smoothed_over(picture, ~inside if part == "face" else gone)
@@ -113,7 +118,7 @@ def draw_draft(plan: EditPlan, portraits: Mapping[str, Portrait], mask: np.ndarr
     if "person" in kinds:
         degrees = turn(*(head_pose(each, shapes.topology) for each in (_mesh(canvas), mesh)))
         share = max(share, min(SHARES["person"] + A_DEGREE * degrees, MOST))
-    return Draft(np.where(mask[..., None], picture, canvas.picture), share)
+    return Draft(np.where(mask[..., None], picture, canvas.picture), share, seams)
 
 
 def opened(
@@ -177,11 +182,10 @@ def put(portrait: Portrait, part: str, target: np.ndarray) -> tuple[np.ndarray, 
     return warp(portrait.picture, matrix, portrait.size, border="edge"), warp(area, matrix, portrait.size, border=0)
 
 
-def laid_upon(picture: np.ndarray, pasted: np.ndarray, where: np.ndarray) -> np.ndarray:
-    """A picture (S, S, 3) with another upon it where (S, S) is 255; all uint8, and no seam that either has not."""
-    soft = Image.fromarray(where).filter(ImageFilter.GaussianBlur(SEAM * len(picture)))
-    share = np.asarray(soft, np.float32)[..., None] / 255
-    return (picture + share * (pasted.astype(np.float32) - picture)).round().astype(np.uint8)
+def seam(inside: np.ndarray) -> np.ndarray:
+    """Where what is pasted into a mask (S, S) bool meets what it lies upon, (S, S) bool."""
+    pixels = max(1, round(SEAM * len(inside)))
+    return dilate(inside, pixels) & dilate(~inside, pixels)
 
 
 def recoloured(
