@@ -57,8 +57,7 @@ def describe(
 ) -> None:
     """Describe the faces in photographs in words; with several faces, each is named by its place.
 
-    With --length full, --json also lists every attribute and how sure the model is of it. Its sentences are worded by
-    rule: only --seed changes them.
+    A full description is worded by rule: only --seed changes it. With --json, every attribute has its probability.
     A file that cannot be used is named on standard error, the others are described all the same, and the status is 2.
     """
     from limner.models.unif2ace.requests import request
