@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -12,7 +14,7 @@ from limner.cli.app import main
 from limner.faces.record import Attribute
 from limner.models.unif2ace.answering import likelihood
 from limner.models.unif2ace.engine import UniF2ace
-from limner.models.unif2ace.survey import SURE, Tree, tell
+from limner.models.unif2ace.survey import SURE, Tree, agreement, tell, weigh
 from limner.words.claims import read_claims
 from limner.words.survey import first_probe, probes
 from unif2ace.test_answering import pictures
@@ -58,6 +60,21 @@ def test_faces_are_surveyed_together_as_alone(engine: UniF2ace, pair: Path) -> N
     answer = engine.describe(pair, "full", seed=4)
     assert [face.attributes for face in answer.faces] == together
     assert [face.text for face in answer.faces] == [tell(face, 4 + k) for k, face in enumerate(together)]
+
+
+def test_a_text_agrees_with_pictures_as_far_as_its_claims_do(engine: UniF2ace, pair: Path) -> None:
+    model, tokenizer, cache = engine.parts.model, engine.parts.tokenizer, engine.look(pair).cache
+    found = agreement(model, tokenizer, cache, "A smiling woman with red hair.")
+    assert found is not None
+    asked = {probe.attribute: probe for probe in (first_probe(), *probes({"gender_presentation": "woman"}))}
+    every = [asked[name] for name in ("gender_presentation", "hair_colour", "smile")]
+    for face, shares in zip(found.tolist(), weigh(model, tokenizer, cache, every), strict=True):
+        smiles = shares["smile"]["slight"] + shares["smile"]["broad"]  # the text leaves open which
+        claims = [shares["gender_presentation"]["woman"], shares["hair_colour"]["red"], smiles]
+        assert face == pytest.approx(sum(math.log(each) for each in claims), abs=1e-3)
+    assert agreement(model, tokenizer, cache, "two boats on a lake") is None
+    pictures = np.zeros((1, 256, 256, 3), np.uint8)
+    assert engine.reads(pictures, "two boats on a lake")[0] < 0, "read as a caption instead"
 
 
 def test_only_what_is_sure_is_told() -> None:
