@@ -14,7 +14,7 @@ from limner.cli.app import main
 from limner.faces.record import Attribute
 from limner.models.unif2ace.answering import likelihood
 from limner.models.unif2ace.engine import UniF2ace
-from limner.models.unif2ace.survey import SURE, Tree, agreement, tell, weigh
+from limner.models.unif2ace.survey import LEAST, SURE, Tree, agreement, tell, weigh
 from limner.words.claims import read_claims
 from limner.words.survey import first_probe, probes
 from unif2ace.test_answering import pictures
@@ -71,7 +71,7 @@ def test_a_text_agrees_with_pictures_as_far_as_its_claims_do(engine: UniF2ace, p
     for face, shares in zip(found.tolist(), weigh(model, tokenizer, cache, every), strict=True):
         smiles = shares["smile"]["slight"] + shares["smile"]["broad"]  # the text leaves open which
         claims = [shares["gender_presentation"]["woman"], shares["hair_colour"]["red"], smiles]
-        assert face == pytest.approx(sum(math.log(each) for each in claims), abs=1e-3)
+        assert face == pytest.approx(sum(math.log(each + LEAST) for each in claims), abs=1e-3)
     assert agreement(model, tokenizer, cache, "two boats on a lake") is None
     pictures = np.zeros((1, 256, 256, 3), np.uint8)
     assert engine.reads(pictures, "two boats on a lake")[0] < 0, "read as a caption instead"

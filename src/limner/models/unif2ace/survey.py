@@ -30,6 +30,10 @@ SURE = 0.6
 """Least probability of what is told: on validation faces, .9 of it was right, and .75 of what was measured was told."""
 
 
+LEAST = 1e-6
+"""What is added to a claim's probability before its logarithm is taken: one impossible claim does not outweigh all."""
+
+
 class Tree:
     """Many texts that begin alike, read in one pass: each token once, seeing the way that leads to it and nothing else.
 
@@ -101,7 +105,9 @@ def agreement(model: UniF2aceTransformer, tokenizer: Tokenizer, pictures: KVCach
     found = weigh(model, tokenizer, pictures, asked)
     return torch.tensor(
         [
-            sum(math.log(sum(shares.get(value, 0.0) for value in claims[name]) + 1e-6) for name, shares in face.items())
+            sum(
+                math.log(sum(shares.get(value, 0.0) for value in claims[name]) + LEAST) for name, shares in face.items()
+            )
             for face in found
         ]
     )
