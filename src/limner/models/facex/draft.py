@@ -28,9 +28,9 @@ from .pull import CLOSED, DARK, Points, fill_mouth, opening, pull
 from .sliders import move
 from .unseen import smoothed_over
 
-DRAWN_AS = 2
+DRAWN_AS = 3
 """Which way of drawing this is, for recipes: to be raised with whatever draws another picture, the shape model too."""
-SHARES = {"head": 0.3, "person": 0.3, "expression": 0.3, "face": 0.2, "part": 0.1, "gaze": 0.05}
+SHARES = {"head": 0.3, "person": 0.3, "expression": 0.3, "face": 0.1, "part": 0.1, "gaze": 0.05}
 """How much of the way from noise to picture is still painted; what is moved furthest decides."""
 A_DEGREE = 0.01
 """What each degree that a head turns adds to that of a person, because it uncovers what no photo shows …"""
