@@ -43,7 +43,7 @@ def test_a_stream_shows_every_character_once_and_whole(shipped: Tokenizer) -> No
 def test_questions_stand_in_their_frame(shipped: Tokenizer) -> None:
     assert shipped.decode(shipped.question("Is she smiling?")) == question_text("Is she smiling?")
     assert request("long") == LONG[0] and request("short") == SHORT[0]
-    with pytest.raises(InputError, match="choose long or short"):
+    with pytest.raises(InputError, match="choose long, short or full"):
         request("medium")
 
 
