@@ -29,7 +29,7 @@ def test_a_tree_of_texts_gives_each_what_it_has_alone() -> None:
     assert len(tree.tokens) == 1 + 4 + 1 + 2 + 1 - 1, "what texts share is read once"
     log_p = tree.log_p(model, seen)
     for (asked, said), (start, end, _) in zip(texts, places, strict=True):
-        way = tree.way(end)[len(tree.way(start)) - 1 :]
+        way = tree.ways[end][len(tree.ways[start]) - 1 :]
         found = log_p[:, way, said].mean(1)
         assert torch.allclose(found, likelihood(model, seen, asked, said), atol=1e-5)
 

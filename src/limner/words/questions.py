@@ -98,14 +98,15 @@ def held_out_questions(attributes: Mapping[str, Attribute], rng: np.random.Gener
     facts = derive(choose_facts(attributes))
     found: dict[str, Question] = {}
     while len(found) < n:
-        text = _draft(facts, rng).write("held_out")
+        text = begin(facts, rng).write("held_out")
         assert text is not None  # none of it needs a fact
         question = polish(text)
         found.setdefault(question, Question(question, "", "cannot be seen"))
     return list(found.values())
 
 
-def _draft(facts: Mapping[str, Value], rng: np.random.Generator, neutral: bool = False) -> Draft:
+def begin(facts: Mapping[str, Value], rng: np.random.Generator, neutral: bool = False) -> Draft:
+    """An empty question or answer about the person of these facts; neutral: that does not give away who it is."""
     draft = start(facts, rng, load(*GRAMMAR))
     draft.plural = draft.person.pronoun == "they"
     if neutral:
@@ -113,7 +114,13 @@ def _draft(facts: Mapping[str, Value], rng: np.random.Generator, neutral: bool =
     return draft
 
 
-def _said(draft: Draft, template: str, word: str) -> str:
+def is_man(facts: Mapping[str, Value]) -> bool:
+    """Whether what is asked of men alone can be asked."""
+    return facts.get("gender_presentation") == "man" and facts.get("age_group") != "child"
+
+
+def say(draft: Draft, template: str, word: str) -> str:
+    """A topic's template with a word where the value stands."""
     text = draft.fill(template.replace("<v>", word))
     assert text is not None, template  # topics state nothing, so nothing can be missing
     return polish(text)
@@ -121,7 +128,7 @@ def _said(draft: Draft, template: str, word: str) -> str:
 
 def _topics(facts: Mapping[str, Value], rng: np.random.Generator) -> list[tuple[Topic, str]]:
     """The topics that the facts give an answer to, with the word for it; likelier ones first, in varying order."""
-    man = facts.get("gender_presentation") == "man" and facts.get("age_group") != "child"
+    man = is_man(facts)
     fitting = [topic for topic in TOPICS if topic.attribute in facts and (man or not topic.only_men)]
     found = [(topic, topic.word(facts[topic.attribute])) for topic in fitting]
     waits = [rng.exponential() / topic.weight for topic, _ in found]
@@ -137,11 +144,11 @@ def _yes_no(facts: Mapping[str, Value], rng: np.random.Generator) -> Iterator[Qu
         if k is None:
             return
         topic, word = topics.pop(k)
-        draft = _draft(facts, rng, topic.neutral)
+        draft = begin(facts, rng, topic.neutral)
         flag = isinstance(facts[topic.attribute], bool)
         asked = word if yes or flag else str(rng.choice(_positive(topic.wrong(facts[topic.attribute]))))
-        question = _said(draft, topic.ask, asked)
-        sentence = _said(draft, topic.say, word)
+        question = say(draft, topic.ask, asked)
+        sentence = say(draft, topic.say, word)
         start_word = "yes" if yes else "no"
         answer = polish(f"{start_word}." if rng.random() < 0.4 else f"{start_word}, {_lowered(sentence)}.")
         yield Question(question, answer, "yes/no", topic.about, start_word)
@@ -165,13 +172,13 @@ def _choice(facts: Mapping[str, Value], rng: np.random.Generator) -> Iterator[Qu
         value = facts[topic.attribute]
         if isinstance(value, bool) or not (wrong := topic.wrong(value)):
             continue
-        draft = _draft(facts, rng, topic.neutral)
+        draft = begin(facts, rng, topic.neutral)
         size = int(rng.integers(1, min(3, len(wrong)) + 1))
         options = [word, *rng.choice(wrong, size, replace=False)]
         options = [str(options[k]) for k in rng.permutation(len(options))]
-        question = _said(draft, topic.ask, ", ".join(options[:-1]) + " or " + options[-1])
-        short = polish(_said(draft, "<v>", word) + ".")
-        answer = short if rng.random() < 0.5 else polish(_said(draft, topic.say, word) + ".")
+        question = say(draft, topic.ask, ", ".join(options[:-1]) + " or " + options[-1])
+        short = polish(say(draft, "<v>", word) + ".")
+        answer = short if rng.random() < 0.5 else polish(say(draft, topic.say, word) + ".")
         yield Question(question, answer, "choice", topic.attribute, spoken(value))
 
 
@@ -181,7 +188,7 @@ def _open(facts: Mapping[str, Value], rng: np.random.Generator) -> Iterator[Ques
     while True:
         written = None
         for _ in range(_TRIES):
-            draft = _draft(facts, rng)
+            draft = begin(facts, rng)
             if (text := draft.write("open")) is not None:
                 question, answer = text.split("=>")
                 about = next(iter(draft.stated)) if len(draft.stated) == 1 else ""
@@ -189,10 +196,10 @@ def _open(facts: Mapping[str, Value], rng: np.random.Generator) -> Iterator[Ques
                 break
         if topics:
             topic, word = topics.pop(0)
-            draft = _draft(facts, rng, topic.neutral)
-            answer = polish(_said(draft, topic.say, word) + ".")
+            draft = begin(facts, rng, topic.neutral)
+            answer = polish(say(draft, topic.say, word) + ".")
             yield Question(
-                _said(draft, topic.which, word), answer, "open", topic.attribute, spoken(facts[topic.attribute])
+                say(draft, topic.which, word), answer, "open", topic.attribute, spoken(facts[topic.attribute])
             )
         if written is not None:
             yield written
@@ -219,8 +226,8 @@ def _count(facts: Mapping[str, Value], rng: np.random.Generator, counts: Mapping
             asked.append((template, sum(bool(facts[name]) for name in known), ""))
     for k in rng.permutation(len(asked)):
         template, number, about = asked[k]
-        draft = _draft(facts, rng)
-        question = _said(draft, template, "")
+        draft = begin(facts, rng)
+        question = say(draft, template, "")
         if about == "eyes" and "closed" in question:
             number = 2 - number
         word = _NUMBERS[number] if number < len(_NUMBERS) else str(number)
@@ -237,7 +244,7 @@ _ON_FACE = {"moustache": "a moustache", "goatee": "a goatee", "sideburns": "side
 
 def _cannot(facts: Mapping[str, Value], rng: np.random.Generator) -> Iterator[Question]:
     while True:
-        draft = _draft(facts, rng)
+        draft = begin(facts, rng)
         text = draft.write("cannot")
         assert text is not None  # some of it needs no fact
         question, answer = text.split("=>")

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from limner.words.captions import start
-from limner.words.grammar import Draft, Value, load, polish
+from limner.words.grammar import Value
+from limner.words.questions import begin, is_man, say
 from limner.words.topics import DERIVED, TOPICS, Topic
 
-_FIRST = re.compile(r"\[([^|\]]*)\|[^\]]*\]")  # of ways to say the same
+_FIRST = re.compile(r"\[([^|\]]*)\|[^\]]*\]")
 _VALUES: Mapping[str, Value] = {"yes": True, "no": False}
 
 
@@ -33,7 +33,7 @@ def first_probe() -> Probe:
 def probes(facts: Mapping[str, Value]) -> list[Probe]:
     """A question on every attribute that can be asked about, put to the person of these facts (``facts.who``); but
     those of ``first_probe``. The same facts give the same questions."""
-    man = facts.get("gender_presentation") == "man" and facts.get("age_group") != "child"
+    man = is_man(facts)
     return [
         _probe(topic, facts)
         for topic in TOPICS
@@ -43,8 +43,7 @@ def probes(facts: Mapping[str, Value]) -> list[Probe]:
 
 def _probe(topic: Topic, facts: Mapping[str, Value]) -> Probe:
     """An open question where the attribute has one, or a choice between its values; yes or no of what is or is not."""
-    draft = start(facts, np.random.default_rng(0), load("lexicon", "phrases", "captions", "questions"))
-    draft.plural = draft.person.pronoun == "they"
+    draft = begin(facts, np.random.default_rng(0))
     if topic.words.keys() == _VALUES.keys():
         question = topic.ask
         answers: dict[Value, str] = {_VALUES[value]: value.capitalize() for value in topic.words}
@@ -52,11 +51,10 @@ def _probe(topic: Topic, facts: Mapping[str, Value]) -> Probe:
         words = list(topic.words.values())
         offered = [words[0], words[-1]] if topic.ordered else words  # as people ask: open or closed, not narrowed too
         question = topic.which or topic.ask.replace("<v>", f"{', '.join(offered[:-1])} or {offered[-1]}")
-        answers = {value: _filled(draft, topic.say.replace("<v>", word)) for value, word in topic.words.items()}
-    return Probe(topic.attribute, _filled(draft, question), answers)
+        answers = {value: say(draft, _first(topic.say), word) for value, word in topic.words.items()}
+    return Probe(topic.attribute, say(draft, _first(question), ""), answers)
 
 
-def _filled(draft: Draft, template: str) -> str:
-    text = draft.fill(_FIRST.sub(r"\1", template.replace("<v>", "")))
-    assert text is not None, template  # topics state nothing, so nothing can be missing
-    return polish(text)
+def _first(template: str) -> str:
+    """Without a choice between ways to say the same: all answers to a question are worded alike."""
+    return _FIRST.sub(r"\1", template)

@@ -115,7 +115,7 @@ class UniF2ace:
     def describe_each(
         self, looks: Sequence[Look], length: str = "long", seed: int = 0, **settings: Any
     ) -> list[Answer]:
-        """``describe`` for several photos, their faces in common batches; see ``ask_each``."""
+        """``describe`` for several photos, faces in common batches (see ``ask_each``); in full, photo by photo."""
         question = request(length)
         if length != "full":
             return self.ask_each(looks, question, seed, **settings)
@@ -130,7 +130,9 @@ class UniF2ace:
     def survey(self, photo: Source | Look) -> list[dict[str, Attribute]]:
         """For each face of a photo, from left to right: every attribute that can be asked for, with its likeliest value
         and how sure the model is of it. See ``look`` for what a photo is, and for its errors."""
-        return survey(self.parts.model, self.parts.tokenizer, self.look(photo).cache)
+        cache = self.look(photo).cache
+        batches = torch.arange(cache.batch, device=self.parts.device).split(BATCH)
+        return [face for rows in batches for face in survey(self.parts.model, self.parts.tokenizer, cache.rows(rows))]
 
     def ask(
         self,

@@ -54,10 +54,6 @@ class Tree:
             node = self._children[node, token]
         return node
 
-    def way(self, node: int) -> list[int]:
-        """Nodes from the root to this one, both included."""
-        return self.ways[node]
-
     @torch.no_grad()
     def log_p(self, model: UniF2aceTransformer, pictures: KVCache) -> Tensor:
         """Log p of every text token after every node, for each picture: (B, nodes, V)."""
@@ -94,10 +90,10 @@ def agreement(model: UniF2aceTransformer, tokenizer: Tokenizer, pictures: KVCach
     """How well what a text claims fits each picture by the model's own answers: the sum of the logarithms of what each
     claim is worth, (B,); None for a text that claims nothing that can be asked about."""
     claims = read_claims(text)
-    (whom, *_) = (*claims.get("gender_presentation", ()), "they")
+    facts: dict[str, Value] = {name: claims[name][0] for name in claims if name == "gender_presentation"}
     asked = [
         probe
-        for probe in (first_probe(), *probes({"gender_presentation": whom} if whom != "they" else {}))
+        for probe in (first_probe(), *probes(facts))
         if set(claims.get(probe.attribute, ())) & probe.answers.keys()
     ]
     if not asked:
@@ -127,7 +123,7 @@ def weigh(
         node = tree.grow(0, tokenizer.question(probe.question))
         for answer in tokenizer.encode(list(probe.answers.values())):
             last = tree.grow(node, answer[:-1])  # nothing follows the last token, so it needs no place
-            places.append((tree.way(last)[len(tree.way(node)) - 1 :], answer))
+            places.append((tree.ways[last][len(tree.ways[node]) - 1 :], answer))
     log_p = tree.log_p(model, pictures).cpu()  # (B, nodes, V)
     scores = torch.stack([log_p[:, nodes, answer].sum(1) for nodes, answer in places], dim=1)  # (B, answers)
     shares = [torch.softmax(each, 1).tolist() for each in scores.split([len(probe.answers) for probe in asked], dim=1)]
