@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import httpx2 as httpx
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Locator, Page, expect
 
 from limner.faces.picture import read_picture
 from limner.provenance.recipe import read_recipe
@@ -23,6 +23,23 @@ SLOW_UPLOADS = """() => {
     };
 }"""
 """Keeps uploads waiting until ``letThrough()``."""
+LATE_ENDS = """(() => {
+    const fetch = window.fetch;
+    window.ends = 0;
+    window.fetch = async (resource, ...more) => {
+        const answer = await fetch(resource, ...more);
+        if (!String(resource?.url ?? resource).includes("/queue/data")) return answer;
+        const late = new TransformStream({ async transform(chunk, controller) {
+            if (new TextDecoder().decode(chunk).includes("close_stream")) {
+                window.ends += 1;
+                await new Promise((done) => setTimeout(done, 3000));
+            }
+            controller.enqueue(chunk);
+        }});
+        return new Response(answer.body.pipeThrough(late), answer);
+    };
+})()"""
+"""Lets streams of messages end three seconds after the server ended them."""
 OTHER = PHOTO.with_name("face-10015.jpg")
 
 
@@ -64,6 +81,28 @@ def slide(page: Page, name: str, value: str) -> None:
             return
 
 
+def press_again(page: Page, button: str, note: Locator, said: str) -> None:
+    """Click until the note says something else: while a button's last answer is still ending, clicks are skipped."""
+    for _ in range(100):
+        page.locator(f"#{button}").click()
+        try:
+            expect(note).not_to_contain_text(said, timeout=2000)
+            return
+        except AssertionError:
+            continue
+
+
+def drag(page: Page, canvas: Locator, start: tuple[float, float], end: tuple[float, float]) -> None:
+    """A stroke between two places given in shares of the canvas, once it lies still and in view."""
+    canvas.hover()
+    box = canvas.bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + box["width"] * start[0], box["y"] + box["height"] * start[1])
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] * end[0], box["y"] + box["height"] * end[1], steps=4)
+    page.mouse.up()
+
+
 def test_read(page: Page) -> None:
     go(page, "Read")
     choose(page, "read-photo")
@@ -96,12 +135,7 @@ def test_paint_from_words_and_a_map_that_was_painted(page: Page, http: httpx.Cli
     expect(painted).to_have_attribute("data-painted", re.compile(r"[1-9]\d{3,}"))
     before = painted.get_attribute("data-painted")
     page.locator("#paint-map").get_by_label("hat", exact=True).check(force=True)
-    box = page.locator("#paint-map canvas").bounding_box()
-    assert box is not None
-    page.mouse.move(box["x"] + 5, box["y"] + 5)
-    page.mouse.down()
-    page.mouse.move(box["x"] + box["width"] - 5, box["y"] + 5, steps=4)
-    page.mouse.up()
+    drag(page, page.locator("#paint-map canvas"), (0.02, 0.02), (0.98, 0.02))
     expect(painted).not_to_have_attribute("data-painted", before or "")
     page.locator("#paint-map").get_by_role("button", name="Undo").click()
     expect(painted).to_have_attribute("data-painted", before or "")
@@ -141,12 +175,7 @@ def test_edit_a_shape_and_with_the_brush(page: Page, http: httpx.Client) -> None
     first = page.locator("#edit-result .lm-link").get_attribute("href")
     page.get_by_role("tab", name="Brush").click()
     page.locator("#edit-hole .lm-opening[data-ready]").wait_for()
-    box = page.locator("#edit-hole canvas").bounding_box()
-    assert box is not None
-    page.mouse.move(box["x"] + box["width"] * 0.4, box["y"] + box["height"] * 0.5)
-    page.mouse.down()
-    page.mouse.move(box["x"] + box["width"] * 0.6, box["y"] + box["height"] * 0.6, steps=3)
-    page.mouse.up()
+    drag(page, page.locator("#edit-hole canvas"), (0.4, 0.5), (0.6, 0.6))
     page.locator("#edit-brush").click()
     expect(page.locator("#edit-result .lm-link")).not_to_have_attribute("href", first or "")
     made = page.locator("#edit-result .lm-link").get_attribute("href") or ""
@@ -161,6 +190,7 @@ def test_edit_moves_and_swaps(page: Page, http: httpx.Client) -> None:
         page.get_by_role("tab", name=tab, exact=True).click()
         if tab == "Move":
             slide(page, "edit-yaw", "20")
+            page.locator(f"#{button}").click()
         else:
             choose(page, "edit-source", str(OTHER))
             expect(page.locator("#edit-source img")).to_be_visible()
@@ -168,7 +198,7 @@ def test_edit_moves_and_swaps(page: Page, http: httpx.Client) -> None:
             page.locator(f"#{button}").click()
             expect(page.locator("#edit-note")).to_contain_text("Tick the box if they did")
             page.locator("#edit-consent").get_by_label("They agreed").check()
-        page.locator(f"#{button}").click()
+            press_again(page, button, page.locator("#edit-note"), "Tick the box")
         expect(result).not_to_have_attribute("href", made)
         made = result.get_attribute("href") or ""
         file = http.get(made).content
@@ -190,6 +220,19 @@ def test_a_button_waits_for_a_photo_on_its_way(page: Page) -> None:
     page.evaluate("letThrough()")
     expect(page.locator("#edit-note")).to_contain_text("Nothing to change yet")
     expect(page.locator("#edit-regions")).not_to_have_attribute("aria-busy", "true")
+
+
+def test_an_event_that_joins_while_the_stream_ends_is_answered(browser: Browser, server: Running) -> None:
+    page = browser.new_page(viewport={"width": 1280, "height": 900})
+    page.add_init_script(LATE_ENDS)
+    page.goto(server.url)
+    go(page, "Edit")
+    page.get_by_role("tab", name="Move", exact=True).click()
+    choose(page, "edit-photo")
+    page.wait_for_function("window.ends > 0", timeout=PATIENCE)  # the server's stream has ended, the page's has not
+    page.locator("#edit-move").click()
+    expect(page.locator("#edit-note")).to_contain_text("Nothing to move yet", timeout=30_000)
+    page.close()
 
 
 def test_gallery_gives_settings_back(page: Page, http: httpx.Client, tmp_path) -> None:

@@ -14,7 +14,7 @@ from playwright.sync_api import Browser, Page, expect
 from facex.tiny import write_editor
 from limner.serving.limits import Limits
 from serving.conftest import Running
-from serving.test_page import PATIENCE, choose, go, slide
+from serving.test_page import PATIENCE, choose, go, press_again, slide
 from unif2ace.parts import write_tiny
 
 
@@ -85,7 +85,7 @@ def test_edit_shows_previews(
         page.get_by_text("Steps and seed").click()
         slide(page, "edit-steps", "100")
         slide(page, "edit-smile", "0.5")
-        page.locator("#edit-move").click()
+        press_again(page, "edit-move", page.locator("#edit-note"), "Nothing to move yet")
         shown = page.locator("#edit-result .lm-preview img")
         expect(shown).to_have_attribute("src", re.compile("^data:image/jpeg;base64,"))
         assert shown.evaluate("each => each.naturalWidth / each.naturalHeight") == pytest.approx(1.0, abs=0.5)
@@ -111,14 +111,14 @@ def test_edit_changes_regions(
         page.locator("#edit-regions").click()
         expect(note).to_contain_text("Nothing to change yet")
         page.locator("#edit-taken").get_by_label("brows").check()
-        page.locator("#edit-regions").click()
+        press_again(page, "edit-regions", note, "Nothing to change yet")
         expect(note).to_contain_text("the one that regions are taken from")
         choose(page, "edit-donor")
         page.locator("#edit-erased").get_by_label("lips").check()
-        page.locator("#edit-regions").click()
+        press_again(page, "edit-regions", note, "the one that regions are taken from")
         expect(note).to_contain_text("Tick the box if they did")
         page.locator("#edit-consent-regions").get_by_label("They agreed").check()
-        page.locator("#edit-regions").click()
+        press_again(page, "edit-regions", note, "Tick the box")
         expect(page.locator("#edit-result .lm-pair img")).to_have_count(2)
         expect(note).to_contain_text("Done in")
         asked = running.app.state.server.table.latest(1)[0].request

@@ -17,7 +17,7 @@ import gradio as gr
 from limner.faces.overlay import COLOURS
 from limner.faces.regions import REGION_NAMES
 
-SCRIPTS = ("common.js", "picker.js", "viewer.js", "painter.js", "pictures.js")
+SCRIPTS = ("streams.js", "common.js", "picker.js", "viewer.js", "painter.js", "pictures.js")
 SCRIPT_PATH = "/studio.js"
 _HEAD = f'<script src="{SCRIPT_PATH}"></script>'
 NAMES = [name.replace("_", " ") for name in REGION_NAMES]
