@@ -300,7 +300,7 @@ def test_attention_written_out_is_the_fused_one_with_its_gradients() -> None:
     given = [torch.randn(2, 3, 6, 8, generator=g, requires_grad=True) for _ in range(3)]
     mask = torch.rand(2, 1, 6, 6, generator=g) < 0.6
     mask[..., 0] = True
-    for seen in (mask, None):
+    for seen in (torch.zeros(mask.shape).masked_fill(~mask, -torch.inf), None):
         q, k, v = given
         found, expected = attend(q, k, v, seen), F.scaled_dot_product_attention(q, k, v, attn_mask=seen)
         weights = torch.randn(found.shape, generator=g)

@@ -118,15 +118,32 @@ def test_groups_have_routers_and_experts_of_their_own() -> None:
     assert len(two.shared) == 2 and len(ffn.shared) == 1
 
 
+def even_as(counts: list[int]) -> Routing:
+    """A router whose experts are chosen so often, and which gives them just these probabilities."""
+    share = torch.tensor(counts) / sum(counts)
+    experts = torch.arange(len(counts)).repeat_interleave(torch.tensor(counts))[:, None]
+    return Routing(share.expand(sum(counts), -1), experts)
+
+
 def test_balance_loss_is_least_at_uniform() -> None:
-    uniform = torch.full((8,), 1 / 8)
-    assert balance_loss([Routing(uniform, uniform)]) == pytest.approx(1.0)
+    uniform = even_as([1] * 8)
+    assert balance_loss([uniform]) == pytest.approx(1.0)
     g = torch.Generator().manual_seed(0)
     for _ in range(50):
-        p = torch.softmax(torch.randn(8, generator=g), 0)
-        assert balance_loss([Routing(p, p)]) > 1.0
-    mean = balance_loss([Routing(uniform, uniform), Routing(torch.eye(8)[0], torch.eye(8)[0])])
-    assert mean == pytest.approx((1 + 8) / 2)
+        counts = torch.randint(20, (8,), generator=g)
+        counts[0] += 1 + 2 * counts.max()
+        assert balance_loss([even_as(counts.tolist())]) > 1.0
+    assert balance_loss([uniform, even_as([1] + [0] * 7)]) == pytest.approx((1 + 8) / 2)
+
+
+def test_a_routing_leaves_padding_out() -> None:
+    probabilities = torch.softmax(torch.randn(5, 4, generator=torch.Generator().manual_seed(0)), -1)
+    experts, counted = torch.tensor([[0, 1], [1, 2], [3, 0], [1, 3], [2, 3]]), torch.tensor([1, 0, 1, 1, 0]).bool()
+    found = Routing(probabilities, experts, counted)
+    assert found.share.tolist() == pytest.approx([2 / 6, 2 / 6, 0, 2 / 6])
+    assert torch.equal(found.probability, probabilities[[0, 2, 3]].sum(0) / 3)
+    nobody = Routing(probabilities, experts, torch.zeros(5, dtype=torch.bool))
+    assert not nobody.share.any() and not nobody.probability.any()
 
 
 def test_balance_loss_evens_a_router_out() -> None:
@@ -194,14 +211,16 @@ def test_two_copies_are_the_identity() -> None:
     assert torch.allclose(found, x, atol=1e-6)
 
 
-def test_no_expert_is_asked_that_was_not_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_expert_is_asked_that_nobody_chose(monkeypatch: pytest.MonkeyPatch) -> None:
     module = level("understand")
-    asked: list[tuple[str, int]] = []
+    asked: list[str] = []
     plain = module.expert
-    monkeypatch.setattr(module, "expert", lambda name, h, *rest: asked.append((name, len(h))) or plain(name, h, *rest))
+    monkeypatch.setattr(module, "expert", lambda name, *rest: asked.append(name) or plain(name, *rest))
     x = torch.randn(8, TINY.image_tokens, TINY.width, generator=torch.Generator().manual_seed(3))
-    module(x, mixed("understand", 8))
-    assert sum(rows for _, rows in asked) == 16
+    for one in x[:, None]:
+        asked.clear()
+        _, routing = module(one, mixed("understand", 1))
+        assert asked == [name for name, share in zip(module.names, routing.share) if share > 0] and len(asked) == 2
 
 
 def test_experts_listen_to_what_they_mix_in() -> None:

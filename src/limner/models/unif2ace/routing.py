@@ -16,12 +16,28 @@ from torch.nn import functional as F
 
 
 class Routing(NamedTuple):
-    """How one router used its experts over the rows that count."""
+    """What one router did with its rows, and from it how evenly. (Our choice: counted where somebody reads it, because
+    paintings and answers do not, and a painting has three hundred routers to run.)"""
 
-    share: Tensor
-    """f: share of all choices that fell on each expert, (X,), sums to 1; no gradient."""
-    probability: Tensor
-    """P: mean probability the router gave each expert, (X,), sums to 1; carries the gradient."""
+    probabilities: Tensor
+    """What the router gave each expert, (R, X); carries the gradient."""
+    experts: Tensor
+    """Those chosen, (R, k)."""
+    counted: Tensor | None = None
+    """Rows that are no padding, (R,) bool; None: all."""
+
+    @property
+    def share(self) -> Tensor:
+        """f: share of all choices that fell on each expert, (X,), sums to 1; no gradient."""
+        experts = self.experts if self.counted is None else self.experts[self.counted]
+        chosen = torch.bincount(experts.flatten(), minlength=self.probabilities.shape[1])
+        return chosen.to(self.probabilities.dtype) / max(experts.numel(), 1)
+
+    @property
+    def probability(self) -> Tensor:
+        """P: mean probability the router gave each expert, (X,), sums to 1; carries the gradient."""
+        rows = self.probabilities if self.counted is None else self.probabilities[self.counted]
+        return rows.sum(0) / max(len(rows), 1)
 
 
 class Router(nn.Module):
@@ -39,7 +55,7 @@ class Router(nn.Module):
         token level does not (our choice: because then a router learns at k = 1 too).
         """
         probability, gates, experts = self.choose(x)
-        return gates, experts, _measure(probability, experts, counted)
+        return gates, experts, Routing(probability, experts, counted)
 
     def choose(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Probabilities (R, X), and gates and experts (R, k) each: ``forward`` without the statistics."""
@@ -49,15 +65,6 @@ class Router(nn.Module):
         if self.renormalise:
             gates = gates / gates.sum(-1, keepdim=True)
         return probability, gates, experts
-
-
-def _measure(probability: Tensor, experts: Tensor, counted: Tensor | None) -> Routing:
-    count = probability.shape[1]
-    if counted is not None:
-        probability, experts = probability[counted], experts[counted]
-    rows = max(len(probability), 1)
-    chosen = torch.bincount(experts.flatten(), minlength=count).to(probability.dtype)
-    return Routing(chosen / (rows * experts.shape[1]), probability.sum(0) / rows)
 
 
 def balance_loss(routings: Sequence[Routing]) -> Tensor:

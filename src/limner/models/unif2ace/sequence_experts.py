@@ -64,12 +64,9 @@ class SequenceLevel(nn.Module):
         weights = torch.zeros(len(x), len(self.names), device=x.device, dtype=gates.dtype).scatter(1, experts, gates)
         out = torch.zeros_like(h)
         for index, name in enumerate(self.names):
-            chosen = (experts == index).any(1)  # (B,)
-            if name != "zero" and bool(chosen.any()):
-                answer = self.expert(name, h[chosen], mixed, chosen)
-                out = out.index_add(
-                    0, chosen.nonzero()[:, 0], (weights[chosen, index, None, None] * answer).to(out.dtype)
-                )
+            weight = weights[:, index, None, None]  # 0 where it was not chosen
+            if name != "zero" and bool(weight.any()):
+                out = out + (weight * self.expert(name, h, mixed)).to(out.dtype)
         return x + self.scale * (out - h), routing
 
     @torch.no_grad()
@@ -79,12 +76,12 @@ class SequenceLevel(nn.Module):
         for mix in self.mix.values():
             mix.bias.copy_(torch.tensor([-1.0, 1.0]))  # pyright: ignore[reportCallIssue]
 
-    def expert(self, name: str, h: Tensor, mixed: Mixed, rows: Tensor) -> Tensor:
-        """E_name of normed tokens h (b, N, D), which are the ``rows`` (B,) of the batch."""
+    def expert(self, name: str, h: Tensor, mixed: Mixed) -> Tensor:
+        """E_name of normed tokens h, (B, N, D)."""
         if name == "copy":
             return h
-        w = torch.softmax(self.mix[name](h), dim=-1)[..., :1]  # (b, N, 1)
-        return w * h + (1 - w) * mixed.of(name)[rows].to(h.dtype)
+        w = torch.softmax(self.mix[name](h), dim=-1)[..., :1]  # (B, N, 1)
+        return w * h + (1 - w) * mixed.of(name).to(h.dtype)
 
 
 class SequenceExperts(nn.Module):

@@ -39,7 +39,7 @@ class Attention(nn.Module):
     def forward(
         self, h: Tensor, mask: Tensor | None, turns: Turns, layer: int, cache: KVCache | None, copies: int = 1
     ) -> Tensor:
-        """h: (B, N, D); mask: (B or 1, 1, N, S) bool, True where a row may look; cache: extended, to be written.
+        """h: (B, N, D); mask: (B or 1, 1, N, S), added to scores; cache: extended, to be written.
 
         copies: of each row, for a cache of so many times as many: (copies·B, N, D) is returned.
         """
@@ -60,7 +60,7 @@ def copied(x: Tensor, copies: int) -> Tensor:
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
-    """Softmax attention, (B, H, N, E). mask: (B or 1, 1, N, S) bool.
+    """Softmax attention, (B, H, N, E). mask: (B or 1, 1, N, S), added to scores: −∞ where a row may not look.
 
     While learning on a CPU it is written out (our choice: because the way back of the fused kernel is slower there;
     benchmarks/unif2ace_speed.py).
@@ -69,7 +69,7 @@ def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
         return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
     scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)
     if mask is not None:
-        scores = scores + torch.zeros(mask.shape, dtype=scores.dtype).masked_fill(~mask, -torch.inf)
+        scores = scores + mask
     return scores.softmax(-1).to(v.dtype) @ v
 
 
@@ -207,8 +207,8 @@ class UniF2aceTransformer(nn.Module):
         turns = rotations(positions, self.config.turned, self.config.rope_theta)
         counted = tokens != self.config.special("pad")
         cache = None if past is None else past.extended(count)
-        see = None if mask is None else mask[:, None]
         x = self.embed(tokens)  # (B, N, D)
+        see = None if mask is None else x.new_zeros(mask.shape).masked_fill(~mask, -torch.inf)[:, None]
         if self.places is not None and image is not None:
             x = x + F.pad(self.places, (0, 0, image.start, count - image.stop))
         token_routing, sequence_routing = [], []
