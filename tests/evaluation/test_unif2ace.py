@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
@@ -30,9 +31,11 @@ from limner.evaluation.answers import (
     summarise_answers,
 )
 from limner.evaluation.cells import choose, markdown, summarise
+from limner.evaluation.codec import attributes_kept, evaluate_codec
 from limner.evaluation.experts import load_model, measure_experts
 from limner.evaluation.paper_order import compare_orders, spell_orders
 from limner.evaluation.refusals import EACH
+from limner.evaluation.sets import face_set
 from limner.evaluation.wishes import draw_prompt
 from limner.models.unif2ace.prepared import ABSENT, Prepared, pad_texts
 from limner.models.unif2ace.sequence_experts import EXPERTS
@@ -315,9 +318,13 @@ def test_the_suites_at_the_command_line(built: Path, capsys) -> None:
     assert figures["fidelity"]["frechet"] > 0 and "kernel_times_1000" in figures["fidelity"]
     assert stored["settings"]["temperature"] == 0.5 and stored["settings"]["faces"] == 3
     assert "FID" in capsys.readouterr().out
+    assert main([*words, *painting, "--best", "2"]) == 0
+    chosen = json.loads((built.parent / f"unif2ace-painting-best-2.{built.name}.json").read_text())
+    assert chosen["settings"]["best"] == 2 and chosen["figures"]["prompts"] == 2
     assert main([*words, "--suite", "singing"]) == 2
-    assert main([*words, "--suite", "answers", "--faces", "3"]) == 2
-    assert "--faces is for --suite painting" in capsys.readouterr().err
+    for option in ("--faces", "--best"):
+        assert main([*words, "--suite", "answers", option, "3"]) == 2
+        assert f"{option} is for --suite painting" in capsys.readouterr().err
     (built / DATA / "train-00000.parquet").unlink()
     assert main([*words, "--suite", "answers"]) == 0
     figures = json.loads((built.parent / f"unif2ace-answers.{built.name}.json").read_text())["figures"]
@@ -379,7 +386,6 @@ def test_a_discrete_codec_is_measured_too(built: Path, capsys) -> None:
     from codec.tiny import lpips_tensors
     from limner.codecs.discrete import LFQCodec, load_codec
     from limner.codecs.perceptual import LPIPS
-    from limner.evaluation.codec import evaluate_codec
 
     write_codec(built.parent / "codec")
     codec = load_codec(built.parent / "codec")
@@ -390,3 +396,45 @@ def test_a_discrete_codec_is_measured_too(built: Path, capsys) -> None:
         1 / 16 <= figures["codebook_use"] <= 1
         and 1 <= figures["codebook_perplexity"] <= 16 * figures["codebook_use"] + 1e-6
     )
+
+
+def test_what_a_codec_keeps_of_attributes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    from codec.tiny import lpips_tensors
+    from limner.faces.reader import FaceReader
+
+    monkeypatch.setenv("LIMNER_DATA", str(files("limner.demo")))
+    save_tensors(tmp_path / "lpips.safetensors", lpips_tensors(), {})
+    words = ["evaluate", "codec", "--pictures", "photographs", "--align", "--weights", "lfq-codec-nano"]
+    words += ["--last", "4", "--lpips", str(tmp_path / "lpips.safetensors"), "--out", str(tmp_path)]
+    assert main([*words, "--attributes"]) == 0
+    kept = json.loads((tmp_path / "lfq-codec-nano.photographs.json").read_text())["figures"]["attributes_kept"]
+    shares = {name: value for name, value in kept.items() if name not in ("all", "faces")}
+    assert shares.keys() == kept["faces"].keys() and kept["all"] == pytest.approx(
+        np.mean(list(shares.values())), abs=1e-4
+    )
+    genders = [name for name in shares if name.startswith("gender_presentation")]
+    assert sum(kept["faces"][name] for name in genders) == 4 and 0.5 < kept["all"] < 1
+
+    reader, faces = FaceReader.load(), face_set("photographs", 4, True)
+    told: list[int] = []
+    kept = attributes_kept(faces, Same(), reader, lambda done, total: told.append(done))  # pyright: ignore[reportArgumentType]
+    assert kept["all"] == 1.0 and told == [4]
+    kept = attributes_kept(faces, Grey(), reader, lambda done, total: None)  # pyright: ignore[reportArgumentType]
+    assert kept["all"] == 0.0
+
+
+class Same:
+    """A codec that loses nothing."""
+
+    def encode(self, x: torch.Tensor) -> torch.Tensor:
+        return x
+
+    def decode(self, z: torch.Tensor) -> torch.Tensor:
+        return z
+
+
+class Grey(Same):
+    """A codec that loses everything."""
+
+    def decode(self, z: torch.Tensor) -> torch.Tensor:
+        return torch.zeros_like(z)

@@ -53,19 +53,27 @@ def codec(
     align: Annotated[bool, typer.Option("--align", help="Find each face and cut it out aligned first.")] = False,
     weights: Engine = "kl-codec-nano",
     lpips: Annotated[str, typer.Option(help="LPIPS weights.")] = "lpips/alex.safetensors",
+    attributes: Annotated[
+        bool, typer.Option("--attributes", help="Also what of age, hair, glasses, … is still read afterwards.")
+    ] = False,
     out: Out = RESULTS,
     sheet: Sheet = None,
 ) -> None:
     """PSNR, LPIPS, sharpness and decoding time of a codec; of a discrete one also how much of its codebook is used."""
     from limner.codecs.discrete import load_codec
     from limner.codecs.perceptual import LPIPS
-    from limner.evaluation.codec import codec_sheet, evaluate_codec
+    from limner.evaluation.codec import attributes_kept, codec_sheet, evaluate_codec
     from limner.evaluation.sets import face_set
     from limner.faces.folders import data_root
 
     faces = face_set(pictures, last, align)
     loaded = load_codec(weights)
     figures = evaluate_codec(faces, loaded, LPIPS.load(data_root() / lpips))
+    if attributes:
+        from limner.faces.reader import FaceReader
+
+        with bar("reading") as progress:
+            figures["attributes_kept"] = attributes_kept(faces, loaded, FaceReader.load(), progress)
     name = f"{Path(weights).name}.{pictures.replace('/', '-')}"
     store(out / f"{name}.json", figures, None, {"pictures": pictures, "last": last, "align": align})
     if sheet is not None:

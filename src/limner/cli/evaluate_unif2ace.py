@@ -36,6 +36,10 @@ def unif2ace(
         float | None, typer.Option(help="Temperature of paintings; default: the weights' own; of leap 1.")
     ] = None,
     sampler: Annotated[str, typer.Option(help="Sampler of paintings: confidence or leap.")] = "confidence",
+    best: Annotated[
+        int | None,
+        typer.Option(min=1, help="Paintings for each prompt, of which the one it reads the words from best counts."),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Seed of prompts, paintings, and of questions about prompts.")] = 0,
     log: Annotated[Path | None, typer.Option(help="Also write every question, caption or prompt to this file.")] = None,
     sheet: Annotated[Path | None, typer.Option(help="Also draw a sheet of the first paintings.")] = None,
@@ -60,7 +64,8 @@ def unif2ace(
     if suite not in SUITES:
         raise InputError(f"--suite {suite}: choose {', '.join(SUITES)}")
     if suite != "painting":
-        given = {"--faces": unseen, "--guidance": guidance, "--temperature": temperature, "--sheet": sheet}
+        given = {"--faces": unseen, "--guidance": guidance, "--temperature": temperature, "--best": best}
+        given |= {"--sheet": sheet}
         if unfit := [name for name, value in given.items() if value is not None]:
             raise InputError(f"{unfit[0]} is for --suite painting: leave it out")
     from limner.evaluation.judge_files import FILES, Gallery, write_texts
@@ -78,7 +83,7 @@ def unif2ace(
     if suite == "painting":
         from limner.evaluation.unif2ace import paint_suite
 
-        chosen = {"guidance": guidance, "temperature": temperature}
+        chosen = {"guidance": guidance, "temperature": temperature, "best": best}
         painting = {"steps": steps, "sampler": sampler, **{k: v for k, v in chosen.items() if v is not None}}
         gallery = None if judge_files is None else Gallery(judge_files)
         keeping = None if gallery is None else gallery.add
@@ -116,7 +121,8 @@ def unif2ace(
         write_json_atomic(log, entries)
     seeded = suite in ("painting", "prompted", "refusals")
     settings["published"] = published_for(suite)
-    path = (out or RESULTS) / f"unif2ace-{suite}.{folder.resolve().name}.json"
+    kind = suite if best in (None, 1) else f"{suite}-best-{best}"
+    path = (out or RESULTS) / f"unif2ace-{kind}.{folder.resolve().name}.json"
     result = keep(path, figures, seed if seeded else None, settings)
     if plot or (plot is None and out is not None and find_spec("matplotlib") is not None):
         draw_bars(bars(suite, figures), path.with_suffix(".png"))

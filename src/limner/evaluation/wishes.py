@@ -59,10 +59,13 @@ def draw_prompt(seed: int) -> tuple[str, dict[str, str]]:
             return caption.text, stated
 
 
+def judged(face: Face | None) -> dict[str, str]:
+    """Attribute → the class it is judged as, of those measured of a face; of no face nothing."""
+    found = {} if face is None else {name: face.attributes[name].value for name in JUDGED if name in face.attributes}
+    return {name: JUDGED[name][value] for name, value in found.items() if value in JUDGED[name]}
+
+
 def granted(stated: Mapping[str, str], face: Face | None) -> dict[str, bool]:
     """Which wishes the face grants. No face grants none, nor does an attribute that could not be measured."""
-    found = {}
-    for name, wanted in stated.items():
-        attribute = None if face is None else face.attributes.get(name)
-        found[name] = attribute is not None and JUDGED[name].get(attribute.value) == wanted
-    return found
+    found = judged(face)
+    return {name: found.get(name) == wanted for name, wanted in stated.items()}
