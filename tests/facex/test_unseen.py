@@ -39,6 +39,8 @@ def test_what_lies_under_a_hole_changes_nothing(editor: FaceX, photo: np.ndarray
     plan = EditPlan.inpaint(hole)
     one, two = (editor.prepare(plan, {"photo": each}) for each in (subject, other))
     assert torch.equal(one.tokens, two.tokens) and torch.equal(one.reference.latents, two.reference.latents)
+    assert one.draft is not None and two.draft is not None
+    assert np.array_equal(one.draft.picture, two.draft.picture)
     whole = editor.prepare(EditPlan(repaint=("lips", "nose")), {"photo": subject})
     assert not torch.allclose(one.tokens, whole.tokens, atol=1e-3), "the photo's own lips would be known there"
     assert torch.equal(one.tokens, one.foil), "a hole has nothing to be told apart from"
@@ -49,11 +51,14 @@ def test_hidden_regions_are_unknown_and_motion_is_read_again(photo: np.ndarray, 
     eyes = part_mask(portrait.regions, "eyes") | part_mask(portrait.regions, "brows")
     seen = visible_rest(EditPlan(), portrait, eyes, reader)
     assert seen.unknown == ("brows", "eyes")
+    assert seen.portrait.mesh is not None and portrait.mesh is not None
+    assert not np.array_equal(seen.portrait.mesh, portrait.mesh)
     assert not np.array_equal(seen.portrait.motion.gaze, portrait.motion.gaze)
     assert not (groups_of(seen.portrait.regions)[eyes] != list(GROUPS).index("background")).any()
     away = ~dilate(eyes, 1)
     assert np.array_equal(seen.portrait.picture[away], portrait.picture[away])
     everything = visible_rest(EditPlan(), portrait, np.ones_like(eyes), reader)
+    assert everything.portrait.mesh is None
     assert set(everything.unknown) >= {"skin", "expression", "pose", "gaze", "light"}
     plan = seen.known(EditPlan(factors={"eyes": "other"}))
     assert plan.factors == {"brows": ABSENT, "eyes": "other"}, "what another photo gives is known"

@@ -28,7 +28,7 @@ from .pull import CLOSED, DARK, Points, fill_mouth, opening, pull
 from .sliders import move
 from .unseen import smoothed_over
 
-DRAWN_AS = 3
+DRAWN_AS = 4
 """Which way of drawing this is, for recipes: to be raised with whatever draws another picture, the shape model too."""
 SHARES = {"head": 0.3, "person": 0.3, "expression": 0.3, "face": 0.1, "part": 0.1, "gaze": 0.05}
 """How much of the way from noise to picture is still painted; what is moved furthest decides."""
@@ -65,8 +65,8 @@ class Draft:
 
 
 def draw_draft(plan: EditPlan, portraits: Mapping[str, Portrait], mask: np.ndarray, shapes: ShapeModel) -> Draft | None:
-    """The draft of a plan; None for one that has nothing to warp: a drawn hole, something erased, the person in
-    another style (whose colours would stay). mask: (S, S) bool, what is painted."""
+    """The draft of a plan; None for one that has nothing to warp: a drawn hole (which has its own, ``filling``),
+    something erased, the person in another style (whose colours would stay). mask: (S, S) bool, what is painted."""
     canvas = portraits[CANVAS]
     if plan.hole is not None or any(each.mesh is None for each in portraits.values()):
         return None

@@ -30,6 +30,7 @@ from limner.weights.fingerprint import weights_hash
 from .assemble import choice_of
 from .begun import Begun, Prepared, Subject, ingredients, moved_by_sliders, steps_of
 from .draft import DRAWN_AS, draw_draft
+from .filling import draw_filling
 from .loading import NANO, Parts, Strength, find_style, load_parts
 from .masks import check_hole, unpack_mask
 from .names import renamed, short_names
@@ -254,8 +255,12 @@ class FaceX:
         drafts = self.parts.controller.config.drafts
         reference = assemble_reference(plan, portraits, mask, self.parts.base.codec, drafts)
         factors = {name: subject.factors for name, subject in subjects.items()}
-        draft = draw_draft(plan, portraits, mask, self.shapes)
-        seen = visible_rest(plan, portraits[CANVAS], drawn_hole(plan, portraits[CANVAS]), self.reader)
+        hole = drawn_hole(plan, canvas.portrait)
+        seen = visible_rest(plan, canvas.portrait, hole, self.reader)
+        if hole is None:
+            draft = draw_draft(plan, portraits, mask, self.shapes)
+        else:
+            draft = draw_filling(plan, seen.portrait, hole, self.reader.topology)
         if seen.portrait is not portraits[CANVAS]:
             portraits[CANVAS] = seen.portrait
             factors[CANVAS] = self.parts.decomposer.decompose([seen.portrait])

@@ -1,0 +1,51 @@
+"""A draft for a drawn hole: the other half of the face, and what lies around where that half is hidden, too.
+
+Our choice, not the paper's: because a face is much alike on both sides, and what a small painter gets wrong, an eye
+that matches the other one, is there to be seen.
+
+Legend: S side of a portrait, P points of a mesh.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from limner.faces.regions import Region
+from limner.faces.topology import Topology
+
+from .draft import Draft
+from .masks import dilate
+from .plan import EditPlan
+from .portrait import Portrait
+from .pull import Points, pull
+from .unseen import smoothed_over
+
+SHARE = 0.4
+"""How much of the way from noise to picture is still painted (``Draft.share``)."""
+BEYOND = (Region.BACKGROUND, Region.CLOTH)
+"""What is not alike on both sides."""
+SHOWN = 250
+"""Of 255: what a pixel between hidden and shown ones has to have of the latter."""
+
+
+def draw_filling(plan: EditPlan, seen: Portrait, hole: np.ndarray, topology: Topology) -> Draft | None:
+    """The draft of a hole (S, S) bool; None where words or another photo say what is to be in it, or no face shows.
+
+    seen: the photo as far as it may be known, with the hole smoothed over (``unseen.visible_rest``)."""
+    if plan.prompt or plan.factors or plan.sliders or plan.repaint or seen.mesh is None:
+        return None
+    return Draft(filled(seen, dilate(hole, 1), seen.mesh, topology), SHARE, np.zeros(hole.shape, bool))
+
+
+def filled(seen: Portrait, hole: np.ndarray, mesh: np.ndarray, topology: Topology) -> np.ndarray:
+    """A picture (S, S, 3) uint8 with its hole (S, S) bool filled from the mirrored face, as that differs around it."""
+    picture, gaze = seen.picture, seen.motion.gaze
+    shown = np.uint8(255) * (~hole & ~np.isin(seen.regions, BEYOND))
+    mirrored = np.dstack([picture, shown])[:, ::-1].copy()
+    across = mesh[topology.mirror] * [-1, 1, 1] + [len(picture), 0, 0]
+    pulled = pull(mirrored, Points(across, gaze * [-1, 1]), Points(mesh, gaze), topology)
+    other, there = pulled[..., :3].astype(np.int16), pulled[..., 3] > SHOWN
+    apart = (picture - other).clip(-127, 127) + 127  # how the halves are lit differently, in 8 bits
+    light = smoothed_over(apart.astype(np.uint8), hole | ~there).astype(np.int16) - 127
+    lit = (other + light).clip(0, 255).astype(np.uint8)
+    return smoothed_over(np.where(hole[..., None], lit, picture), hole & ~there)
