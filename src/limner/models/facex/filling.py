@@ -9,10 +9,12 @@ Legend: S side of a portrait, P points of a mesh.
 from __future__ import annotations
 
 import numpy as np
+import torch
 
 from limner.faces.regions import Region
 from limner.faces.topology import Topology
 
+from .detail import smoothed
 from .draft import Draft
 from .masks import dilate
 from .plan import EditPlan
@@ -24,6 +26,10 @@ SHARE = 0.4
 """How much of the way from noise to picture is still painted (``Draft.share``)."""
 BEYOND = (Region.BACKGROUND, Region.CLOTH)
 """What is not alike on both sides."""
+NEAR = 0.02
+"""Share of a side over which halves are compared."""
+ALIKE = 20.0
+"""Of 255: how much halves may differ until the other one counts for exp(-1) of what is filled in."""
 SHOWN = 250
 """Of 255: what a pixel between hidden and shown ones has to have of the latter."""
 
@@ -38,14 +44,26 @@ def draw_filling(plan: EditPlan, seen: Portrait, hole: np.ndarray, topology: Top
 
 
 def filled(seen: Portrait, hole: np.ndarray, mesh: np.ndarray, topology: Topology) -> np.ndarray:
-    """A picture (S, S, 3) uint8 with its hole (S, S) bool filled from the mirrored face, as that differs around it."""
+    """A picture (S, S, 3) uint8 with its hole (S, S) bool filled from the mirrored face, as far as the two halves are
+    alike around it, and smoothed over else."""
     picture, gaze = seen.picture, seen.motion.gaze
-    shown = np.uint8(255) * (~hole & ~np.isin(seen.regions, BEYOND))
-    mirrored = np.dstack([picture, shown])[:, ::-1].copy()
+    shown = ~hole & ~np.isin(seen.regions, BEYOND)
+    mirrored = np.dstack([picture, np.uint8(255) * shown])[:, ::-1].copy()
     across = mesh[topology.mirror] * [-1, 1, 1] + [len(picture), 0, 0]
     pulled = pull(mirrored, Points(across, gaze * [-1, 1]), Points(mesh, gaze), topology)
     other, there = pulled[..., :3].astype(np.int16), pulled[..., 3] > SHOWN
+    both = shown & there
     apart = (picture - other).clip(-127, 127) + 127  # how the halves are lit differently, in 8 bits
-    light = smoothed_over(apart.astype(np.uint8), hole | ~there).astype(np.int16) - 127
-    lit = (other + light).clip(0, 255).astype(np.uint8)
-    return smoothed_over(np.where(hole[..., None], lit, picture), hole & ~there)
+    lit = (other + smoothed_over(apart.astype(np.uint8), ~both) - 127).clip(0, 255)
+    coarse = mean_nearby(np.abs(lit - picture).mean(-1, keepdims=True), both, round(NEAR * len(picture)))
+    unlike = smoothed_over(np.repeat(coarse.clip(0, 255).astype(np.uint8), 3, 2), ~both)[..., :1]
+    trust = np.exp(-((unlike / ALIKE) ** 2)) * there[..., None]
+    smooth = smoothed_over(picture, hole)
+    return np.where(hole[..., None], smooth + trust * (lit - smooth), picture).round().astype(np.uint8)
+
+
+def mean_nearby(values: np.ndarray, known: np.ndarray, radius: int) -> np.ndarray:
+    """The mean around every pixel (S, S, C) of those that are known, (S, S) bool; 0 where none is."""
+    inside = torch.from_numpy(known)[None, None].float()
+    sums = smoothed(torch.from_numpy(values).permute(2, 0, 1)[None].float() * inside, radius)
+    return (sums / smoothed(inside, radius).clamp_min(1e-3))[0].permute(1, 2, 0).numpy()
