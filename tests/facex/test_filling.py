@@ -85,7 +85,8 @@ def test_nothing_is_taken_from_where_the_other_half_is_hidden_or_no_face(
     strange = smoothed_over(np.repeat(strange[..., None], 3, 2).astype(np.uint8), hole)
     ours = filled(replace(portrait, picture=strange), hole, portrait.mesh, reader.topology)
     assert np.abs(ours[hole].astype(float) - strange[hole]).mean() < 14, "halves that are not alike"
-    cloth = replace(portrait, regions=np.full_like(portrait.regions, Region.CLOTH))
+    cloth = replace(portrait, picture=smoothed_over(portrait.picture, hole))
+    cloth = replace(cloth, regions=np.full_like(portrait.regions, Region.CLOTH))
     assert np.array_equal(filled(cloth, hole, portrait.mesh, reader.topology), smoothed_over(portrait.picture, hole))
 
 

@@ -64,8 +64,9 @@ def unif2ace(
     if suite not in SUITES:
         raise InputError(f"--suite {suite}: choose {', '.join(SUITES)}")
     if suite != "painting":
-        given = {"--faces": unseen, "--guidance": guidance, "--temperature": temperature, "--best": best}
-        given |= {"--sheet": sheet}
+        given = {
+            "--faces": unseen, "--guidance": guidance, "--temperature": temperature, "--best": best, "--sheet": sheet,
+        }  # fmt: skip
         if unfit := [name for name, value in given.items() if value is not None]:
             raise InputError(f"{unfit[0]} is for --suite painting: leave it out")
     from limner.evaluation.judge_files import FILES, Gallery, write_texts

@@ -68,9 +68,7 @@ def attributes_kept(
     kept: dict[str, list[bool]] = defaultdict(list)
     for start in range(0, len(pictures), BATCH):
         before = pictures[start : start + BATCH]
-        with torch.inference_mode():
-            after = to_pictures(codec.decode(codec.encode(to_model(before))))
-        for one, other in zip(reader.read_crops(before), reader.read_crops(after), strict=True):
+        for one, other in zip(reader.read_crops(before), reader.read_crops(remade(before, codec)), strict=True):
             still = judged(other)
             for name, value in judged(one).items():
                 kept[f"{name}: {value}"].append(still.get(name) == value)
@@ -85,9 +83,14 @@ def attributes_kept(
 
 def codec_sheet(pictures: np.ndarray, codec: KLCodec | LFQCodec) -> np.ndarray:
     """Originals above, reconstructions below: uint8 RGB."""
-    with torch.inference_mode():
-        made = to_pictures(codec.decode(codec.encode(to_model(pictures))))
+    made = remade(pictures, codec)
     return np.concatenate([np.concatenate(list(pictures), 1), np.concatenate(list(made), 1)], 0)
+
+
+def remade(pictures: np.ndarray, codec: KLCodec | LFQCodec) -> np.ndarray:
+    """Pictures (B, S, S, 3) uint8, encoded and decoded."""
+    with torch.inference_mode():
+        return to_pictures(codec.decode(codec.encode(to_model(pictures))))
 
 
 def _gradient_energy(x: torch.Tensor) -> torch.Tensor:

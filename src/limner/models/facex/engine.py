@@ -255,12 +255,11 @@ class FaceX:
         drafts = self.parts.controller.config.drafts
         reference = assemble_reference(plan, portraits, mask, self.parts.base.codec, drafts)
         factors = {name: subject.factors for name, subject in subjects.items()}
-        hole = drawn_hole(plan, canvas.portrait)
-        seen = visible_rest(plan, canvas.portrait, hole, self.reader)
-        if hole is None:
+        seen = visible_rest(plan, canvas.portrait, drawn_hole(plan, canvas.portrait), self.reader)
+        if seen.hole is None:
             draft = draw_draft(plan, portraits, mask, self.shapes)
         else:
-            draft = draw_filling(plan, seen.portrait, hole, self.reader.topology)
+            draft = draw_filling(plan, seen.portrait, seen.hole, self.reader.topology)
         if seen.portrait is not portraits[CANVAS]:
             portraits[CANVAS] = seen.portrait
             factors[CANVAS] = self.parts.decomposer.decompose([seen.portrait])

@@ -16,7 +16,6 @@ from limner.faces.topology import Topology
 
 from .detail import smoothed
 from .draft import Draft
-from .masks import dilate
 from .plan import EditPlan
 from .portrait import Portrait
 from .pull import Points, pull
@@ -35,17 +34,17 @@ SHOWN = 250
 
 
 def draw_filling(plan: EditPlan, seen: Portrait, hole: np.ndarray, topology: Topology) -> Draft | None:
-    """The draft of a hole (S, S) bool; None where words or another photo say what is to be in it, or no face shows.
+    """The draft of a hole; None where words or another photo say what is to be in it, or no face shows.
 
-    seen: the photo as far as it may be known, with the hole smoothed over (``unseen.visible_rest``)."""
+    seen, hole (S, S) bool: the photo as far as it may be known, and what of it is not (``unseen.visible_rest``)."""
     if plan.prompt or plan.factors or plan.sliders or plan.repaint or seen.mesh is None:
         return None
-    return Draft(filled(seen, dilate(hole, 1), seen.mesh, topology), SHARE, np.zeros(hole.shape, bool))
+    return Draft(filled(seen, hole, seen.mesh, topology), SHARE, np.zeros(hole.shape, bool))
 
 
 def filled(seen: Portrait, hole: np.ndarray, mesh: np.ndarray, topology: Topology) -> np.ndarray:
-    """A picture (S, S, 3) uint8 with its hole (S, S) bool filled from the mirrored face, as far as the two halves are
-    alike around it, and smoothed over else."""
+    """A picture (S, S, 3) uint8 with its hole (S, S) bool, which is smoothed over, filled from the mirrored face as far
+    as the two halves are alike around it."""
     picture, gaze = seen.picture, seen.motion.gaze
     shown = ~hole & ~np.isin(seen.regions, BEYOND)
     mirrored = np.dstack([picture, np.uint8(255) * shown])[:, ::-1].copy()
@@ -56,10 +55,9 @@ def filled(seen: Portrait, hole: np.ndarray, mesh: np.ndarray, topology: Topolog
     apart = (picture - other).clip(-127, 127) + 127  # how the halves are lit differently, in 8 bits
     lit = (other + smoothed_over(apart.astype(np.uint8), ~both) - 127).clip(0, 255)
     coarse = mean_nearby(np.abs(lit - picture).mean(-1, keepdims=True), both, round(NEAR * len(picture)))
-    unlike = smoothed_over(np.repeat(coarse.clip(0, 255).astype(np.uint8), 3, 2), ~both)[..., :1]
+    unlike = smoothed_over(coarse.clip(0, 255).astype(np.uint8), ~both)
     trust = np.exp(-((unlike / ALIKE) ** 2)) * there[..., None]
-    smooth = smoothed_over(picture, hole)
-    return np.where(hole[..., None], smooth + trust * (lit - smooth), picture).round().astype(np.uint8)
+    return np.where(hole[..., None], picture + trust * (lit - picture), picture).round().astype(np.uint8)
 
 
 def mean_nearby(values: np.ndarray, known: np.ndarray, radius: int) -> np.ndarray:

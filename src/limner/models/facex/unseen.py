@@ -30,10 +30,12 @@ COVERED = 0.6
 
 @dataclass(frozen=True, eq=False)
 class Visible:
-    """portrait: what factors are taken from. unknown: those that cannot be known, dropped."""
+    """portrait: what factors are taken from. unknown: those that cannot be known, dropped. hole: (S, S) bool, what of
+    the picture is not seen but smoothed over, where a hole was drawn."""
 
     portrait: Portrait
     unknown: tuple[str, ...] = ()
+    hole: np.ndarray | None = None
 
     def known(self, plan: EditPlan) -> EditPlan:
         """The plan with what is unknown of the photo dropped, unless another photo gives it."""
@@ -60,10 +62,10 @@ def visible_rest(plan: EditPlan, portrait: Portrait, hole: np.ndarray | None, re
     face = _read_again(smooth, reader)
     seen = _without(replace(portrait, picture=smooth), hidden)
     if face is None:
-        return Visible(replace(seen, mesh=None), (*unknown, *MOTION, "light"))
+        return Visible(replace(seen, mesh=None), (*unknown, *MOTION, "light"), hole)
     motion, mesh = motion_of(face.landmarks, face.expression, face.gaze, reader.topology), face.landmarks
     read = replace(seen, motion=motion, light=np.asarray(face.light, np.float32), mesh=mesh * (portrait.size / SIZE))
-    return Visible(read, tuple(unknown))
+    return Visible(read, tuple(unknown), hole)
 
 
 def covered(hidden: np.ndarray, groups: np.ndarray) -> np.ndarray:
@@ -74,7 +76,7 @@ def covered(hidden: np.ndarray, groups: np.ndarray) -> np.ndarray:
 
 
 def smoothed_over(picture: np.ndarray, hole: np.ndarray) -> np.ndarray:
-    """A picture (S, S, 3) uint8 with a hole (S, S) bool filled from its surroundings, coarse to fine.
+    """A picture (S, S, C) uint8 with a hole (S, S) bool filled from its surroundings, coarse to fine.
 
     Each level is the mean of what is known in 2 x 2 cells of the finer one; what stays unknown takes the coarser
     level's colour (our choice: because the networks that look at it never saw a grey patch).
