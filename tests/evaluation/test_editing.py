@@ -36,7 +36,7 @@ from limner.faces.picture import encode_png, read_picture, save_png
 from limner.faces.reader import FaceReader
 from limner.models.facex.begun import Prepared
 from limner.models.facex.engine import FaceX
-from limner.models.facex.plan import CANVAS
+from limner.models.facex.plan import CANVAS, EditPlan
 from limner.weights.tensors import save_tensors
 
 FACES = ("face-10015", "face-10016", "face-10018")
@@ -195,9 +195,14 @@ def test_second_pictures_are_the_truth_of_the_same_person(oracle: Oracle, photos
     assert other["psnr"] < 30 and other["lpips"] > 0 and other["frechet"] > 0.01
 
 
-def test_a_photo_given_back_is_reconstructed(oracle: Oracle, photos: Path) -> None:
+def test_a_photo_given_back_is_reconstructed(oracle: Oracle, photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plans, edit = [], Bench.edit
+    monkeypatch.setattr(Bench, "edit", lambda self, plan, *rest: plans.append(plan) or edit(self, plan, *rest))
     figures, _ = editing.reconstruct(bench(oracle, photos, CANVAS))
     assert figures["psnr"] > 100 and figures["still_themselves"] == 1.0
+    swapped, cases = editing.itself(bench(oracle, photos, "source"))
+    assert swapped["psnr"] > 100 and swapped["lpips"] < 1e-6 and swapped["cases"] == len(cases) == 3
+    assert plans == [EditPlan.animate()] * 3 + [EditPlan.swap("source")] * 3
 
 
 def test_sliders_that_do_nothing_do_not_correlate(oracle: Oracle, photos: Path) -> None:

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+import limner
+from limner.codecs.discrete import LFQCodec
 from limner.data.shards import FIELDS, pack_attributes, write_shard
 from limner.errors import InputError
 from limner.faces.batches import to_model
-from limner.faces.picture import encode_png
+from limner.faces.picture import encode_png, read_picture
+from limner.faces.reader import FaceReader
 from limner.faces.record import Attribute
 from limner.models.unif2ace import prepare as room
-from limner.models.unif2ace.prepare import Face, Makers, make_part, prepare, read_faces, read_looks
-from limner.models.unif2ace.prepared import ABSENT, Prepared
+from limner.models.unif2ace.prepare import Face, Makers, make_part, prepare, read_faces
+from limner.models.unif2ace.prepared import ABSENT, SHOWN, TEXTS, Prepared, unpad
 from limner.models.unif2ace.tokenizer import Tokenizer
+from limner.words.mirror import mirror_words
 from unif2ace.parts import write_codec
+
+PEOPLE = Path(limner.__file__).parent / "demo" / "photographs"
 
 
 class Means:
@@ -39,7 +46,7 @@ def face(seed: int, validation: bool = False) -> Face:
     picture = np.random.default_rng(seed).integers(0, 256, (64, 64, 3), dtype=np.uint8)
     picture[:, :32] //= 8
     questions = (("Does she look left?", "Yes."), ("How old is she?", "That cannot be seen."))[: 1 + seed % 2]
-    return Face(picture, ("The light comes from her left.",), ("a woman", "a tall woman"), questions, validation)
+    return Face(picture, ("The light comes from her left.",), ("a woman", "a tall woman"), questions, validation, {})
 
 
 def test_mirrored_faces_have_mirrored_pictures_and_words(makers: Makers) -> None:
@@ -68,13 +75,11 @@ def test_parts_are_made_once_and_again_only_when_something_changed(
         if file.stem == stop:
             raise KeyboardInterrupt
         seed = int(file.stem[-1])
-        return [face(seed, file.stem.startswith("validation")), face(seed + 1)][: 2 - seed]
-
-    def looks(file: Path, mirror: bool):
-        return [{"glasses": file.stem == "train-00001"}] * (1 if file.stem == "train-00001" else 2)
+        looks = {"glasses": file.stem == "train-00001"}
+        faces = [face(seed, file.stem.startswith("validation")), face(seed + 1)][: 2 - seed]
+        return [replace(each, looks=looks) for each in faces]
 
     monkeypatch.setattr(room, "read_faces", read)
-    monkeypatch.setattr(room, "read_looks", looks)
     stop, out, facts = "train-00001", tmp_path / "out", {"codec": "c"}
     with pytest.raises(KeyboardInterrupt):
         prepare(files, out, makers, facts)
@@ -121,5 +126,35 @@ def test_new_prompts_keep_to_the_salient_facts_and_looks_say_which(tmp_path: Pat
     assert any("glasses" in prompt for prompt in one.prompts[:3])
     assert [face.prompts for face in read_faces(file, False)] == [("the set's own",)]
     salient = {"gender_presentation": "woman", "glasses": True, "hair_colour": "red"}
-    assert list(read_looks(file, True)) == [salient, salient]
-    assert list(read_looks(tmp_path / "validation-00000.parquet", True)) == [salient]
+    assert one.looks == mirror.looks == salient and (one.mirror, mirror.mirror) == (False, True)
+    (unseen,) = read_faces(tmp_path / "validation-00000.parquet", True)
+    assert unseen.validation and unseen.looks == salient
+
+
+def test_words_to_paint_by_are_about_what_the_codes_show(tmp_path: Path) -> None:
+    reader = FaceReader.load()
+    photo = reader.align(read_picture(PEOPLE / "face-10016.jpg"))[0][0]
+    false = Face(photo, ("A bald man.",), ("a bald man",), (("Is he bald?", "Yes."),), False, {"glasses": False})
+    blank = replace(false, picture=np.full_like(photo, 90))
+    makers = Makers(LFQCodec.load("lfq-codec-nano"), Means(), Means(), Tokenizer.load(), reader)
+    part = make_part([false, false.mirrored(), blank], makers)
+
+    def words(name: str, row: int) -> list[str]:
+        return [makers.tokenizer.decode([i for i in ids if i != ABSENT]) for ids in part[name][row].tolist()]
+
+    assert words("captions", 0)[0] == "A bald man."  # what it is asked about stays the set's
+    told, mirrored = words("shown_prompts", 0), words("shown_prompts", 1)
+    assert len(told) == 12 and any("glasses" in text for text in told) and not any("bald" in text for text in told)
+    assert mirrored == [mirror_words(text) for text in told] != told  # he looks to a side
+    captions = words("shown_captions", 0)
+    assert words("shown_captions", 1) == [mirror_words(text) for text in captions]
+    assert len(captions) == 4 and "A bald man." not in captions
+    assert words("shown_prompts", 2)[0] == "a bald man"  # no face in it: the set's own
+    assert torch.equal(part["looks"][0], part["looks"][1]) and not torch.equal(part["looks"][0], part["looks"][2])
+    texts = [*TEXTS, *SHOWN, "codes", "clip", "face", "validation"]
+    tensors = {name: part[name] for name in texts} | {
+        "ask_long": part["questions"][0],
+        "ask_short": part["questions"][0],
+    }
+    drawn = Prepared(tensors, {}).batch(np.array([0, 0]), np.random.default_rng(0), long=False)
+    assert set(map(tuple, unpad(drawn["texts"]))) <= set(map(tuple, unpad(part["shown_prompts"][0])))

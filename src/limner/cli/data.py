@@ -31,11 +31,15 @@ def synth(
     out: Out,
     start: Annotated[int, typer.Option(min=0, help="Index of the first face.")] = 0,
     threads: Annotated[int | None, typer.Option(min=1, help="Cores to use; all of them by default.")] = None,
+    varied: Annotated[
+        bool, typer.Option("--varied", help="Older faces, glasses and beards as often as the others.")
+    ] = False,
 ) -> None:
     """Make N faces of people who do not exist: face i is the same everywhere (extra `synth`)."""
     from limner.data.synthetic import LICENCE, FaceGenerator, write_set
+    from limner.data.varied import VariedGenerator
 
-    generator = FaceGenerator.load(threads)
+    generator = (VariedGenerator if varied else FaceGenerator).load(threads)
     print(f"licence of the faces: {LICENCE}")
     with bar("making faces") as show:
         show(0, count)

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from limner.evaluation.bench import Case
     from limner.evaluation.cells import Report, Variant
 
-SUITES = ("swap", "swap-head", "reenact", "same", "reconstruct", "sliders", "regions", "erase", "inpaint", "mixed")
+SUITES = (
+    "swap", "swap-head", "reenact", "same", "reconstruct", "itself", "sliders", "regions", "erase", "inpaint", "mixed",
+)  # fmt: skip
 
 
 def facex(
@@ -46,9 +48,10 @@ def facex(
     """Measure FaceX on people it never saw, task by task.
 
     swap, swap-head: whose face it is, and whether it moves as the target did. reenact: the driver's motion on another
-    person; same: on the same person, against the second picture. reconstruct: the person painted anew as they are.
-    sliders: asked against measured. regions: nearer to the donor than to what was there? erase: are glasses and beards
-    gone? inpaint: beside biharmonic filling. mixed: three edits in one pass, beside one after another.
+    person; same: on the same person, against the second picture. reconstruct: the person painted anew as they are,
+    without a draft. itself: a face swapped onto its own photo. sliders: asked against measured. regions: nearer to the
+    donor than to what was there? erase: are glasses and beards gone? inpaint: beside biharmonic filling. mixed: three
+    edits in one pass, beside one after another.
 
     PEOPLE may be a set of `limner data pairs` (its test split), a folder with a sub-folder of videos, frames or photos
     for each person (VoxCeleb, VFHQ, CelebV), FaceForensics++, or a folder of photos of people who are each there once.

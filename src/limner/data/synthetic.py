@@ -59,6 +59,8 @@ def generator_folder() -> Path:
 class FaceGenerator:
     """The mapping and the synthesis network, on this machine's processor."""
 
+    varied = False  # whether a face is more than its index's draw (varied.py)
+
     def __init__(self, folder: str | os.PathLike[str], threads: int | None = None) -> None:
         """folder: where MappingNetwork.xml and SynthesisNetwork.xml lie. threads: None for all cores."""
         try:
@@ -149,18 +151,23 @@ def write_set(
     """Write faces as PNG files, their w vectors (w.npz: ids, w float16) and synth.json into a folder.
 
     Pictures that are there are kept, so an interrupted run goes on; w vectors of earlier runs stay. `progress` is
-    called with (index, was it made now) after each face. Returns how many were made.
+    called with (index, was it made now) after each face. Returns how many were made. InputError for a folder of the
+    other kind of faces, varied or not.
     """
     folder = Path(out)
+    before = read_info(folder)
+    if before is not None and before.get("varied", False) != generator.varied:
+        kinds = ("the generator's own", "varied")
+        here, wanted_here = kinds[not generator.varied], kinds[generator.varied]
+        raise InputError(f"{folder} holds {here} faces: choose another folder for {wanted_here} ones")
     wanted = list(indices)
     vectors = read_vectors(folder)
     vectors |= {f"{index:06d}": generator.w_of(index).astype(np.float16) for index in wanted}
     names = sorted(vectors)
     with atomic_write(folder / W_FILE) as temporary, open(temporary, "wb") as handle:
         np.savez(handle, ids=np.array(names), w=np.stack([vectors[name] for name in names]))
-    write_json_atomic(
-        folder / INFO_FILE, {"generator": PACKAGE, "version": _version(), "licence": LICENCE, "side": SIDE}
-    )
+    info = {"generator": PACKAGE, "version": _version(), "licence": LICENCE, "side": SIDE, "varied": generator.varied}
+    write_json_atomic(folder / INFO_FILE, info)
     made = 0
     for index in wanted:
         path = folder / face_file(index)

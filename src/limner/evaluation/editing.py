@@ -96,10 +96,20 @@ def same(bench: Bench) -> tuple[Record, list[Case]]:
 
 
 def reconstruct(bench: Bench) -> tuple[Record, list[Case]]:
-    """The whole person painted anew from their own factors, against the photo (aligned crops)."""
+    """The whole person painted anew from their own factors, without a draft, against the photo (aligned crops)."""
+    return _remade(bench, EditPlan.animate())
+
+
+def itself(bench: Bench) -> tuple[Record, list[Case]]:
+    """Each face swapped onto the very photo it is from, as any swap is made: what should change nothing, against the
+    photo (aligned crops)."""
+    return _remade(bench, EditPlan.swap("source"))
+
+
+def _remade(bench: Bench, plan: EditPlan) -> tuple[Record, list[Case]]:
     cases = []
     for number, (person, look) in bench.each(bench.singles()):
-        made = bench.edit(EditPlan.animate(), {CANVAS: look}, number)
+        made = bench.edit(plan, {name: look for name in plan.photos}, number)
         record = {"person": bench.gallery.people[person].id, "kept": made.kept, "found": made.face is not None}
         record |= _fidelity(bench.lpips, made.painted, look.picture)
         record |= still(bench, made, look)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from limner.evaluation.bench import Bench, Case, Record
 from limner.evaluation.chains import mixed
-from limner.evaluation.editing import inpaint, reconstruct, reenact, regions, same, sliders, swap, swap_head
+from limner.evaluation.editing import inpaint, itself, reconstruct, reenact, regions, same, sliders, swap, swap_head
 from limner.evaluation.worn import erase
 
 SUITES: dict[str, Callable[[Bench], tuple[Record, list[Case]]]] = {
@@ -15,6 +15,7 @@ SUITES: dict[str, Callable[[Bench], tuple[Record, list[Case]]]] = {
     "reenact": reenact,
     "same": same,
     "reconstruct": reconstruct,
+    "itself": itself,
     "sliders": sliders,
     "regions": regions,
     "erase": erase,

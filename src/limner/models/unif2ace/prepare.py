@@ -2,7 +2,8 @@
 
     python -m limner.models.unif2ace.prepare SETS... --codec lfq-codec-nano --out FOLDER
 
-Every training face is there twice, as it is and mirrored. Each file of a built set becomes one part in FOLDER/parts; a
+Every training face is there twice, as it is and mirrored. The words a face is painted by are about what its codes show
+(shown.py); those it is asked about are the set's. Each file of a built set becomes one part in FOLDER/parts; a
 run that was stopped goes on after the last whole part. At the end the parts become FOLDER/set.safetensors.
 
 Legend: F faces, N image tokens.
@@ -27,30 +28,29 @@ from limner.data.balance import rarity_weights
 from limner.errors import InputError
 from limner.faces.batches import to_model
 from limner.faces.picture import read_picture
+from limner.faces.reader import FaceReader
 from limner.files import make_folder
 from limner.weights.fingerprint import weights_hash
 from limner.weights.registry import hash_file
 from limner.weights.tensors import load_tensors, save_tensors
 from limner.words.captions import compose_prompts
-from limner.words.facts import SALIENT, choose_facts
+from limner.words.facts import SALIENT
 from limner.words.grammar import Value
 from limner.words.mirror import mirror_words
 
 from .encoders import CLIP, FACE, load_encoder
 from .features import FeatureEncoder
-from .prepared import ABSENT, FILE, TEXTS, Prepared, pad_texts
+from .prepared import ABSENT, FILE, SHOWN, TEXTS, Prepared, pad_texts
 from .requests import LONG, SHORT
+from .shown import KEEP, Decoder, Shown, read_shown, salient_looks
 from .tokenizer import Tokenizer
-
-KEEP = 0.1
-"""How likely a new prompt may state each fact that is not salient."""
 
 Report = Callable[[int, int], None]
 """(parts done, parts in all)."""
 
 
-class Encoder(Protocol):
-    """The half of a discrete codec that is needed."""
+class Codec(Decoder, Protocol):
+    """What of a discrete codec is needed."""
 
     def encode(self, pictures: Tensor) -> Tensor:
         """(B, 3, H, W) in [-1, 1] to codes (B, N)."""
@@ -66,6 +66,12 @@ class Face:
     prompts: tuple[str, ...]
     questions: tuple[tuple[str, str], ...]
     validation: bool
+    looks: Mapping[str, Value]
+    """The salient facts."""
+    seed: int = 0
+    """Of words that are written anew."""
+    mirror: bool = False
+    """Whether this is the mirror image of the face before."""
 
     def mirrored(self) -> Face:
         """The mirrored face: left and right change places in the words, too."""
@@ -75,17 +81,22 @@ class Face:
             tuple(map(mirror_words, self.prompts)),
             tuple((mirror_words(q), mirror_words(a)) for q, a in self.questions),
             self.validation,
+            self.looks,
+            self.seed,
+            not self.mirror,
         )
 
 
 @dataclass(frozen=True)
 class Makers:
-    """What turns pictures and words into numbers."""
+    """What turns pictures and words into numbers. reader: of what the codes show; without it the words of a set serve
+    for painting, too."""
 
-    codec: Encoder
+    codec: Codec
     clip: FeatureEncoder
     face: FeatureEncoder
     tokenizer: Tokenizer
+    reader: FaceReader | None = None
 
 
 def read_faces(file: Path, mirror: bool, salient: int = 0) -> Iterator[Face]:
@@ -98,26 +109,15 @@ def read_faces(file: Path, mirror: bool, salient: int = 0) -> Iterator[Face]:
     validation = file.name.startswith("validation")
     for row in read_rows(file, None, ["id", "image", "captions", "prompts", "questions", "attributes"]):
         asked = tuple((q["question"], q["answer"]) for q in row["questions"])
-        random = np.random.default_rng(zlib.crc32(row["id"].encode()))
-        new = compose_prompts(unpack_attributes(row["attributes"]), random, salient, keep=KEEP)
+        seed, attributes = zlib.crc32(row["id"].encode()), unpack_attributes(row["attributes"])
+        new = compose_prompts(attributes, np.random.default_rng(seed), salient, keep=KEEP)
         words = tuple(row["captions"]), (*(caption.text for caption in new), *row["prompts"])
-        face = Face(read_picture(row["image"]["bytes"]), *words, asked, validation)
+        face = Face(read_picture(row["image"]["bytes"]), *words, asked, validation, salient_looks(attributes), seed)
         if not (face.captions and face.prompts and face.questions):
             raise InputError(f"{file} has a face without captions, prompts or questions: build the set again with them")
         yield face
         if mirror and not validation:
             yield face.mirrored()
-
-
-def read_looks(file: Path, mirror: bool) -> Iterator[Mapping[str, Value]]:
-    """The salient facts of every face of ``read_faces``, in the same order."""
-    from limner.data.shards import read_rows, unpack_attributes
-
-    twice = mirror and not file.name.startswith("validation")
-    for row in read_rows(file, None, ["attributes"]):
-        facts = choose_facts(unpack_attributes(row["attributes"]))
-        looks = {name: value for name, value in facts.items() if name in SALIENT}
-        yield from [looks] * (2 if twice else 1)
 
 
 def make_part(faces: Sequence[Face], makers: Makers, batch: int = 16) -> dict[str, Tensor]:
@@ -129,8 +129,13 @@ def make_part(faces: Sequence[Face], makers: Makers, batch: int = 16) -> dict[st
             codes.append(makers.codec.encode(pictures).to(torch.int32))
             clip.append(makers.clip.encode(pictures).half())
             face.append(makers.face.encode(pictures).half())
-    ids = makers.tokenizer.encode
-    texts = {
+    looks = [face.looks for face in faces]
+    ids, texts = makers.tokenizer.encode, {}
+    if makers.reader is not None:
+        shown = _shown(faces, torch.cat(codes), makers, batch)
+        looks = [found.looks for found in shown]
+        texts = {name: [ids(getattr(found, part)) for found in shown] for name, part in SHOWN.items()}
+    texts |= {
         "captions": [ids(each.captions) for each in faces],
         "prompts": [ids(each.prompts) for each in faces],
         "questions": [[makers.tokenizer.question(q) for q, _ in each.questions] for each in faces],
@@ -142,7 +147,31 @@ def make_part(faces: Sequence[Face], makers: Makers, batch: int = 16) -> dict[st
         "face": torch.cat(face),
         **{name: pad_texts(several) for name, several in texts.items()},
         "validation": torch.tensor([each.validation for each in faces]),
+        "looks": torch.tensor([[_told(look.get(name)) for name in sorted(SALIENT)] for look in looks]),
     }
+
+
+def _shown(faces: Sequence[Face], codes: Tensor, makers: Makers, batch: int) -> list[Shown]:
+    """What the codes (F, N) of faces show; the face's own words where that cannot be read, and of mirror images the
+    mirrored words of the picture."""
+    assert makers.reader is not None
+    plain = [k for k, face in enumerate(faces) if not face.mirror]
+    shown: list[Shown] = [Shown(face.captions, face.prompts, face.looks) for face in faces]
+    for start in range(0, len(plain), batch):
+        some = plain[start : start + batch]
+        found = read_shown(makers.codec, makers.reader, codes[some], [faces[k].seed for k in some])
+        for k, read in zip(some, found, strict=True):
+            shown[k] = read or shown[k]
+    for k, face in enumerate(faces):
+        if face.mirror:
+            of = shown[k - 1]
+            shown[k] = Shown(tuple(map(mirror_words, of.captions)), tuple(map(mirror_words, of.prompts)), of.looks)
+    return shown
+
+
+def _told(value: Value | None) -> int:
+    """A number for a fact's value, to tell it from others by; 0 where there is none."""
+    return 0 if value is None else zlib.crc32(str(value).encode()) or 1
 
 
 def prepare(
@@ -174,7 +203,9 @@ def prepare(
     tensors = _joined([load_tensors(part)[0] for part in parts])
     for name, requests in (("ask_long", LONG), ("ask_short", SHORT)):
         tensors[name] = pad_texts([[makers.tokenizer.question(request)] for request in requests])[:, 0]
-    tensors["weights"] = torch.from_numpy(rarity_weights([look for file in files for look in read_looks(file, mirror)]))
+    looks = [dict(zip(sorted(SALIENT), row)) for row in tensors.pop("looks").tolist()]
+    known = [{name: value for name, value in look.items() if value} for look in looks]
+    tensors["weights"] = torch.from_numpy(rarity_weights(known))
     how = {**made, "mirror": mirror, "salient": salient}
     header = {**how, "faces": len(tensors["codes"]), "model": _sizes(makers, tensors)}
     prepared = Prepared(tensors, header)
@@ -187,7 +218,7 @@ def _joined(parts: list[dict[str, Tensor]]) -> dict[str, Tensor]:
     joined = {}
     for name in parts[0]:
         tensors = [part[name] for part in parts]
-        if name in TEXTS:
+        if name in (*TEXTS, *SHOWN):
             most, longest = (max(t.shape[d] for t in tensors) for d in (1, 2))
             pads = [(0, longest - t.shape[2], 0, most - t.shape[1]) for t in tensors]
             tensors = [torch.nn.functional.pad(t, pad, value=ABSENT) for t, pad in zip(tensors, pads)]
@@ -225,6 +256,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         default=8,
         help="new prompts a face that keep to the salient facts: age, hair, glasses, … (default: %(default)s)",
     )
+    parser.add_argument(
+        "--own-words", action="store_true", help="paint by the set's words, not by words about what the codes show"
+    )
     parser.add_argument("--no-mirror", action="store_true", help="do not add mirrored faces")
     given = parser.parse_args(arguments)
 
@@ -234,9 +268,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(f"\rparts {done}/{total}", end="" if done < total else "\n", file=sys.stderr, flush=True)
 
     codec, tokenizer = LFQCodec.load(given.codec), Tokenizer.load(given.tokenizer)
-    makers = Makers(codec, load_encoder(given.clip, "clip"), load_encoder(given.face, "face"), tokenizer)
+    reader = None if given.own_words else FaceReader.load()
+    makers = Makers(codec, load_encoder(given.clip, "clip"), load_encoder(given.face, "face"), tokenizer, reader)
     made = {"codec": given.codec, "tokenizer": given.tokenizer, "clip": given.clip, "face": given.face}
     made |= {"codec_hash": weights_hash(codec.encoder), "tokenizer_hash": tokenizer.hash}
+    made |= {"shown": not given.own_words}
     files = [file for folder in given.sets for split in ("train", "validation") for file in shard_files(folder, split)]
     prepared = prepare(files, given.out, makers, made, not given.no_mirror, given.salient, report)
     faces, unseen = prepared.header["faces"], len(prepared.rows(validation=True))

@@ -22,6 +22,8 @@ ABSENT = -1
 """Stands after the last word of a text, and for a text a face lacks."""
 
 TEXTS = ("captions", "prompts", "questions", "answers")
+SHOWN = {"shown_captions": "captions", "shown_prompts": "prompts"}
+"""Texts about what the codes show; a set may lack them, and then faces are painted by the others."""
 NAMES = ("codes", "clip", "face", *TEXTS, "ask_long", "ask_short", "validation")
 
 
@@ -50,13 +52,15 @@ def unpad_turns(questions: Tensor, answers: Tensor) -> list[list[tuple[list[int]
 
 class Prepared:
     """A prepared set. tensors: codes (F, N), clip (F, M, C), face (F, 1, C); captions, prompts, questions and answers
-    (F, how many, W); ask_long, ask_short (how many, W): requests that captions and prompts answer; validation (F,)
-    bool: faces never trained on; weights (F,): how often each is painted where rare looks are to be learnt too. header:
-    what made them, and under ``model`` the sizes a model of them must have."""
+    (F, how many, W), shown_captions and shown_prompts likewise where the set has them; ask_long, ask_short (how many,
+    W): requests that captions and prompts answer; validation (F,) bool: faces never trained on; weights (F,): how often
+    each is painted where rare looks are to be learnt too. header: what made them, and under ``model`` the sizes a model
+    of them must have."""
 
     def __init__(self, tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:
         self.tensors, self.header = dict(tensors), dict(header)
-        self._counts = {name: (self.tensors[name] != ABSENT).any(2).sum(1).numpy() for name in TEXTS}  # (F,) each
+        texts = [name for name in (*TEXTS, *SHOWN) if name in self.tensors]
+        self._counts = {name: (self.tensors[name] != ABSENT).any(2).sum(1).numpy() for name in texts}  # (F,) each
 
     @classmethod
     def open(cls, place: Path) -> Prepared:
@@ -103,7 +107,8 @@ class Prepared:
         texts, request = ("captions", "ask_long") if long else ("prompts", "ask_short")
         shown = rows if painted is None else painted
         picked["painted"] = self.tensors["codes"][torch.from_numpy(shown)].long()
-        picked["texts"] = self._drawn(texts, shown, rng)
+        painted_by = f"shown_{texts}" if f"shown_{texts}" in self.tensors else texts
+        picked["texts"] = self._drawn(painted_by, shown, rng)
         asked, said = [], []
         for row in rows.tolist():
             have = int(self._counts["questions"][row])
