@@ -10,13 +10,23 @@ import torch
 
 from limner.errors import InputError
 from limner.faces.geometry import transform_points, warp
+from limner.faces.landmarks import LIDS
 from limner.faces.motion import gaze_direction, head_pose, iris_centres
 from limner.faces.reader import FaceReader
 from limner.faces.record import Face
 from limner.faces.regions import Region
 from limner.faces.shape import ShapeModel
 from limner.models.facex.begun import Begun
-from limner.models.facex.draft import SHARES, draw_draft, moved_gaze, moved_mesh, points_of, recoloured, seam
+from limner.models.facex.draft import (
+    SHARES,
+    draw_draft,
+    moved_gaze,
+    moved_irises,
+    moved_mesh,
+    points_of,
+    recoloured,
+    seam,
+)
 from limner.models.facex.engine import FaceX
 from limner.models.facex.masks import part_mask
 from limner.models.facex.plan import EditPlan
@@ -45,7 +55,8 @@ def turned(hers: Portrait) -> Portrait:
     mesh[:, :2] = transform_points(mesh, matrix)[:, :2]
     mesh[:, 2] *= 0.85
     picture, regions = warp(hers.picture, matrix, 256), warp(hers.regions, matrix, 256, nearest=True, border=0)
-    return replace(hers, picture=picture, regions=regions, mesh=mesh)
+    assert hers.irises is not None
+    return replace(hers, picture=picture, regions=regions, mesh=mesh, irises=transform_points(hers.irises, matrix))
 
 
 def mesh_of(portrait: Portrait) -> np.ndarray:
@@ -61,11 +72,11 @@ def test_a_portrait_keeps_its_mesh_in_its_own_pixels(photo: np.ndarray, face: Fa
 
 
 def test_pulled_points_land_where_the_mesh_says(hers: Portrait, turned: Portrait, shapes: ShapeModel) -> None:
-    back = pull(turned.picture, points_of(turned), points_of(hers), shapes.topology)
+    back = pull(turned.picture, points_of(turned, shapes.topology), points_of(hers, shapes.topology), shapes.topology)
     inside = part_mask(hers.regions, "nose") | part_mask(hers.regions, "lips") | part_mask(hers.regions, "eyes")
     off, before = (np.abs(each.astype(int) - hers.picture)[inside].mean() for each in (back, turned.picture))
     assert off < 9 < 25 < before
-    still = pull(hers.picture, points_of(hers), points_of(hers), shapes.topology)
+    still = pull(hers.picture, points_of(hers, shapes.topology), points_of(hers, shapes.topology), shapes.topology)
     assert np.abs(still.astype(int) - hers.picture).max() <= 1, "nothing moves, nothing changes"
     assert np.abs(back[:2].astype(int) - turned.picture[:2]).mean() < 6, "the border stays"
 
@@ -77,7 +88,12 @@ def test_points_near_each_other_part_ways(hers: Portrait, shapes: ShapeModel) ->
     near = np.linalg.norm(opened[:, :2] - opened[14, :2], axis=1) < 30
     opened[below & near, 1] += 8
     places = np.indices((256, 256)).transpose(1, 2, 0)[..., ::-1].astype(np.uint8)  # each pixel says where it was
-    said = pull(np.ascontiguousarray(places), points_of(hers), Points(opened, hers.motion.gaze), shapes.topology)
+    said = pull(
+        np.ascontiguousarray(places),
+        points_of(hers, shapes.topology),
+        Points(opened, points_of(hers, shapes.topology).irises),
+        shapes.topology,
+    )
     seen = shapes.topology.normals(opened)[:, 2] < 0
     at = opened[seen, :2].astype(int)
     off = np.linalg.norm(said[at[:, 1], at[:, 0]] - mesh_of(hers)[seen, :2], axis=1)
@@ -152,6 +168,36 @@ def test_eyes_look_where_the_sliders_say(hers: Portrait, reader: FaceReader, sha
         assert np.abs(draft.picture.astype(int) - hers.picture)[far].max() <= 8
     assert looks["gaze_x", 20.0][0] - looks["gaze_x", -20.0][0] > 12
     assert looks["gaze_y", 15.0][1] - looks["gaze_y", -15.0][1] > 3  # lids hide much of it
+
+
+def test_irises_start_from_where_they_are_seen(hers: Portrait, turned: Portrait, shapes: ShapeModel) -> None:
+    assert hers.irises is not None and hers.motion is turned.motion
+    both = {"photo": hers, "other": turned}
+    away = replace(hers, irises=hers.irises + np.array([3.0, -2.0]))  # they squint: gaze alone would put them elsewhere
+    still = moved_irises(EditPlan(), {"photo": away}, mesh_of(hers), shapes.topology)
+    assert np.allclose(still, away.irises, atol=1e-6)
+    assert turned.irises is not None  # the same gaze in another place
+    scale = np.linalg.norm(np.diff(turned.irises, axis=0)) / np.linalg.norm(np.diff(hers.irises, axis=0))
+    there = moved_irises(EditPlan(), {"photo": away}, mesh_of(turned), shapes.topology)
+    home = moved_irises(EditPlan(), both, mesh_of(turned), shapes.topology)
+    assert np.allclose(there - home, scale * np.array([3.0, -2.0]), atol=0.3)
+    looking = moved_irises(
+        EditPlan(sliders={"gaze_x": 20.0}, repaint=("person",)), both, mesh_of(hers), shapes.topology
+    )
+    moved = (looking - hers.irises) / head_pose(mesh_of(hers), shapes.topology).scale
+    assert (moved[:, 0] > 0.45).all() and (np.abs(moved[:, 1]) < 0.05).all(), "centimetres"
+
+
+def test_what_lies_between_the_lids_goes_along_further_than_they(hers: Portrait, shapes: ShapeModel) -> None:
+    own = points_of(hers, shapes.topology)
+    rows, columns = np.indices((256, 256))
+    places = np.dstack([columns, rows, columns]).astype(np.uint8)
+    up = pull(places, own, Points(own.mesh, own.irises - np.array([0.0, 4.0])), shapes.topology).astype(int)
+    moved = up[..., 1] - rows
+    x, y = own.irises[0].round().astype(int)
+    lid = int(own.mesh[LIDS[0][0], 1].round()) - 2
+    assert moved[y - 4, x] == pytest.approx(4, abs=1) and 1 <= moved[lid, x] < moved[y - 4, x]
+    assert np.abs(up[..., 0] - columns)[y, x - 20 : x + 20].max() <= 1, "nothing goes sideways"
 
 
 def test_irises_lie_where_their_gaze_is_read_from(hers: Portrait, shapes: ShapeModel) -> None:

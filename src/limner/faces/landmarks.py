@@ -23,6 +23,10 @@ PASSES = 5  # looks at most
 STILL = 8.0  # degrees; a face that stands less askew needs no further look
 RIGHT_EYE_CORNERS = (33, 133)  # outer, inner; the subject's right
 LEFT_EYE_CORNERS = (263, 362)
+EYE_OPENINGS = (  # outlines between the lids, right eye first
+    (33, 246, 161, 160, 159, 158, 157, 173, 133, 155, 154, 153, 145, 144, 163, 7),
+    (263, 466, 388, 387, 386, 385, 384, 398, 362, 382, 381, 380, 374, 373, 390, 249),
+)
 LIDS = ((159, 145), (386, 374))  # middles of the upper and the lower lid, right eye first
 # Around what an open mouth shows, from one corner along the upper lip to the other and back along the lower one.
 INNER_LIPS = (78, 191, 80, 81, 82, 13, 312, 311, 310, 415, 308, 324, 318, 402, 317, 14, 87, 178, 88, 95)

@@ -17,9 +17,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from limner.faces.geometry import similarity, warp
-from limner.faces.motion import HeadPose, head_pose, in_head_axes, rotation_of, turn
+from limner.faces.motion import HeadPose, head_pose, in_head_axes, iris_centres, rotation_of, turn
 from limner.faces.movement import likeliest
 from limner.faces.shape import ShapeModel
+from limner.faces.topology import Topology
 
 from .masks import FACTORS_OF_PART, dilate, part_mask
 from .plan import ABSENT, CANVAS, MOTION, EditPlan
@@ -28,7 +29,7 @@ from .pull import CLOSED, DARK, Points, fill_mouth, opening, pull
 from .sliders import move
 from .unseen import smoothed_over
 
-DRAWN_AS = 4
+DRAWN_AS = 5
 """Which way of drawing this is, for recipes: to be raised with whatever draws another picture, the shape model too."""
 SHARES = {"head": 0.3, "person": 0.3, "expression": 0.3, "face": 0.1, "part": 0.1, "gaze": 0.05}
 """How much of the way from noise to picture is still painted; what is moved furthest decides."""
@@ -51,6 +52,8 @@ SEAM = 0.012
 """Share of a side on both sides of an edge that pasting made."""
 FEWEST = 12
 """Points from which they can."""
+FURTHER = 1.25
+"""How far an iris goes for one that is read as having moved so far: lids and the mesh hide a part."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,8 +80,9 @@ def draw_draft(plan: EditPlan, portraits: Mapping[str, Portrait], mask: np.ndarr
     if not (moves or given) or any(name in (CANVAS, ABSENT) for name in given.values()):
         return None
     mesh = moved_mesh(plan, portraits, shapes) if moves else _mesh(canvas)
-    target = Points(mesh, moved_gaze(plan, portraits))
-    picture = canvas.picture if not moves else pull(canvas.picture, points_of(canvas), target, shapes.topology)
+    target = Points(mesh, moved_irises(plan, portraits, mesh, shapes.topology))
+    own = points_of(canvas, shapes.topology)
+    picture = canvas.picture if not moves else pull(canvas.picture, own, target, shapes.topology)
     seams = np.zeros(mask.shape, bool)
     kinds = {_moved(name) for name in (*motions, *plan.sliders)} if moves else set()
     for part, name in given.items():
@@ -89,8 +93,10 @@ def draw_draft(plan: EditPlan, portraits: Mapping[str, Portrait], mask: np.ndarr
             other = replace(other, picture=lit)
         if part in PULLED:
             if part == "head":
-                target = Points(moved_mesh(plan, portraits, shapes, name), target.gaze)
-            both = pull(np.dstack([other.picture, _area(other, part)]), points_of(other), target, shapes.topology)
+                mesh = moved_mesh(plan, portraits, shapes, name)
+            target = Points(mesh, moved_irises(plan, portraits, mesh, shapes.topology, name))
+            theirs = points_of(other, shapes.topology)
+            both = pull(np.dstack([other.picture, _area(other, part)]), theirs, target, shapes.topology)
             pulled, there = both[..., :3], both[..., 3]
         else:
             pulled, there = put(other, part, mesh)
@@ -98,11 +104,7 @@ def draw_draft(plan: EditPlan, portraits: Mapping[str, Portrait], mask: np.ndarr
         if part in PULLED and not inside.any():
             return None  # whoever gives it shows none
         if part == "head":  # all of the photo's own goes, wherever it went, and nothing of it colours what comes there
-            old = (
-                mine
-                if not moves
-                else np.maximum(mine, pull(mine[..., None], points_of(canvas), target, shapes.topology)[..., 0])
-            )
+            old = mine if not moves else np.maximum(mine, pull(mine[..., None], own, target, shapes.topology)[..., 0])
             picture = smoothed_over(picture, dilate(old > 127, round(FRINGE * canvas.size)))
         picture = np.where(inside[..., None], pulled, picture)
         if part in PULLED:
@@ -131,7 +133,11 @@ def opened(
     gaps = [opening(mesh, shapes.topology) for mesh in (_mesh(face), target.mesh, _mesh(actor))]
     if gaps[0] > CLOSED or gaps[1] <= CLOSED:
         return picture
-    inside = np.array(DARK) if gaps[2] <= CLOSED else pull(actor.picture, points_of(actor), target, shapes.topology)
+    inside = (
+        np.array(DARK)
+        if gaps[2] <= CLOSED
+        else pull(actor.picture, points_of(actor, shapes.topology), target, shapes.topology)
+    )
     return fill_mouth(picture, target.mesh, inside)
 
 
@@ -164,9 +170,24 @@ def moved_gaze(plan: EditPlan, portraits: Mapping[str, Portrait]) -> np.ndarray:
     return move(portraits[plan.factors.get("gaze", CANVAS)].motion, plan.sliders).gaze
 
 
-def points_of(portrait: Portrait) -> Points:
-    """A portrait's own."""
-    return Points(_mesh(portrait), portrait.motion.gaze)
+def moved_irises(
+    plan: EditPlan, portraits: Mapping[str, Portrait], mesh: np.ndarray, topology: Topology, owner: str = CANVAS
+) -> np.ndarray:
+    """Where the owner's irises (2, 2) are when the face has a mesh (P, 3) and looks as the plan says: as far from where
+    their own gaze alone would put them as in the owner's photo, and moved with the gaze."""
+    whose, pose = portraits[owner], head_pose(mesh, topology)
+    own = head_pose(_mesh(whose), topology)
+    off = points_of(whose, topology).irises - iris_centres(_mesh(whose), whose.motion.gaze, own)
+    before, after = (iris_centres(mesh, gaze, pose) for gaze in (whose.motion.gaze, moved_gaze(plan, portraits)))
+    return before + off * (pose.scale / own.scale) + FURTHER * (after - before)
+
+
+def points_of(portrait: Portrait, topology: Topology) -> Points:
+    """A portrait's own; irises that were not measured, where its gaze puts them."""
+    mesh, irises = _mesh(portrait), portrait.irises
+    if irises is None:
+        irises = iris_centres(mesh, portrait.motion.gaze, head_pose(mesh, topology))
+    return Points(mesh, irises)
 
 
 def put(portrait: Portrait, part: str, target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -15,7 +15,7 @@ from limner.faces.regions import Region
 from limner.faces.topology import Topology
 
 from .detail import smoothed
-from .draft import Draft
+from .draft import Draft, points_of
 from .plan import EditPlan
 from .portrait import Portrait
 from .pull import Points, pull
@@ -45,11 +45,12 @@ def draw_filling(plan: EditPlan, seen: Portrait, hole: np.ndarray, topology: Top
 def filled(seen: Portrait, hole: np.ndarray, mesh: np.ndarray, topology: Topology) -> np.ndarray:
     """A picture (S, S, 3) uint8 with its hole (S, S) bool, which is smoothed over, filled from the mirrored face as far
     as the two halves are alike around it."""
-    picture, gaze = seen.picture, seen.motion.gaze
+    picture, irises = seen.picture, points_of(seen, topology).irises
     shown = ~hole & ~np.isin(seen.regions, BEYOND)
     mirrored = np.dstack([picture, np.uint8(255) * shown])[:, ::-1].copy()
     across = mesh[topology.mirror] * [-1, 1, 1] + [len(picture), 0, 0]
-    pulled = pull(mirrored, Points(across, gaze * [-1, 1]), Points(mesh, gaze), topology)
+    over = irises[::-1] * [-1, 1] + [len(picture), 0]
+    pulled = pull(mirrored, Points(across, over), Points(mesh, irises), topology)
     other, there = pulled[..., :3].astype(np.int16), pulled[..., 3] > SHOWN
     both = shown & there
     apart = (picture - other).clip(-127, 127) + 127  # how the halves are lit differently, in 8 bits

@@ -34,6 +34,8 @@ class Portrait:
     name: str = "photo"
     mesh: np.ndarray | None = None
     """(468, 3) in pixels of the picture; None where it is not kept: such a portrait gives no draft (``draft``)."""
+    irises: np.ndarray | None = None
+    """(2, 2): their middles in pixels of the picture, right eye first; None where they were not measured."""
 
     @property
     def size(self) -> int:
@@ -55,6 +57,7 @@ def portrait_of(photo: np.ndarray, face: Face, size: int, topology: Topology, na
         crop,
         name,
         mesh * (size / SIZE),
+        transform_points(face.irises[:, 0], crop),
     )
 
 

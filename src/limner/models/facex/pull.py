@@ -5,6 +5,7 @@ Legend: S side of a picture, P points of a mesh.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -12,14 +13,18 @@ import torch
 from PIL import Image, ImageDraw, ImageFilter
 from torch.nn import functional as F
 
-from limner.faces.landmarks import INNER_LIPS, LIDS
-from limner.faces.motion import head_pose, iris_centres
+from limner.faces.landmarks import EYE_OPENINGS, INNER_LIPS, LIDS
+from limner.faces.motion import head_pose
 from limner.faces.topology import Topology
 
 GRID = 128
 """Side of the grid on which warps are computed."""
-IRIS = 0.6
-"""Centimetres from an iris' middle to its rim: how far around it is taken along."""
+FINER = 4
+"""Parts that a cell of it is cut into along each side to draw an outline."""
+ALONG = 0.8
+"""Centimetres around an iris' middle that go along with it: the iris, and as much again as keeps it round."""
+LIDS_STAY, LID = 0.5, 0.1
+"""How much of an iris' way up or down its lids do not go along, and the centimetres over which that changes."""
 NEARER = 0.03
 """Share of a face's width by which a triangle lies before a point that it hides."""
 ANCHORS = 8
@@ -37,17 +42,17 @@ EDGE = 0.006
 
 
 class Points(NamedTuple):
-    """What warps follow: a mesh (P, 3) and where its eyes look, (2,) degrees."""
+    """What warps follow: a mesh (P, 3) and the middles of its irises (2, 2), right eye first, all in pixels."""
 
     mesh: np.ndarray
-    gaze: np.ndarray
+    irises: np.ndarray
 
 
 def pull(picture: np.ndarray, source: Points, target: Points, topology: Topology) -> np.ndarray:
     """A picture (S, S, C) uint8 with the points of ``source`` brought to those of ``target`` that can be seen.
 
     Between points and beyond them the shift is their mean weighed by distance⁻⁴ (Shepard 1968), in two levels; the
-    picture's border stays, and irises go where their gaze is, taking their neighbourhood along. Our choice over
+    picture's border stays, and irises go where they are wanted, taking their neighbourhood along. Our choice over
     triangles: because eyes, mouth and hair have none.
     """
     side, seen = picture.shape[0], visible(target.mesh, topology)
@@ -74,13 +79,25 @@ def pull(picture: np.ndarray, source: Points, target: Points, topology: Topology
     at = (np.arange(GRID) + 0.5) * side / GRID
     places = np.stack(np.meshgrid(at, at), -1).reshape(-1, 2)
     field = shift(places)
-    poses = [head_pose(each.mesh, topology) for each in (source, target)]
-    before, after = (iris_centres(*each, pose) for each, pose in zip((source, target), poses))  # (2, 2) each
-    near = np.exp(-((places[:, None] - after) ** 2).sum(-1) / (2 * (IRIS * poses[1].scale) ** 2))  # (GRID², 2)
-    wide = [np.linalg.norm(np.subtract(*each.mesh[LIDS, :2].swapaxes(0, 1)), axis=1) for each in (source, target)]
-    near *= np.minimum(wide[1] / np.maximum(wide[0], 1e-6), 1) ** 2  # as eyes close, their lids decide
-    field += near @ (before - after - shift(after))
+    for eye, (before, after) in enumerate(zip(source.irises, target.irises, strict=True)):
+        shares = _going_along(places, target.mesh, after, EYE_OPENINGS[eye], side, topology)
+        wide = [np.linalg.norm(np.subtract(*each.mesh[list(LIDS[eye]), :2])) for each in (source, target)]
+        shares *= min(wide[1] / max(wide[0], 1e-6), 1) ** 2  # as eyes close, their lids decide
+        field += shares * (before - after - shift(after[None])[0])
     return _sampled(picture, field.reshape(GRID, GRID, 2))
+
+
+def _going_along(
+    places: np.ndarray, mesh: np.ndarray, iris: np.ndarray, opening: Sequence[int], side: int, topology: Topology
+) -> np.ndarray:
+    """How much of an iris' way places (GRID², 2) go along, across and down: (GRID², 2) in 0..1."""
+    scale, cells = head_pose(mesh, topology).scale, GRID / side
+    near = 1 / (1 + (np.linalg.norm(places - iris, axis=1) / (ALONG * scale)) ** 6)
+    area = Image.new("L", (GRID * FINER, GRID * FINER))
+    ImageDraw.Draw(area).polygon([tuple(point * cells * FINER) for point in mesh[list(opening), :2]], fill=255)
+    soft = area.filter(ImageFilter.GaussianBlur(LID * scale * cells * FINER)).resize((GRID, GRID), Image.Resampling.BOX)
+    between = np.asarray(soft, np.float64).reshape(-1) / 255
+    return np.stack([near, near * (1 - LIDS_STAY * (1 - between))], 1)
 
 
 def visible(mesh: np.ndarray, topology: Topology) -> np.ndarray:

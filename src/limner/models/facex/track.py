@@ -40,14 +40,15 @@ Progress = Callable[[str, int, int], None]
 class Track:
     """One face through F frames. found: (F,) bool; what a frame without it has is that of the frame before.
 
-    crop: (F, 2, 3), frame → aligned 256 x 256 picture. mesh: (F, 468, 3), pixels of the frame. regions: (F, 256, 256).
-    expression, pose, gaze, light: as in `Motion` and `Face`. seconds: (F,), when each is shown. stretch: (F,) int,
-    alike in frames without a cut or a gap between them.
+    crop: (F, 2, 3), frame → aligned 256 x 256 picture. mesh: (F, 468, 3), irises: (F, 2, 2), pixels of the frame.
+    regions: (F, 256, 256). expression, pose, gaze, light: as in `Motion` and `Face`. seconds: (F,), when each is shown.
+    stretch: (F,) int, alike in frames without a cut or a gap between them.
     """
 
     found: np.ndarray
     crop: np.ndarray
     mesh: np.ndarray
+    irises: np.ndarray
     regions: np.ndarray
     expression: np.ndarray
     pose: np.ndarray
@@ -65,7 +66,7 @@ class Track:
             warp(regions, compose(new, invert(old)), SIZE, nearest=True, border=0)
             for regions, old, new in zip(self.regions, self.crop, crop)
         ]
-        measured = {name: getattr(self, name) for name in ("mesh", "expression", "pose", "gaze", "light")}
+        measured = {name: getattr(self, name) for name in ("mesh", "irises", "expression", "pose", "gaze", "light")}
         motion = {
             name: smooth(values.reshape(len(values), -1), SMOOTH_MOTION, self.stretch).reshape(values.shape)
             for name, values in measured.items()
@@ -82,8 +83,11 @@ class Track:
         scaled = np.array([[size / SIZE, 0, 0], [0, size / SIZE, 0]])
         regions = warp(self.regions[frame], scaled, size, nearest=True)
         light = self.light[frame].astype(np.float32)
-        mesh = transform_points(self.mesh[frame], self.crop[frame]) * (size / SIZE)
-        return Portrait(warp(picture, crop, size, border="edge"), regions, self.motion(frame), light, crop, name, mesh)
+        mesh, irises = (
+            transform_points(points[frame], self.crop[frame]) * (size / SIZE) for points in (self.mesh, self.irises)
+        )
+        cut = warp(picture, crop, size, border="edge")
+        return Portrait(cut, regions, self.motion(frame), light, crop, name, mesh, irises)
 
 
 def smooth(values: np.ndarray, deviation: float, stretch: np.ndarray | None = None) -> np.ndarray:
@@ -200,6 +204,7 @@ def _measured(face: Face, topology: Any) -> dict[str, np.ndarray]:
     return {
         "crop": crop,
         "mesh": np.asarray(face.landmarks, np.float32),
+        "irises": np.asarray(face.irises[:, 0], np.float32),
         "regions": regions,
         "light": np.asarray(face.light, np.float64),
         **vars(motion),
