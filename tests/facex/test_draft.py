@@ -173,9 +173,10 @@ def test_eyes_look_where_the_sliders_say(hers: Portrait, reader: FaceReader, sha
 def test_irises_start_from_where_they_are_seen(hers: Portrait, turned: Portrait, shapes: ShapeModel) -> None:
     assert hers.irises is not None and hers.motion is turned.motion
     both = {"photo": hers, "other": turned}
-    away = replace(hers, irises=hers.irises + np.array([3.0, -2.0]))  # they squint: gaze alone would put them elsewhere
+    squint = hers.irises + np.array([3.0, -2.0])
+    away = replace(hers, irises=squint)  # they squint: gaze alone would put them elsewhere
     still = moved_irises(EditPlan(), {"photo": away}, mesh_of(hers), shapes.topology)
-    assert np.allclose(still, away.irises, atol=1e-6)
+    assert np.allclose(still, squint, atol=1e-6)
     assert turned.irises is not None  # the same gaze in another place
     scale = np.linalg.norm(np.diff(turned.irises, axis=0)) / np.linalg.norm(np.diff(hers.irises, axis=0))
     there = moved_irises(EditPlan(), {"photo": away}, mesh_of(turned), shapes.topology)
