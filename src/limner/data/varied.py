@@ -1,6 +1,6 @@
 """Synthetic faces whose looks are spread evenly: the generator's own faces, moved along directions.
 
-Nine in ten faces of the generator are of people under fifty, with neither glasses nor a beard, since the photographs it
+Most faces of the generator are of young people, and one in ten has glasses or a beard, since the photographs it
 learned from are. A painter that saw so few of the others hardly follows a prompt that asks for one. Face i is the plain
 face i with these steps, a function of i alone.
 """

@@ -92,9 +92,8 @@ def draw_draft(plan: EditPlan, portraits: Mapping[str, Portrait], mask: np.ndarr
             lit = recoloured(other.picture, faces, canvas.picture, face, BRIGHTER if part == "head" else None)
             other = replace(other, picture=lit)
         if part in PULLED:
-            if part == "head":
-                mesh = moved_mesh(plan, portraits, shapes, name)
-            target = Points(mesh, moved_irises(plan, portraits, mesh, shapes.topology, name))
+            worn = mesh if part == "face" else moved_mesh(plan, portraits, shapes, name)
+            target = Points(worn, moved_irises(plan, portraits, worn, shapes.topology, name))
             theirs = points_of(other, shapes.topology)
             both = pull(np.dstack([other.picture, _area(other, part)]), theirs, target, shapes.topology)
             pulled, there = both[..., :3], both[..., 3]
@@ -133,11 +132,9 @@ def opened(
     gaps = [opening(mesh, shapes.topology) for mesh in (_mesh(face), target.mesh, _mesh(actor))]
     if gaps[0] > CLOSED or gaps[1] <= CLOSED:
         return picture
-    inside = (
-        np.array(DARK)
-        if gaps[2] <= CLOSED
-        else pull(actor.picture, points_of(actor, shapes.topology), target, shapes.topology)
-    )
+    if gaps[2] <= CLOSED:
+        return fill_mouth(picture, target.mesh, np.array(DARK))
+    inside = pull(actor.picture, points_of(actor, shapes.topology), target, shapes.topology)
     return fill_mouth(picture, target.mesh, inside)
 
 
