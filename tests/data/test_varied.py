@@ -61,3 +61,9 @@ def test_a_folder_holds_one_kind_of_faces(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="holds varied faces: choose another folder for the generator's own ones"):
         write_set(TinyGenerator(), tmp_path, range(3))
     assert write_set(TinyVaried(), tmp_path, range(3)) == 1
+    (tmp_path / "synth.json").unlink()  # an old set, whose faces are the generator's own
+    with pytest.raises(InputError, match="holds the generator's own faces: choose another folder for varied ones"):
+        write_set(TinyVaried(), tmp_path, range(4))
+    (tmp_path / "synth.json").write_text("{")
+    with pytest.raises(InputError, match=r"synth\.json is damaged"):
+        write_set(TinyVaried(), tmp_path, range(4))

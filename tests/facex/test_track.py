@@ -75,8 +75,10 @@ def test_the_track_follows_the_face(photo: np.ndarray, reader: FaceReader, tmp_p
     mesh = track.mesh.reshape(4, -1)
     assert np.allclose(moved.mesh, smooth(mesh, SMOOTH_MOTION, track.stretch).reshape(4, 468, 3)), "in step with motion"
     portrait = track.portrait(2, frames[2], 128, "film")
-    expected = portrait_of(frames[2], reader.read(frames[2])[0], 128, reader.topology).mesh
-    assert portrait.mesh is not None and expected is not None and np.abs(portrait.mesh - expected).max() < 2
+    expected = portrait_of(frames[2], reader.read(frames[2])[0], 128, reader.topology)
+    for seen, wanted in ((portrait.mesh, expected.mesh), (portrait.irises, expected.irises)):
+        assert seen is not None and wanted is not None and np.abs(seen - wanted).max() < 2
+    assert not np.array_equal(moved.irises, track.irises)
 
 
 def test_who_moves_while_unseen_is_found_again_and_a_stranger_is_not_them(

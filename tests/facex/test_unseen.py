@@ -34,7 +34,7 @@ def test_what_lies_under_a_hole_changes_nothing(editor: FaceX, photo: np.ndarray
         inside &= np.roll(inside, step, (0, 1))
     assert inside.sum() > 100
     painted_over = np.where(inside[..., None], np.uint8(255) - photo, photo)
-    other = editor.taken_apart(painted_over, face, "photo")
+    other = editor.taken_apart(painted_over, replace(face, irises=face.irises + 4), "photo")
     assert not torch.equal(other.factors.identity, subject.factors.identity)
     plan = EditPlan.inpaint(hole)
     one, two = (editor.prepare(plan, {"photo": each}) for each in (subject, other))
@@ -54,11 +54,13 @@ def test_hidden_regions_are_unknown_and_motion_is_read_again(photo: np.ndarray, 
     assert seen.portrait.mesh is not None and portrait.mesh is not None
     assert not np.array_equal(seen.portrait.mesh, portrait.mesh)
     assert not np.array_equal(seen.portrait.motion.gaze, portrait.motion.gaze)
+    assert seen.portrait.irises is not None and portrait.irises is not None
+    assert not np.array_equal(seen.portrait.irises, portrait.irises)
     assert not (groups_of(seen.portrait.regions)[eyes] != list(GROUPS).index("background")).any()
     away = ~dilate(eyes, 1)
     assert np.array_equal(seen.portrait.picture[away], portrait.picture[away])
     everything = visible_rest(EditPlan(), portrait, np.ones_like(eyes), reader)
-    assert everything.portrait.mesh is None
+    assert everything.portrait.mesh is None and everything.portrait.irises is None
     assert set(everything.unknown) >= {"skin", "expression", "pose", "gaze", "light"}
     plan = seen.known(EditPlan(factors={"eyes": "other"}))
     assert plan.factors == {"brows": ABSENT, "eyes": "other"}, "what another photo gives is known"

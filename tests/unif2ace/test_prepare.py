@@ -137,7 +137,7 @@ def test_words_to_paint_by_are_about_what_the_codes_show(tmp_path: Path) -> None
     false = Face(photo, ("A bald man.",), ("a bald man",), (("Is he bald?", "Yes."),), False, {"glasses": False})
     blank = replace(false, picture=np.full_like(photo, 90))
     makers = Makers(LFQCodec.load("lfq-codec-nano"), Means(), Means(), Tokenizer.load(), reader)
-    part = make_part([false, false.mirrored(), blank], makers)
+    part = make_part([false, false.mirrored(), blank], makers, salient=8)
 
     def words(name: str, row: int) -> list[str]:
         return [makers.tokenizer.decode([i for i in ids if i != ABSENT]) for ids in part[name][row].tolist()]

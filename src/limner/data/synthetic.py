@@ -155,19 +155,18 @@ def write_set(
     other kind of faces, varied or not.
     """
     folder = Path(out)
-    before = read_info(folder)
-    if before is not None and before.get("varied", False) != generator.varied:
-        kinds = ("the generator's own", "varied")
-        here, wanted_here = kinds[not generator.varied], kinds[generator.varied]
-        raise InputError(f"{folder} holds {here} faces: choose another folder for {wanted_here} ones")
-    wanted = list(indices)
-    vectors = read_vectors(folder)
+    wanted, vectors = list(indices), read_vectors(folder)
+    kinds, there = ("the generator's own", "varied"), (read_info(folder) or {}).get("varied", False)
+    if vectors and there != generator.varied:
+        raise InputError(
+            f"{folder} holds {kinds[there]} faces: choose another folder for {kinds[generator.varied]} ones"
+        )
+    info = {"generator": PACKAGE, "version": _version(), "licence": LICENCE, "side": SIDE, "varied": generator.varied}
+    write_json_atomic(folder / INFO_FILE, info)
     vectors |= {f"{index:06d}": generator.w_of(index).astype(np.float16) for index in wanted}
     names = sorted(vectors)
     with atomic_write(folder / W_FILE) as temporary, open(temporary, "wb") as handle:
         np.savez(handle, ids=np.array(names), w=np.stack([vectors[name] for name in names]))
-    info = {"generator": PACKAGE, "version": _version(), "licence": LICENCE, "side": SIDE, "varied": generator.varied}
-    write_json_atomic(folder / INFO_FILE, info)
     made = 0
     for index in wanted:
         path = folder / face_file(index)
@@ -197,9 +196,12 @@ def read_vectors(folder: str | os.PathLike[str], name: str = W_FILE) -> dict[str
 
 
 def read_info(folder: str | os.PathLike[str]) -> dict[str, Any] | None:
-    """What synth.json says, or None when the folder is no synthetic set."""
+    """What synth.json says, or None when the folder is no synthetic set. InputError for a damaged one."""
     path = Path(folder) / INFO_FILE
-    return json.loads(path.read_text("utf-8")) if path.is_file() else None
+    try:
+        return json.loads(path.read_text("utf-8")) if path.is_file() else None
+    except ValueError as error:
+        raise InputError(f"{path} is damaged ({error}): remove it and make the set again") from error
 
 
 def _version() -> str:

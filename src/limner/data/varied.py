@@ -1,8 +1,8 @@
 """Synthetic faces whose looks are spread evenly: the generator's own faces, moved along directions.
 
-Most faces of the generator are of young people, and one in ten has glasses or a beard, since the photographs it
-learned from are. A painter that saw so few of the others hardly follows a prompt that asks for one. Face i is the plain
-face i with these steps, a function of i alone.
+Most faces of the generator are of young people, one in nine wears glasses and one in ten has a beard, since the
+photographs it learned from are so. A painter that saw so few of the others hardly follows a prompt that asks for one.
+Face i is the plain face i, the same person, with these steps: a function of i alone.
 """
 
 from __future__ import annotations

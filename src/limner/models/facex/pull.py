@@ -5,7 +5,6 @@ Legend: S side of a picture, P points of a mesh.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -22,7 +21,7 @@ GRID = 128
 FINER = 4
 """Parts that a cell of it is cut into along each side to draw an outline."""
 ALONG = 0.8
-"""Centimetres around an iris' middle that go along with it: the iris, and as much again as keeps it round."""
+"""Centimetres around an iris' middle that go along with it: the iris and a rim that keeps it round."""
 LIDS_STAY, LID = 0.5, 0.1
 """How much of an iris' way up or down its lids do not go along, and the centimetres over which that changes."""
 NEARER = 0.03
@@ -79,22 +78,24 @@ def pull(picture: np.ndarray, source: Points, target: Points, topology: Topology
     at = (np.arange(GRID) + 0.5) * side / GRID
     places = np.stack(np.meshgrid(at, at), -1).reshape(-1, 2)
     field = shift(places)
+    scale = head_pose(target.mesh, topology).scale
     for eye, (before, after) in enumerate(zip(source.irises, target.irises, strict=True)):
-        shares = _going_along(places, target.mesh, after, EYE_OPENINGS[eye], side, topology)
+        shares = _going_along(places, after, target.mesh[list(EYE_OPENINGS[eye]), :2], scale, side)
         wide = [np.linalg.norm(np.subtract(*each.mesh[list(LIDS[eye]), :2])) for each in (source, target)]
         shares *= min(wide[1] / max(wide[0], 1e-6), 1) ** 2  # as eyes close, their lids decide
         field += shares * (before - after - shift(after[None])[0])
     return _sampled(picture, field.reshape(GRID, GRID, 2))
 
 
-def _going_along(
-    places: np.ndarray, mesh: np.ndarray, iris: np.ndarray, opening: Sequence[int], side: int, topology: Topology
-) -> np.ndarray:
-    """How much of an iris' way places (GRID², 2) go along, across and down: (GRID², 2) in 0..1."""
-    scale, cells = head_pose(mesh, topology).scale, GRID / side
+def _going_along(places: np.ndarray, iris: np.ndarray, opening: np.ndarray, scale: float, side: int) -> np.ndarray:
+    """How much of an iris' way places (GRID², 2) go along, across and down: (GRID², 2) in 0..1.
+
+    opening: (N, 2), the lids' outline. scale: pixels a centimetre. side: S.
+    """
+    cells = GRID / side
     near = 1 / (1 + (np.linalg.norm(places - iris, axis=1) / (ALONG * scale)) ** 6)
     area = Image.new("L", (GRID * FINER, GRID * FINER))
-    ImageDraw.Draw(area).polygon([tuple(point * cells * FINER) for point in mesh[list(opening), :2]], fill=255)
+    ImageDraw.Draw(area).polygon([tuple(point * cells * FINER) for point in opening], fill=255)
     soft = area.filter(ImageFilter.GaussianBlur(LID * scale * cells * FINER)).resize((GRID, GRID), Image.Resampling.BOX)
     between = np.asarray(soft, np.float64).reshape(-1) / 255
     return np.stack([near, near * (1 - LIDS_STAY * (1 - between))], 1)

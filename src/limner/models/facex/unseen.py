@@ -46,9 +46,9 @@ def visible_rest(plan: EditPlan, portrait: Portrait, hole: np.ndarray | None, re
     """The photo as the plan may know it.
 
     hole: (S, S) bool, the drawn mask in the portrait, None where nothing was drawn. A region that it covers is not
-    known; identity, motion, mesh and light are read again from the picture with the hole smoothed over, and dropped
-    where that shows no face. A beard that is to go leaves the skin above it (our choice: because a beard is a texture
-    of the skin, and its wearer is who he is without it).
+    known; identity, motion, mesh, irises and light are read again from the picture with the hole smoothed over, and
+    dropped where that shows no face. A beard that is to go leaves the skin above it (our choice: because a beard is a
+    texture of the skin, and its wearer is who he is without it).
     """
     regions, hidden = portrait.regions, np.zeros(portrait.regions.shape, bool)
     if plan.factors.get("skin") is None and "beard" in plan.repaint:
@@ -62,9 +62,10 @@ def visible_rest(plan: EditPlan, portrait: Portrait, hole: np.ndarray | None, re
     face = _read_again(smooth, reader)
     seen = _without(replace(portrait, picture=smooth), hidden)
     if face is None:
-        return Visible(replace(seen, mesh=None), (*unknown, *MOTION, "light"), hole)
+        return Visible(replace(seen, mesh=None, irises=None), (*unknown, *MOTION, "light"), hole)
     motion, mesh = motion_of(face.landmarks, face.expression, face.gaze, reader.topology), face.landmarks
-    read = replace(seen, motion=motion, light=np.asarray(face.light, np.float32), mesh=mesh * (portrait.size / SIZE))
+    there = {"mesh": mesh * (portrait.size / SIZE), "irises": face.irises[:, 0] * (portrait.size / SIZE)}
+    read = replace(seen, motion=motion, light=np.asarray(face.light, np.float32), **there)
     return Visible(read, tuple(unknown), hole)
 
 

@@ -11,6 +11,7 @@ import json
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
+from dataclasses import fields
 from fractions import Fraction
 from itertools import chain
 from pathlib import Path
@@ -48,11 +49,12 @@ class Workshop:
         write_json_atomic(note, job)
 
     def track(self, make: Callable[[], Track]) -> Track:
-        """The track, made once."""
+        """The track, made once; again where an older version made it."""
         file = self.folder / "track.npz"
         if file.is_file():
             with np.load(file, allow_pickle=False) as stored:
-                return Track(**{name: stored[name] for name in stored.files})
+                if set(stored.files) == {each.name for each in fields(Track)}:
+                    return Track(**{name: stored[name] for name in stored.files})
         track = make()
         with atomic_write(file) as temporary:
             np.savez_compressed(temporary, **vars(track))

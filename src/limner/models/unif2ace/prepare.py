@@ -42,7 +42,7 @@ from .encoders import CLIP, FACE, load_encoder
 from .features import FeatureEncoder
 from .prepared import ABSENT, FILE, SHOWN, TEXTS, Prepared, pad_texts
 from .requests import LONG, SHORT
-from .shown import KEEP, Decoder, Shown, read_shown, salient_looks
+from .shown import KEEP, SHOWN_AS, Decoder, Shown, read_shown, salient_looks
 from .tokenizer import Tokenizer
 
 Report = Callable[[int, int], None]
@@ -120,7 +120,7 @@ def read_faces(file: Path, mirror: bool, salient: int = 0) -> Iterator[Face]:
             yield face.mirrored()
 
 
-def make_part(faces: Sequence[Face], makers: Makers, batch: int = 16) -> dict[str, Tensor]:
+def make_part(faces: Sequence[Face], makers: Makers, batch: int = 16, salient: int = 0) -> dict[str, Tensor]:
     """The tensors of ``Prepared`` for some faces, requests left out."""
     codes, clip, face = [], [], []
     for start in range(0, len(faces), batch):
@@ -132,7 +132,7 @@ def make_part(faces: Sequence[Face], makers: Makers, batch: int = 16) -> dict[st
     looks = [face.looks for face in faces]
     ids, texts = makers.tokenizer.encode, {}
     if makers.reader is not None:
-        shown = _shown(faces, torch.cat(codes), makers, batch)
+        shown = _shown(faces, torch.cat(codes), makers, batch, salient)
         looks = [found.looks for found in shown]
         texts = {name: [ids(getattr(found, part)) for found in shown] for name, part in SHOWN.items()}
     texts |= {
@@ -151,7 +151,7 @@ def make_part(faces: Sequence[Face], makers: Makers, batch: int = 16) -> dict[st
     }
 
 
-def _shown(faces: Sequence[Face], codes: Tensor, makers: Makers, batch: int) -> list[Shown]:
+def _shown(faces: Sequence[Face], codes: Tensor, makers: Makers, batch: int, salient: int) -> list[Shown]:
     """What the codes (F, N) of faces show; the face's own words where that cannot be read, and of mirror images the
     mirrored words of the picture."""
     assert makers.reader is not None
@@ -159,7 +159,7 @@ def _shown(faces: Sequence[Face], codes: Tensor, makers: Makers, batch: int) -> 
     shown: list[Shown] = [Shown(face.captions, face.prompts, face.looks) for face in faces]
     for start in range(0, len(plain), batch):
         some = plain[start : start + batch]
-        found = read_shown(makers.codec, makers.reader, codes[some], [faces[k].seed for k in some])
+        found = read_shown(makers.codec, makers.reader, codes[some], [faces[k].seed for k in some], salient)
         for k, read in zip(some, found, strict=True):
             shown[k] = read or shown[k]
     for k, face in enumerate(faces):
@@ -197,7 +197,7 @@ def prepare(
         part = out / "parts" / f"{number:05d}-{file.stem}.safetensors"
         facts = {**made, "mirror": mirror, "salient": salient, "of": hash_file(file)}
         if not (part.is_file() and load_tensors(part)[1] == facts):
-            save_tensors(part, make_part(list(read_faces(file, mirror, salient)), makers), facts)
+            save_tensors(part, make_part(list(read_faces(file, mirror, salient)), makers, salient=salient), facts)
         parts.append(part)
         report(number + 1, len(files))
     tensors = _joined([load_tensors(part)[0] for part in parts])
@@ -272,7 +272,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     makers = Makers(codec, load_encoder(given.clip, "clip"), load_encoder(given.face, "face"), tokenizer, reader)
     made = {"codec": given.codec, "tokenizer": given.tokenizer, "clip": given.clip, "face": given.face}
     made |= {"codec_hash": weights_hash(codec.encoder), "tokenizer_hash": tokenizer.hash}
-    made |= {"shown": not given.own_words}
+    if reader is not None:
+        made |= {"shown": SHOWN_AS, "decoder_hash": weights_hash(codec.decoder)}
     files = [file for folder in given.sets for split in ("train", "validation") for file in shard_files(folder, split)]
     prepared = prepare(files, given.out, makers, made, not given.no_mirror, given.salient, report)
     faces, unseen = prepared.header["faces"], len(prepared.rows(validation=True))

@@ -25,8 +25,10 @@ from limner.words.captions import compose_captions, compose_prompts
 from limner.words.facts import SALIENT, choose_facts
 from limner.words.grammar import Value
 
-CAPTIONS, SALIENT_PROMPTS, PROMPTS = 4, 8, 4
-"""Long captions, prompts that mostly keep to the salient facts, and prompts of any facts, a face."""
+CAPTIONS, PROMPTS = 4, 4
+"""Long captions, and prompts of any facts, a face."""
+SHOWN_AS = 1
+"""Which way of writing this is, for prepared parts."""
 KEEP = 0.1
 """How likely a salient prompt may state each fact that is not salient."""
 
@@ -54,10 +56,12 @@ def salient_looks(attributes: Mapping[str, Attribute]) -> dict[str, Value]:
 
 
 @torch.no_grad()
-def read_shown(decoder: Decoder, reader: FaceReader, codes: Tensor, seeds: Sequence[int]) -> list[Shown | None]:
+def read_shown(
+    decoder: Decoder, reader: FaceReader, codes: Tensor, seeds: Sequence[int], salient: int
+) -> list[Shown | None]:
     """Decode codes (B, N) and write about what the analysers find; None where they find no face, or nothing to say.
 
-    seeds: of the wording, one a face.
+    seeds: of the wording, one a face. salient: prompts more that mostly keep to the salient facts.
     """
     found = reader.read_crops(to_pictures(decoder.decode(codes.long())))
     shown: list[Shown | None] = []
@@ -69,7 +73,7 @@ def read_shown(decoder: Decoder, reader: FaceReader, codes: Tensor, seeds: Seque
         random = np.random.default_rng(seed)
         captions = compose_captions(facts, random, CAPTIONS)
         prompts = [
-            *compose_prompts(facts, random, SALIENT_PROMPTS, keep=KEEP),
+            *compose_prompts(facts, random, salient, keep=KEEP),
             *compose_prompts(facts, random, PROMPTS),
         ]
         shown.append(Shown(tuple(c.text for c in captions), tuple(p.text for p in prompts), salient_looks(facts)))
