@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,8 @@ from limner.faces.video import Clip
 from limner.models.facex.engine import FaceX
 from limner.models.facex.film import edit_video
 from limner.models.facex.plan import CANVAS, EditPlan
-from limner.models.facex.video import write_video
+from limner.models.facex.track import Track
+from limner.models.facex.video import Workshop, write_video
 
 av = pytest.importorskip("av")
 FRAMES = 4
@@ -47,6 +49,17 @@ def write_clip(path: Path, frames: list[np.ndarray]) -> Path:
 def clip(tmp_path_factory: pytest.TempPathFactory, photo: np.ndarray) -> Path:
     frames = [np.roll(photo, 2 * k, 1) for k in range(FRAMES)]
     return write_clip(tmp_path_factory.mktemp("clip") / "clip.mp4", frames)
+
+
+def test_a_track_of_an_older_version_is_made_again(tmp_path: Path) -> None:
+    made = Track(**{each.name: np.arange(3.0) for each in fields(Track)})
+    workshop = Workshop(tmp_path / "film.mp4", {})
+    assert workshop.track(lambda: made) is made
+    kept = workshop.track(lambda: pytest.fail("it is kept"))
+    assert vars(kept).keys() == vars(made).keys() and np.array_equal(kept.irises, made.irises)
+    older = {name: values for name, values in vars(made).items() if name != "irises"}
+    np.savez_compressed(workshop.folder / "track.npz", **older)
+    assert workshop.track(lambda: made) is made
 
 
 def test_a_clip_is_its_frames(clip: Path, photo: np.ndarray, tmp_path: Path) -> None:
