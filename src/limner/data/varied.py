@@ -38,9 +38,7 @@ class VariedGenerator(FaceGenerator):
         """The moved w (512,) float32 of face `index` ≥ 0."""
         w = super().w_of(index)
         steps = draw_steps(self.directions, w, np.random.default_rng([index, 83]))
-        for name, length in steps.items():
-            w = w + length * self.directions.steps[self.directions.index(name)]
-        return w.astype(np.float32)
+        return self.directions.move(w, steps)[0]  # these directions act on all layers alike
 
 
 def draw_steps(directions: Directions, w: np.ndarray, random: np.random.Generator) -> dict[str, float]:

@@ -63,7 +63,7 @@ def attributes_kept(
     """What of the attributes that wishes are about is still read after encoding and decoding, on aligned faces
     (N, 256, 256, 3) uint8: the share of each class's faces that stay in it, and the mean over classes.
 
-    No painter that works in the codec's codes is granted much more than that of what it was asked for.
+    What a painter learns from words about pictures, it can be granted no more often than that; see ``unif2ace.shown``.
     """
     kept: dict[str, list[bool]] = defaultdict(list)
     for start in range(0, len(pictures), BATCH):

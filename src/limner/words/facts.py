@@ -140,6 +140,11 @@ def choose_facts(attributes: Mapping[str, Attribute], least: float = LEAST_CONFI
     return facts
 
 
+def salient_facts(attributes: Mapping[str, Attribute]) -> dict[str, Value]:
+    """The salient ones of the facts that may be stated."""
+    return {name: value for name, value in choose_facts(attributes).items() if name in SALIENT}
+
+
 def thin_facts(facts: Mapping[str, Value], rng: np.random.Generator, keep: float) -> dict[str, Value]:
     """The salient facts, and each of the others with probability `keep` (0..1)."""
     return {name: value for name, value in facts.items() if name in SALIENT or rng.random() < keep}

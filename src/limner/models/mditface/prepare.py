@@ -30,7 +30,7 @@ from limner.faces.regions import colourise, flip
 from limner.faces.styles import STYLES
 from limner.words.captions import compose_prompts
 from limner.words.encoder import MiniLM, TextEncoder
-from limner.words.facts import SALIENT, choose_facts
+from limner.words.facts import salient_facts
 from limner.words.grammar import Value
 from limner.words.mirror import mirror_words
 
@@ -78,7 +78,7 @@ def read_faces(folders: Sequence[Path], prompts: int = 0, keep: float = 1.0) -> 
                 attributes = unpack_attributes(row["attributes"])
                 random = np.random.default_rng(zlib.crc32(row["id"].encode()))
                 new = [caption.text for caption in compose_prompts(attributes, random, prompts, keep=keep)]
-                facts = {name: value for name, value in choose_facts(attributes).items() if name in SALIENT}
+                facts = salient_facts(attributes)
                 yield Face(picture, regions, (*new, *row["prompts"]), split == "validation", facts)
 
 

@@ -15,7 +15,7 @@ import argparse
 import sys
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -34,7 +34,7 @@ from limner.weights.fingerprint import weights_hash
 from limner.weights.registry import hash_file
 from limner.weights.tensors import load_tensors, save_tensors
 from limner.words.captions import compose_prompts
-from limner.words.facts import SALIENT
+from limner.words.facts import SALIENT, salient_facts
 from limner.words.grammar import Value
 from limner.words.mirror import mirror_words
 
@@ -42,7 +42,7 @@ from .encoders import CLIP, FACE, load_encoder
 from .features import FeatureEncoder
 from .prepared import ABSENT, FILE, SHOWN, TEXTS, Prepared, pad_texts
 from .requests import LONG, SHORT
-from .shown import KEEP, SHOWN_AS, Decoder, Shown, read_shown, salient_looks
+from .shown import KEEP, SHOWN_AS, Decoder, Shown, read_shown
 from .tokenizer import Tokenizer
 
 Report = Callable[[int, int], None]
@@ -75,15 +75,13 @@ class Face:
 
     def mirrored(self) -> Face:
         """The mirrored face: left and right change places in the words, too."""
-        return Face(
-            np.ascontiguousarray(self.picture[:, ::-1]),
-            tuple(map(mirror_words, self.captions)),
-            tuple(map(mirror_words, self.prompts)),
-            tuple((mirror_words(q), mirror_words(a)) for q, a in self.questions),
-            self.validation,
-            self.looks,
-            self.seed,
-            not self.mirror,
+        return replace(
+            self,
+            picture=np.ascontiguousarray(self.picture[:, ::-1]),
+            captions=tuple(map(mirror_words, self.captions)),
+            prompts=tuple(map(mirror_words, self.prompts)),
+            questions=tuple((mirror_words(q), mirror_words(a)) for q, a in self.questions),
+            mirror=not self.mirror,
         )
 
 
@@ -112,7 +110,7 @@ def read_faces(file: Path, mirror: bool, salient: int = 0) -> Iterator[Face]:
         seed, attributes = zlib.crc32(row["id"].encode()), unpack_attributes(row["attributes"])
         new = compose_prompts(attributes, np.random.default_rng(seed), salient, keep=KEEP)
         words = tuple(row["captions"]), (*(caption.text for caption in new), *row["prompts"])
-        face = Face(read_picture(row["image"]["bytes"]), *words, asked, validation, salient_looks(attributes), seed)
+        face = Face(read_picture(row["image"]["bytes"]), *words, asked, validation, salient_facts(attributes), seed)
         if not (face.captions and face.prompts and face.questions):
             raise InputError(f"{file} has a face without captions, prompts or questions: build the set again with them")
         yield face
@@ -164,8 +162,7 @@ def _shown(faces: Sequence[Face], codes: Tensor, makers: Makers, batch: int, sal
             shown[k] = read or shown[k]
     for k, face in enumerate(faces):
         if face.mirror:
-            of = shown[k - 1]
-            shown[k] = Shown(tuple(map(mirror_words, of.captions)), tuple(map(mirror_words, of.prompts)), of.looks)
+            shown[k] = shown[k - 1].mirrored()
     return shown
 
 

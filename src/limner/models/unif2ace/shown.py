@@ -20,10 +20,10 @@ from torch import Tensor
 
 from limner.faces.batches import to_pictures
 from limner.faces.reader import FaceReader
-from limner.faces.record import Attribute
 from limner.words.captions import compose_captions, compose_prompts
-from limner.words.facts import SALIENT, choose_facts
+from limner.words.facts import choose_facts, salient_facts
 from limner.words.grammar import Value
+from limner.words.mirror import mirror_words
 
 CAPTIONS, PROMPTS = 4, 4
 """Long captions, and prompts of any facts, a face."""
@@ -49,10 +49,9 @@ class Shown:
     prompts: tuple[str, ...]
     looks: Mapping[str, Value]
 
-
-def salient_looks(attributes: Mapping[str, Attribute]) -> dict[str, Value]:
-    """The salient facts that may be stated."""
-    return {name: value for name, value in choose_facts(attributes).items() if name in SALIENT}
+    def mirrored(self) -> Shown:
+        """What can be said of the mirror image."""
+        return Shown(tuple(map(mirror_words, self.captions)), tuple(map(mirror_words, self.prompts)), self.looks)
 
 
 @torch.no_grad()
@@ -76,5 +75,5 @@ def read_shown(
             *compose_prompts(facts, random, salient, keep=KEEP),
             *compose_prompts(facts, random, PROMPTS),
         ]
-        shown.append(Shown(tuple(c.text for c in captions), tuple(p.text for p in prompts), salient_looks(facts)))
+        shown.append(Shown(tuple(c.text for c in captions), tuple(p.text for p in prompts), salient_facts(facts)))
     return shown
