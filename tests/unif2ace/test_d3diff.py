@@ -201,3 +201,5 @@ def test_masks_follow_the_schedule_and_the_clamp() -> None:
     high = gamma > 0.8
     assert torch.allclose(masked[high].float().mean(), gamma[high].mean(), atol=0.01)
     assert torch.allclose(masked[~high].float().mean(), gamma[~high].mean(), atol=0.01)
+    late, _ = draw_masks((20_000, 16), torch.Generator().manual_seed(0), earliest=0.5)
+    assert math.sqrt(0.5) <= late.min() < 0.71 and late.max() > 0.999

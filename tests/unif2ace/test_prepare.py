@@ -19,8 +19,9 @@ from limner.faces.reader import FaceReader
 from limner.faces.record import Attribute
 from limner.models.unif2ace import prepare as room
 from limner.models.unif2ace.prepare import Face, Makers, make_part, prepare, read_faces
-from limner.models.unif2ace.prepared import ABSENT, SHOWN, TEXTS, Prepared, unpad
+from limner.models.unif2ace.prepared import ABSENT, FOILS, SHOWN, TEXTS, Prepared, unpad
 from limner.models.unif2ace.tokenizer import Tokenizer
+from limner.words.claims import read_claims
 from limner.words.mirror import mirror_words
 from unif2ace.parts import write_codec
 
@@ -150,8 +151,15 @@ def test_words_to_paint_by_are_about_what_the_codes_show(tmp_path: Path) -> None
     assert words("shown_captions", 1) == [mirror_words(text) for text in captions]
     assert len(captions) == 4 and "A bald man." not in captions
     assert words("shown_prompts", 2)[0] == "a bald man"  # no face in it: the set's own
+    pairs = list(zip(words("foiled", 0), words("foils", 0), strict=True))
+    assert len(pairs) == 4 and words("foils", 0) == words("foils", 1)
+    assert all("glasses" in foil and "no glasses" not in foil for foil in words("foils", 2))
+    for true, foil in pairs:
+        claims, wrong = read_claims(true), read_claims(foil)
+        (name,) = [name for name in claims if not set(claims[name]) & set(wrong[name])]
+        assert any(set(claims[name]) & set(read_claims(text).get(name, ())) for text in [*told, *captions]), name
     assert torch.equal(part["looks"][0], part["looks"][1]) and not torch.equal(part["looks"][0], part["looks"][2])
-    texts = [*TEXTS, *SHOWN, "codes", "clip", "face", "validation"]
+    texts = [*TEXTS, *SHOWN, *FOILS, "codes", "clip", "face", "validation"]
     tensors = {name: part[name] for name in texts} | {
         "ask_long": part["questions"][0],
         "ask_short": part["questions"][0],

@@ -16,8 +16,8 @@ from limner.codecs.magvit2 import LFQConfig
 from limner.errors import InputError
 from limner.models.unif2ace.code_bits import BitDirections, folded_weights
 from limner.models.unif2ace.config import GROUPS
-from limner.models.unif2ace.losses import answer_loss, balance, conversation_loss, paint_loss
-from limner.models.unif2ace.prepared import ABSENT, Prepared, pad_texts, unpad, unpad_turns
+from limner.models.unif2ace.losses import SHARPNESS, answer_loss, balance, conversation_loss, foil_loss, paint_loss
+from limner.models.unif2ace.prepared import ABSENT, FOILS, Prepared, pad_texts, unpad, unpad_turns
 from limner.models.unif2ace.sequence import (
     image_place,
     leading_padding,
@@ -181,6 +181,71 @@ def test_balanced_paintings_are_drawn_by_weights_and_questions_evenly(folder: Pa
     same = {**batch, "codes": batch["codes"].flip(0)}
     losses = [float(t.loss(model, b, generator.manual_seed(0), 0)[1]["mask"]) for b in (batch, same)]
     assert losses[0] == losses[1], "what is painted is not what is asked about"
+
+
+def test_foil_loss_compares_how_likely_words_make_a_picture() -> None:
+    model, codes = random_model(), draw_codes(2)
+    masked = torch.rand(codes.shape, generator=torch.Generator().manual_seed(4)) < 0.7
+    gamma = torch.tensor([0.9, 0.95])
+    true, foil = [[3], [4, 5]], [[6, 7, 8], [9]]
+    likely = []
+    for texts in (true, foil):
+        one = [paint_loss(model, [text], codes[[k]], masked[[k]], gamma[[k]]).loss.mask for k, text in enumerate(texts)]
+        likely.append(-torch.stack(one) * masked.sum(1))
+    margin = likely[0] - likely[1]
+    loss, told = foil_loss(model, true, foil, codes, masked, gamma)
+    assert torch.allclose(loss, -torch.log(torch.sigmoid(SHARPNESS * margin)).mean(), atol=1e-5)
+    assert told == (margin > 0).float().mean()
+    swapped, other = foil_loss(model, foil, true, codes, masked, gamma)
+    assert other == 1 - told and swapped != loss
+
+
+@pytest.fixture
+def foiled(folder: Path) -> Path:
+    """The folder's set with foils: of all faces but the second, the first word of a prompt is another's."""
+    tensors, header = load_tensors(folder / "set.safetensors")
+    pairs = [[([2 + f], [2 + (f + 1) % 6]), ([3 + f, 5], [3 + (f + 1) % 6, 5])] if f != 1 else [] for f in range(6)]
+    for k, name in enumerate(FOILS):
+        tensors[name] = pad_texts([[pair[k] for pair in some] for some in pairs])
+    Prepared(tensors, header).save(folder / "foiled" / "set.safetensors")
+    return folder
+
+
+def test_foils_are_of_faces_that_have_some(foiled: Path) -> None:
+    with pytest.raises(InputError, match="no foils: prepare it again"):
+        task(foils=1.0)
+    t, plain = task(data="foiled", foils=1.0, foiled=0.8), task(data="foiled")
+    faces, seen = {tuple(row): k for k, row in enumerate(draw_codes(6).tolist())}, set()
+    for step in range(20):
+        batch, again, without = t.batch(step), t.batch(step), plain.batch(step)
+        assert all(torch.equal(batch[name], again[name]) for name in batch)
+        assert all(torch.equal(batch[name], without[name]) for name in without) and "foils" not in without
+        rows = [faces[tuple(row)] for row in batch["foiled_codes"].tolist()]
+        for row, true, foil in zip(rows, unpad(batch["foiled"]), unpad(batch["foils"]), strict=True):
+            assert true in PROMPTS[row] and foil == [true[0] + 1 if row < 5 else true[0] - 5, *true[1:]]
+        assert len(rows) == 4
+        seen |= set(rows)
+    assert seen == {0, 2, 3, 4}  # the second has none, the last is for validation
+
+
+def test_words_are_told_from_their_foils_when_that_is_learnt(foiled: Path) -> None:
+    t = task(data="foiled", foils=10.0)
+    model = t.build()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=5e-3, weight_decay=0.0)
+    said = []
+    for step in range(120):
+        loss, parts = t.loss(model, t.batch(step), torch.Generator().manual_seed(step), step)
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        said.append(float(parts["foil"]))
+    assert np.mean(said[-10:]) < 0.7 * np.mean(said[:5])
+    with torch.no_grad():
+        t.held_out = t.train
+        found = t.validate(model)
+        assert found["told"] >= 0.75 and found["foil"] < 0.6
+        assert "told" not in task(data="foiled").validate(model)
 
 
 @pytest.mark.parametrize("config", [TINY, dense(), replace(TINY, shared_experts=2), replace(TINY, places=True)])

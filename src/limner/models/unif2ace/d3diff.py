@@ -69,13 +69,15 @@ def step_share(gamma: Tensor, gamma_before: Tensor) -> Tensor:
     return (gamma - gamma_before) / gamma
 
 
-def draw_masks(shape: tuple[int, int], generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """γ(t) of t ~ U(0, 1), clamped to at least 1/N, and each token masked with that probability: (B,), (B, N) bool.
+def draw_masks(shape: tuple[int, int], generator: torch.Generator, earliest: float = 0.0) -> tuple[Tensor, Tensor]:
+    """γ(t) of t ~ U(earliest, 1), clamped to at least 1/N, and each token masked with that probability: (B,), (B, N)
+    bool.
 
     Our choice: tokens independently rather than a fixed number of them [S], because the score identity needs it.
     """
     batch, tokens = shape
-    gamma = mask_probability(torch.rand(batch, generator=generator)).clamp(min=1 / tokens)
+    t = earliest + (1 - earliest) * torch.rand(batch, generator=generator)
+    gamma = mask_probability(t).clamp(min=1 / tokens)
     return gamma, torch.rand(shape, generator=generator) < gamma[:, None]
 
 

@@ -3,8 +3,9 @@
     L = L_understand + L_D3Diff + λ·Σ over groups of the balance loss      [P; weights 1 : 1 S, λ O]
 
 Logits are computed only where a loss reads them: at answers over text tokens, at masked tokens over image codes.
+Our choice for models as small as the nano one: ``foil_loss`` besides, for words that decide little of a picture.
 
-Legend: B batch, N image tokens, M tokens a loss reads, D width.
+Legend: B batch, N image tokens, M tokens a loss reads, D width, K codes.
 """
 
 from __future__ import annotations
@@ -32,6 +33,12 @@ from .sequence import (
 )
 from .transformer import Output, UniF2aceTransformer
 
+SHARPNESS = 0.1
+"""Of ``foil_loss``. Our choice: tokens are predicted one by one though a fact decides many of them together, so their
+sum says about ten times too much."""
+FOILS_FROM = 0.7
+"""Earliest time t of the masks that foils are told by: where nine tokens in ten are masked, words decide the rest."""
+
 
 class Painted(NamedTuple):
     """A painting loss and how tokens, and image sequences, were routed on the way, layer by layer."""
@@ -51,6 +58,41 @@ def paint_loss(
     mask_weight: float = 1.0,
 ) -> Painted:
     """D3Diff of pictures under words. codes: (B, N); masked: (B, N) bool; gamma: (B,), from ``draw_masks``."""
+    logits, out = _masked_logits(model, texts, codes, masked, gamma)
+    return Painted(d3diff(logits, codes, masked, gamma, alpha, mask_weight), *_routings(out))
+
+
+def foil_loss(
+    model: UniF2aceTransformer,
+    texts: Sequence[Sequence[int]],
+    foils: Sequence[Sequence[int]],
+    codes: Tensor,
+    masked: Tensor,
+    gamma: Tensor,
+) -> tuple[Tensor, Tensor]:
+    """How hard it is to tell true words from their foils by how likely they make the picture, a mean over pictures:
+
+        −log σ(β·(log p_θ(x₀|x_t, true) − log p_θ(x₀|x_t, foil))),   β = SHARPNESS
+
+    Our choice: of the 5 nats a code surprises by, words explain a hundredth, and "glasses" a hundredth of that; here
+    all that true words and foil have in common cancels. It asks for nothing else than the likelihood does, whose own
+    p(true words | picture) it is. (Kin: noise-contrastive alignment, arXiv 2410.09347, whose foils are words of other
+    pictures.) texts, foils: B each; codes: (B, N); masked: (B, N) bool; gamma: (B,). Returns the loss, and the share of
+    pictures that true words make likelier.
+    """
+    twice = [drawn.repeat(2, *[1] * (drawn.ndim - 1)) for drawn in (codes, masked, gamma)]
+    logits, _ = _masked_logits(model, [*texts, *foils], *twice)
+    rows = twice[1].nonzero()[:, 0]  # (M,)
+    surprise = F.cross_entropy(logits.float(), twice[0][twice[1]], reduction="none")  # (M,)
+    of_true, of_foil = surprise.new_zeros(len(twice[0])).index_add(0, rows, surprise).chunk(2)  # (B,) each
+    margin = of_foil - of_true
+    return F.softplus(-SHARPNESS * margin).mean(), (margin > 0).float().mean()
+
+
+def _masked_logits(
+    model: UniF2aceTransformer, texts: Sequence[Sequence[int]], codes: Tensor, masked: Tensor, gamma: Tensor
+) -> tuple[Tensor, Output]:
+    """Logits (M, K) over image codes of the masked tokens in row-major order, under words."""
     config = model.config
     tokens = paint_sequence(config, texts, codes.masked_fill(masked, config.codebook))
     spare, place = leading_padding(tokens == config.special("pad")), image_place(config, "paint")
@@ -58,8 +100,7 @@ def paint_loss(
     tokens, place = tokens[:, spare:], slice(place.start - spare, place.stop - spare)
     mask, mixed = omni_mask(config, tokens, "paint"), model.mix(gamma=gamma)
     out = model(tokens, mask, "paint", image=place, mixed=mixed, positions=positions)
-    logits = model.logits(out.hidden[:, place][masked], code_ids(config))  # (M, K)
-    return Painted(d3diff(logits, codes, masked, gamma, alpha, mask_weight), *_routings(out))
+    return model.logits(out.hidden[:, place][masked], code_ids(config)), out
 
 
 class Answered(NamedTuple):

@@ -35,15 +35,19 @@ from limner.weights.registry import hash_file
 from limner.weights.tensors import load_tensors, save_tensors
 from limner.words.captions import compose_prompts
 from limner.words.facts import SALIENT, salient_facts
+from limner.words.foils import Foiled, compose_foils
 from limner.words.grammar import Value
 from limner.words.mirror import mirror_words
 
 from .encoders import CLIP, FACE, load_encoder
 from .features import FeatureEncoder
-from .prepared import ABSENT, FILE, SHOWN, TEXTS, Prepared, pad_texts
+from .prepared import ABSENT, FILE, FOILS, SHOWN, TEXTS, Prepared, pad_texts
 from .requests import LONG, SHORT
 from .shown import KEEP, SHOWN_AS, Decoder, Shown, read_shown
 from .tokenizer import Tokenizer
+
+PAIRS = 4
+"""True prompts with a foil, a face."""
 
 Report = Callable[[int, int], None]
 """(parts done, parts in all)."""
@@ -139,6 +143,7 @@ def make_part(faces: Sequence[Face], makers: Makers, batch: int = 16, salient: i
         "questions": [[makers.tokenizer.question(q) for q, _ in each.questions] for each in faces],
         "answers": [ids([a for _, a in each.questions]) for each in faces],
     }
+    texts |= {name: [ids(some) for some in several] for name, several in zip(FOILS, _foils(faces, looks))}
     return {
         "codes": torch.cat(codes),
         "clip": torch.cat(clip),
@@ -164,6 +169,15 @@ def _shown(faces: Sequence[Face], codes: Tensor, makers: Makers, batch: int, sal
         if face.mirror:
             shown[k] = shown[k - 1].mirrored()
     return shown
+
+
+def _foils(faces: Sequence[Face], looks: Sequence[Mapping[str, Value]]) -> tuple[list[list[str]], list[list[str]]]:
+    """True prompts of faces with these looks, and their foils; a mirror image's are those of the picture."""
+    pairs: list[list[Foiled]] = []
+    for face, look in zip(faces, looks, strict=True):
+        mirrored = face.mirror and pairs
+        pairs.append(pairs[-1] if mirrored else compose_foils(look, np.random.default_rng([face.seed, 1]), PAIRS))
+    return [[pair.text for pair in some] for some in pairs], [[pair.foil for pair in some] for some in pairs]
 
 
 def _told(value: Value | None) -> int:
@@ -192,7 +206,7 @@ def prepare(
     report(0, len(files))
     for number, file in enumerate(files):
         part = out / "parts" / f"{number:05d}-{file.stem}.safetensors"
-        facts = {**made, "mirror": mirror, "salient": salient, "of": hash_file(file)}
+        facts = {**made, "mirror": mirror, "salient": salient, "foils": PAIRS, "of": hash_file(file)}
         if not (part.is_file() and load_tensors(part)[1] == facts):
             save_tensors(part, make_part(list(read_faces(file, mirror, salient)), makers, salient=salient), facts)
         parts.append(part)
@@ -215,7 +229,7 @@ def _joined(parts: list[dict[str, Tensor]]) -> dict[str, Tensor]:
     joined = {}
     for name in parts[0]:
         tensors = [part[name] for part in parts]
-        if name in (*TEXTS, *SHOWN):
+        if name in (*TEXTS, *SHOWN, *FOILS):
             most, longest = (max(t.shape[d] for t in tensors) for d in (1, 2))
             pads = [(0, longest - t.shape[2], 0, most - t.shape[1]) for t in tensors]
             tensors = [torch.nn.functional.pad(t, pad, value=ABSENT) for t, pad in zip(tensors, pads)]

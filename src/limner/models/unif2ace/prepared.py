@@ -24,6 +24,8 @@ ABSENT = -1
 TEXTS = ("captions", "prompts", "questions", "answers")
 SHOWN = {"shown_captions": "captions", "shown_prompts": "prompts"}
 """Texts about what the codes show; a set may lack them, and then faces are painted by the others."""
+FOILS = ("foiled", "foils")
+"""True prompts and their foils, one each (words/foils.py); a set may lack them, and a face may have none."""
 NAMES = ("codes", "clip", "face", *TEXTS, "ask_long", "ask_short", "validation")
 
 
@@ -52,14 +54,14 @@ def unpad_turns(questions: Tensor, answers: Tensor) -> list[list[tuple[list[int]
 
 class Prepared:
     """A prepared set. tensors: codes (F, N), clip (F, M, C), face (F, 1, C); captions, prompts, questions and answers
-    (F, how many, W), shown_captions and shown_prompts likewise where the set has them; ask_long, ask_short (how many,
-    W): requests that captions and prompts answer; validation (F,) bool: faces never trained on; weights (F,): how often
-    each is painted where rare looks are to be learnt too. header: what made them, and under ``model`` the sizes a model
-    of them must have."""
+    (F, how many, W), shown_captions, shown_prompts, foiled and foils likewise where the set has them; ask_long,
+    ask_short (how many, W): requests that captions and prompts answer; validation (F,) bool: faces never trained on;
+    weights (F,): how often each is painted where rare looks are to be learnt too. header: what made them, and under
+    ``model`` the sizes a model of them must have."""
 
     def __init__(self, tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:
         self.tensors, self.header = dict(tensors), dict(header)
-        texts = [name for name in (*TEXTS, *SHOWN) if name in self.tensors]
+        texts = [name for name in (*TEXTS, *SHOWN, *FOILS) if name in self.tensors]
         self._counts = {name: (self.tensors[name] != ABSENT).any(2).sum(1).numpy() for name in texts}  # (F,) each
 
     @classmethod
@@ -125,6 +127,20 @@ class Prepared:
             questions = _put(questions, k, int(place[k]), chosen[k])
             answers = _put(answers, k, int(place[k]), described[k])
         return {**picked, "questions": _cut(questions), "answers": _cut(answers), "texts": _cut(picked["texts"])}
+
+    def foils(self, rows: np.ndarray, rng: np.random.Generator) -> dict[str, Tensor]:
+        """A true prompt and its foil of each of these faces, which must have one (``with_foils``): foiled, foils
+        (B, W), foiled_codes (B, N)."""
+        which = torch.from_numpy(rng.integers(1 << 30, size=len(rows)) % self._counts["foils"][rows])
+        index = torch.from_numpy(rows)
+        drawn = {name: _cut(self.tensors[name][index, which]) for name in FOILS}
+        return {**drawn, "foiled_codes": self.tensors["codes"][index].long()}
+
+    def with_foils(self, rows: np.ndarray) -> np.ndarray:
+        """Those of the faces that have a foil; ``InputError`` for a set without foils."""
+        if "foils" not in self._counts:
+            raise InputError("this set has no foils: prepare it again, or leave out foils")
+        return rows[self._counts["foils"][rows] > 0]
 
     def _drawn(self, name: str, rows: np.ndarray, rng: np.random.Generator) -> Tensor:
         """One text of each face, (B, W)."""

@@ -20,7 +20,7 @@ from .code_bits import folded_weights, share_bits
 from .config import PRESETS, Group, UniF2aceConfig, preset
 from .d3diff import ALPHA, draw_masks
 from .loading import COMPANIONS
-from .losses import Answered, Painted, balance, conversation_loss, paint_loss
+from .losses import FOILS_FROM, Answered, Painted, balance, conversation_loss, foil_loss, paint_loss
 from .painting import guided_logits, read_words
 from .prepared import Prepared, unpad, unpad_turns
 from .routing import Routing
@@ -70,6 +70,10 @@ class UniF2aceSettings(BaseModel):
     long: float = Field(
         default=0.5, ge=0, le=1, description="Share of batches with long captions; others have prompts."
     )
+    foils: float = Field(
+        default=0.0, ge=0, description="Weight of the loss of words told from their foils (foil_loss); 0: none."
+    )
+    foiled: float = Field(default=0.5, gt=0, description="Faces that foils are told of, as a share of a batch.")
     drop_text: float = Field(default=0.1, ge=0, le=1, description="Share of paintings without words, for guidance.")
     sheets: bool = Field(default=True, description="Whether to draw sample sheets, with the codec of the set.")
     validation_faces: int = Field(default=64, gt=0, description="Held-out faces the validation losses are taken on.")
@@ -80,7 +84,7 @@ class UniF2aceSettings(BaseModel):
 
 
 class UniF2aceTask:
-    """Loss = w·next-token cross-entropy + D3Diff + λ_t2i·balance + λ_mmu·balance [P, with w = 1]."""
+    """Loss = w·next-token cross-entropy + D3Diff + λ_t2i·balance + λ_mmu·balance [P, with w = 1], and foils besides."""
 
     def __init__(self, settings: dict[str, Any], batch_size: int, seed: int) -> None:
         self.settings = s = UniF2aceSettings.model_validate(settings)
@@ -88,6 +92,7 @@ class UniF2aceTask:
         self.data = Prepared.open(data_root() / s.data)
         self.train, self.held_out = self.data.rows(validation=False), self.data.rows(validation=True)
         self.chances = self.data.chances(self.train) if s.balanced else None
+        self.foiled = self.data.with_foils(self.train) if s.foils else None
         self.config = UniF2aceConfig.from_dict({**preset(s.preset).to_dict(), **s.model, **self.data.header["model"]})
 
     def build(self) -> nn.Module:
@@ -134,14 +139,34 @@ class UniF2aceTask:
         if self.chances is not None:
             random = np.random.default_rng([self.seed, 3, step])
             painted = random.choice(self.train, self.batch_size, p=self.chances)
-        return self.data.batch(rows, rng, bool(long), self.settings.turns, painted)
+        drawn = self.data.batch(rows, rng, bool(long), self.settings.turns, painted)
+        return drawn if self.foiled is None else drawn | self._foils(self.foiled, [self.seed, 4, step])
+
+    def _foils(self, faces: np.ndarray, seed: list[int]) -> dict[str, Tensor]:
+        """True prompts and foils of some of the faces."""
+        random, count = np.random.default_rng(seed), max(1, round(self.settings.foiled * self.batch_size))
+        chances = self.data.chances(faces) if self.settings.balanced else None
+        return self.data.foils(random.choice(faces, count, p=chances), random)
 
     def loss(
         self, model: nn.Module, batch: dict[str, Tensor], generator: torch.Generator, step: int
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """See the class; parts for the log are the three losses, and each group's busiest expert's share."""
+        """See the class; parts for the log are the losses, each group's busiest expert's share, and ``told``: the
+        share of faces that true words make likelier than their foil does."""
         assert isinstance(model, UniF2aceTransformer)
-        return self._weighed(*self._both(model, batch, generator, step))
+        total, parts = self._weighed(*self._both(model, batch, generator, step))
+        if self.foiled is not None:
+            foil, told = self._told(model, batch, generator)
+            total, parts = total + self.settings.foils * foil, {**parts, "foil": foil.detach(), "told": told}
+        return total, parts
+
+    def _told(
+        self, model: UniF2aceTransformer, batch: dict[str, Tensor], generator: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
+        codes = batch["foiled_codes"]
+        drawn = draw_masks((codes.shape[0], codes.shape[1]), generator, FOILS_FROM)
+        gamma, masked = (each.to(codes.device) for each in drawn)
+        return foil_loss(model, unpad(batch["foiled"]), unpad(batch["foils"]), codes, masked, gamma)
 
     def _both(
         self, model: UniF2aceTransformer, batch: dict[str, Tensor], generator: torch.Generator, step: int
@@ -186,6 +211,10 @@ class UniF2aceTask:
             others = {name: asked[name].roll(1, 0) for name in ("codes", "clip", "face")}
             parts["looking"] = self._answers(model, {**asked, **others}, 0).loss - parts["answer"]
             faces += len(part)
+            if self.foiled is not None and len(having := self.data.with_foils(part)):
+                foiled = self.data.foils(having, np.random.default_rng(start))
+                told = self._told(model, {k: v.to(model.norm.weight.device) for k, v in foiled.items()}, generator)
+                parts |= dict(zip(("foil", "told"), told))
             for key, value in parts.items():
                 sums[key] = sums.get(key, 0.0) + float(value) * len(part)
         return {key: value / faces for key, value in sums.items()}
