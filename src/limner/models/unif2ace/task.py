@@ -213,7 +213,8 @@ class UniF2aceTask:
             faces += len(part)
             if self.foiled is not None and len(having := self.data.with_foils(part)):
                 foiled = self.data.foils(having, np.random.default_rng(start))
-                told = self._told(model, {k: v.to(model.norm.weight.device) for k, v in foiled.items()}, generator)
+                foiled = {k: v.to(model.norm.weight.device) for k, v in foiled.items()}
+                told = self._told(model, foiled, torch.Generator().manual_seed(start))  # the others' masks stay theirs
                 parts |= dict(zip(("foil", "told"), told))
             for key, value in parts.items():
                 sums[key] = sums.get(key, 0.0) + float(value) * len(part)
