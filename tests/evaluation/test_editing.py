@@ -110,6 +110,15 @@ def test_a_swap_is_judged_by_whose_face_it_is(oracle: Oracle, photos: Path) -> N
     assert editing.sheet(cases).shape == (3 * 256, 3 * 256, 3)
 
 
+def test_sources_are_looked_for_among_other_pictures_and_among_their_own(oracle: Oracle, photos: Path) -> None:
+    made = bench(oracle, photos, "source")
+    made.seconds = made.firsts[1:] + made.firsts[:1]  # other people's
+    figures, _ = editing.swap(made)
+    assert figures["top_1"] == 0.0 and figures["top_1_of_sources"] == figures["top_5_of_sources"] == 1.0
+    useless, _ = editing.swap(bench(oracle, photos, CANVAS))
+    assert useless["top_1_of_sources"] == 0.0
+
+
 def test_heads_are_more_than_faces(oracle: Oracle, photos: Path) -> None:
     changed = []
     for suite in (editing.swap, editing.swap_head):
@@ -137,7 +146,8 @@ def test_another_network_judges_identity_too(
     held = editing.reenact(made)[0]["judge"]
     assert held["top_1"] == 1.0 and held["cosine_to_photo"] > 0.98 and "still_themselves" not in held
     monkeypatch.setattr(Oracle, "paint", lambda self, prepared, *_: np.zeros((len(prepared), 256, 256, 3), np.uint8))
-    assert editing.swap(made)[0]["judge"] == {"nearer_to_source": 0.0, "top_1": 0.0, "top_5": 0.0}
+    lost = dict.fromkeys(("nearer_to_source", "top_1", "top_5", "top_1_of_sources", "top_5_of_sources"), 0.0)
+    assert editing.swap(made)[0]["judge"] == lost
     save_tensors(tmp_path / "other.safetensors", {"conv1.weight": torch.zeros(1)}, {})
     for name, line in (("other.safetensors", "holds none of iresnet18"), ("nowhere.onnx", "no such file")):
         with pytest.raises(InputError, match=line):

@@ -43,8 +43,8 @@ class Bench:
     ) -> None:
         self.editor, self.gallery, self.sampling, self.progress = editor, gallery, sampling, progress
         self.judge, self._load_lpips = judge, lpips
-        self.vectors: dict[bool, dict[int, np.ndarray]] = {}
-        """By the judge (True) or the reader: number of a person → identity vector of their second picture."""
+        self.vectors: dict[tuple[bool, str], dict[int, np.ndarray]] = {}
+        """By the judge (True) or the reader, and which pictures: number of a person → identity vector (whose.py)."""
 
     @cached_property
     def lpips(self) -> LPIPS:

@@ -72,16 +72,22 @@ def _by_both(bench: Bench, record: Callable[[Vector, bool], Record]) -> Record:
 
 
 def _retrieved(bench: Bench, made: Edited, vector: Vector, judged: bool, number: int | None) -> Record:
-    """Whether person ``number`` is the nearest, or among the five nearest, of all people's other pictures."""
-    if number is None or bench.seconds[number] is None:
+    """Whether person ``number`` is the nearest, or among the five nearest, of all people: of their other pictures, and
+    (``of_sources``) of the pictures that edits start from, where it is the very photo that is looked for."""
+    if number is None:
         return {}
-    if made.face is None:
-        return {"top_1": False, "top_5": False}
-    if judged not in bench.vectors:
-        bench.vectors[judged] = {
-            k: vector(look.photo, look.face) for k, look in enumerate(bench.seconds) if look is not None
-        }
-    gallery, face = bench.vectors[judged], vector(made.photo, made.face)
-    truth = distance(face, gallery[number])
-    rank = 1 + sum(distance(face, other) < truth for other in gallery.values())
-    return {"top_1": rank == 1, "top_5": rank <= 5}
+    found: Record = {}
+    for which, looks in (("", bench.seconds), ("_of_sources", bench.firsts)):
+        if looks[number] is None:
+            continue
+        if made.face is None:
+            found |= {f"top_1{which}": False, f"top_5{which}": False}
+            continue
+        gallery = bench.vectors.setdefault((judged, which), {})
+        if not gallery:
+            gallery |= {k: vector(look.photo, look.face) for k, look in enumerate(looks) if look is not None}
+        face = vector(made.photo, made.face)
+        truth = distance(face, gallery[number])
+        rank = 1 + sum(distance(face, other) < truth for other in gallery.values())
+        found |= {f"top_1{which}": rank == 1, f"top_5{which}": rank <= 5}
+    return found
