@@ -266,14 +266,14 @@ def test_workers_do_not_outlive_a_killed_parent(tmp_path: Path) -> None:
 import os, sys, time
 sys.path[:0] = {[str(Path(plain_reader.__file__).parent), *sys.path]!r}
 import plain_reader
-from limner.data import build as b
+from limner.data import workers
 def work(_):
     print(os.getpid(), flush=True); time.sleep(60)
 if __name__ == "__main__":
     from concurrent.futures import ProcessPoolExecutor
     import multiprocessing
     spawn = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(1, spawn, b._start_worker, (plain_reader.load, os.getpid()))
+    pool = ProcessPoolExecutor(1, spawn, workers._start_worker, (plain_reader.load, os.getpid()))
     pool.submit(work, 0).result()
 """
     path = tmp_path / "run.py"

@@ -8,8 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from limner.data.build import DATA, MANIFEST
-from limner.data.shards import FIELDS, write_shard
+from limner.data.shards import DATA, FIELDS, MANIFEST, write_shard
 from limner.faces.picture import encode_jpeg, encode_png
 
 

@@ -14,7 +14,7 @@ import torch
 from chat.model_server import ModelServer, text_of
 from evaluation.noise_set import write_noise_set
 from limner.cli.app import main
-from limner.data.build import DATA
+from limner.data.shards import DATA
 from limner.errors import InputError
 from limner.evaluation.ablation import COMPARED, FIGURES, VARIANTS
 from limner.evaluation.ablation_cell import stated_by

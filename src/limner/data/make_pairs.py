@@ -16,7 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from limner.data.build import Recipe, Result, load_face_reader
+from limner.data.blocks import Result
+from limner.data.build import Recipe, load_face_reader
 from limner.data.directions import Directions
 from limner.data.factors import MOTION, measure_factors, motion_change
 from limner.data.shards import PAIR_FIELDS, as_arrays

@@ -20,7 +20,8 @@ from pathlib import Path
 
 import numpy as np
 
-from limner.data.build import Recipe, Result, load_face_reader
+from limner.data.blocks import Result
+from limner.data.build import Recipe, load_face_reader
 from limner.data.factors import MOTION, SPREADS, measure_factors
 from limner.data.make_pairs import PairSettings, keep_same
 from limner.data.shards import PAIR_FIELDS, pack_attributes

@@ -22,10 +22,12 @@ import ray.data
 from ray import cloudpickle
 from ray.exceptions import RayActorError
 
-from limner.data.build import cut, one_thread, write_block
+from limner.data.blocks import write_block
+from limner.data.build import cut
 from limner.data.places import Place
 from limner.data.sources import Item
 from limner.data.stages import Reader, RecordSettings, Row, finish_rows, measure_items
+from limner.data.workers import one_thread
 from limner.errors import InputError
 
 WAITING = 2  # blocks that wait before each worker
