@@ -20,7 +20,7 @@ from .code_bits import folded_weights, share_bits
 from .config import PRESETS, Group, UniF2aceConfig, preset
 from .d3diff import ALPHA, draw_masks
 from .loading import COMPANIONS
-from .losses import FOILS_FROM, Answered, Painted, balance, conversation_loss, foil_loss, paint_loss
+from .losses import FOILS_FROM, SHARPNESS, Answered, Painted, balance, conversation_loss, foil_loss, paint_loss
 from .painting import guided_logits, read_words
 from .prepared import Prepared, unpad, unpad_turns
 from .routing import Routing
@@ -73,6 +73,7 @@ class UniF2aceSettings(BaseModel):
     foils: float = Field(
         default=0.0, ge=0, description="Weight of the loss of words told from their foils (foil_loss); 0: none."
     )
+    sharpness: float = Field(default=SHARPNESS, gt=0, description="Of that loss: β.")
     foiled: float = Field(default=0.5, gt=0, description="Faces that foils are told of, as a share of a batch.")
     drop_text: float = Field(default=0.1, ge=0, le=1, description="Share of paintings without words, for guidance.")
     sheets: bool = Field(default=True, description="Whether to draw sample sheets, with the codec of the set.")
@@ -166,7 +167,8 @@ class UniF2aceTask:
         codes = batch["foiled_codes"]
         drawn = draw_masks((codes.shape[0], codes.shape[1]), generator, FOILS_FROM)
         gamma, masked = (each.to(codes.device) for each in drawn)
-        return foil_loss(model, unpad(batch["foiled"]), unpad(batch["foils"]), codes, masked, gamma)
+        texts, foils = unpad(batch["foiled"]), unpad(batch["foils"])
+        return foil_loss(model, texts, foils, codes, masked, gamma, self.settings.sharpness)
 
     def _both(
         self, model: UniF2aceTransformer, batch: dict[str, Tensor], generator: torch.Generator, step: int
