@@ -245,6 +245,9 @@ def test_words_are_told_from_their_foils_when_that_is_learnt(foiled: Path) -> No
         t.held_out = t.train
         found = t.validate(model)
         assert found["told"] >= 0.75 and found["foil"] < 0.6
+        sharper = task(data="foiled", foils=10.0, sharpness=3.0)
+        sharper.held_out = t.train
+        assert sharper.validate(model)["told"] == found["told"] and sharper.validate(model)["foil"] != found["foil"]
         plain = task(data="foiled")
         plain.held_out = np.tile(plain.train, 8)  # in two batches
         t.held_out = plain.held_out
