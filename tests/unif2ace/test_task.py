@@ -229,8 +229,12 @@ def test_foils_are_of_faces_that_have_some(foiled: Path) -> None:
 
 
 def test_words_are_told_from_their_foils_when_that_is_learnt(foiled: Path) -> None:
-    t = task(data="foiled", foils=10.0)
+    t, plain = task(data="foiled", foils=10.0), task(data="foiled")
     model = t.build()
+    (total, parts), (without, _) = (
+        each.loss(model, t.batch(0), torch.Generator().manual_seed(0), 0) for each in (t, plain)
+    )
+    assert torch.allclose(total, without + 10 * parts["foil"], atol=1e-4)
     optimizer = torch.optim.AdamW(model.parameters(), lr=5e-3, weight_decay=0.0)
     said = []
     for step in range(120):
@@ -248,7 +252,6 @@ def test_words_are_told_from_their_foils_when_that_is_learnt(foiled: Path) -> No
         sharper = task(data="foiled", foils=10.0, sharpness=3.0)
         sharper.held_out = t.train
         assert sharper.validate(model)["told"] == found["told"] and sharper.validate(model)["foil"] != found["foil"]
-        plain = task(data="foiled")
         plain.held_out = np.tile(plain.train, 8)  # in two batches
         t.held_out = plain.held_out
         without, with_foils = plain.validate(model), t.validate(model)
