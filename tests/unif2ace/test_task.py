@@ -14,9 +14,18 @@ from limner.cli.train import make_task
 from limner.codecs.discrete import LFQCodec
 from limner.codecs.magvit2 import LFQConfig
 from limner.errors import InputError
+from limner.models.unif2ace import task as room
 from limner.models.unif2ace.code_bits import BitDirections, folded_weights
 from limner.models.unif2ace.config import GROUPS
-from limner.models.unif2ace.losses import SHARPNESS, answer_loss, balance, conversation_loss, foil_loss, paint_loss
+from limner.models.unif2ace.losses import (
+    FOILS_FROM,
+    SHARPNESS,
+    answer_loss,
+    balance,
+    conversation_loss,
+    foil_loss,
+    paint_loss,
+)
 from limner.models.unif2ace.prepared import ABSENT, FOILS, Prepared, pad_texts, unpad, unpad_turns
 from limner.models.unif2ace.sequence import (
     image_place,
@@ -226,6 +235,28 @@ def test_foils_are_of_faces_that_have_some(foiled: Path) -> None:
         assert len(rows) == 4
         seen |= set(rows)
     assert seen == {0, 2, 3, 4}  # the second has none, the last is for validation
+
+
+def test_foils_are_told_where_words_decide_and_drawn_by_weights(foiled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tensors, header = load_tensors(foiled / "foiled" / "set.safetensors")
+    rare = torch.tensor([0.0, 9.0, 0.0, 1.0, 0.0, 9.0])  # of those with foils in training, only the fourth
+    Prepared({**tensors, "weights": rare}, header).save(foiled / "weighed" / "set.safetensors")
+    t = task(data="weighed", foils=1.0, balanced=True)
+    assert all((t.batch(step)["foiled_codes"] == draw_codes(6)[3]).all() for step in range(10))
+    seen = []
+    monkeypatch.setattr(room, "foil_loss", lambda *given: (seen.append(given[5]) or torch.zeros(()), torch.zeros(())))
+    model = t.build()
+    for step in range(30):
+        t.loss(model, t.batch(step), torch.Generator().manual_seed(step), step)
+    gamma = torch.cat(seen)
+    assert gamma.min() >= np.sin(np.pi / 2 * FOILS_FROM) - 1e-6 and gamma.max() > 0.99
+    nothing = torch.full_like(tensors["foils"], ABSENT)
+    Prepared({**tensors, "foils": nothing, "foiled": nothing}, header).save(foiled / "none" / "set.safetensors")
+    with pytest.raises(InputError, match="no face of none has a foil"):
+        task(data="none", foils=1.0)
+    tensors["foils"][5] = tensors["foiled"][5] = ABSENT  # the only face of validation
+    Prepared(tensors, header).save(foiled / "unseen" / "set.safetensors")
+    assert "told" not in task(data="unseen", foils=1.0).validate(model)
 
 
 def test_words_are_told_from_their_foils_when_that_is_learnt(foiled: Path) -> None:

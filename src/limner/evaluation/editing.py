@@ -37,7 +37,7 @@ def swap(bench: Bench, head: bool = False) -> tuple[Record, list[Case]]:
     """A face, or a head, on another person: whose it is now, and whether it moves as before.
 
     ``top_1``, ``top_5``: the source is the nearest, or among the five nearest, of all people's other pictures;
-    ``top_1_of_sources``, ``top_5_of_sources``: of all sources' own pictures, as published retrieval has it.
+    ``top_1_of_sources``, ``top_5_of_sources``: of the first pictures, among them that which the face came from.
     ``frechet``: of what was painted to the targets' photos, aligned crops as in ``same``.
     """
     cases, painted = [], []

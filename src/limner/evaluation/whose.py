@@ -73,21 +73,19 @@ def _by_both(bench: Bench, record: Callable[[Vector, bool], Record]) -> Record:
 
 def _retrieved(bench: Bench, made: Edited, vector: Vector, judged: bool, number: int | None) -> Record:
     """Whether person ``number`` is the nearest, or among the five nearest, of all people: of their other pictures, and
-    (``of_sources``) of the pictures that edits start from, where it is the very photo that is looked for."""
+    (``of_sources``) of their first pictures, where it is the very photo that the face came from."""
     if number is None:
         return {}
-    found: Record = {}
+    face, found = None if made.face is None else vector(made.photo, made.face), {}
     for which, looks in (("", bench.seconds), ("_of_sources", bench.firsts)):
         if looks[number] is None:
             continue
-        if made.face is None:
-            found |= {f"top_1{which}": False, f"top_5{which}": False}
-            continue
-        gallery = bench.vectors.setdefault((judged, which), {})
-        if not gallery:
-            gallery |= {k: vector(look.photo, look.face) for k, look in enumerate(looks) if look is not None}
-        face = vector(made.photo, made.face)
-        truth = distance(face, gallery[number])
-        rank = 1 + sum(distance(face, other) < truth for other in gallery.values())
+        rank = len(looks) + 5  # of a lost face
+        if face is not None:
+            gallery = bench.vectors.setdefault((judged, which), {})
+            if not gallery:
+                gallery |= {k: vector(look.photo, look.face) for k, look in enumerate(looks) if look is not None}
+            truth = distance(face, gallery[number])
+            rank = 1 + sum(distance(face, other) < truth for other in gallery.values())
         found |= {f"top_1{which}": rank == 1, f"top_5{which}": rank <= 5}
     return found

@@ -1,8 +1,8 @@
 """Foils: prompts that are wrong about a face in one fact, each beside the same prompt as it should be.
 
 Of all that decides how a face looks, a word such as "glasses" decides very little, so a painter that only learns which
-pictures belong to which words may never learn that word. A true prompt and its foil differ in it alone. (The name is
-that of Shekhar et al., "FOIL it!", ACL 2017: captions with one wrong word.)
+pictures belong to which words may never learn that word. A true prompt and its foil state the same but for it; often
+they are worded alike, too. (The name is that of Shekhar et al., "FOIL it!", ACL 2017: captions with one wrong word.)
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from limner.words.captions import compose
 from limner.words.facts import SALIENT
 from limner.words.grammar import Value
 
+FOILED_AS = 2
+"""Which way of writing them this is, for prepared parts: to be raised with whatever writes others."""
 STYLES = ("short", "tags", "medium")
 KEEP = 0.4
 """How likely a prompt may state each fact besides the one that its foil gets wrong."""
@@ -25,8 +27,9 @@ fewest of a picture's tokens, or what few faces show."""
 _TRIES, _WORDINGS = 20, 6
 _HAIR = ("black", "brown", "blond", "red", "grey", "white")
 
-# attribute → value → values that nobody would call true, too; our choice: neighbours count as such (a middle-aged face
-# is not a young adult's), but for a smile and a slight one, a beard and stubble, grey hair and white.
+# attribute → value → values that are wrong then. Our choice: neighbours are (a middle-aged face is no young one), but
+# for a smile and a slight one, a beard and stubble, grey hair and white; nobody is wrongly called a child, and no
+# background medium. So some words are more often true than wrong, and the loss of foils also learns which.
 WRONG: dict[str, dict[Value, tuple[Value, ...]]] = {
     "gender_presentation": {"woman": ("man",), "man": ("woman",)},
     "age_group": {
@@ -57,7 +60,7 @@ class Foiled:
 
 
 def compose_foils(facts: Mapping[str, Value], rng: np.random.Generator, n: int) -> list[Foiled]:
-    """`n` true prompts with a foil each; fewer where too little is known of the face.
+    """`n` true prompts with a foil each; fewer where too little is known of the face, or no two wordings fit together.
 
     facts: what may be stated (`salient_facts`). Which fact is wrong is drawn (`ODDS`); both prompts state it, and
     otherwise the same.

@@ -76,10 +76,10 @@ def foil_loss(
         −log σ(β·(log p_θ(x₀|x_t, true) − log p_θ(x₀|x_t, foil))),   β = sharpness
 
     Our choice: of the 5 nats a code surprises by, words explain a hundredth, and "glasses" a hundredth of that; here
-    all that true words and foil have in common cancels. It asks for nothing else than the likelihood does, whose own
-    p(true words | picture) it is. (Kin: noise-contrastive alignment, arXiv 2410.09347, whose foils are words of other
-    pictures.) texts, foils: B each; codes: (B, N); masked: (B, N) bool; gamma: (B,). Returns the loss, and the share of
-    pictures that true words make likelier.
+    what true words and foil have in common mostly cancels. Where both are equally often true it asks, at β = 1, for
+    what the likelihood does: −log p(true words | picture). (Kin: noise-contrastive alignment, arXiv 2410.09347, whose
+    foils are words of other pictures.) texts, foils: B each; codes: (B, N); masked: (B, N) bool; gamma: (B,). Returns
+    the loss, and the share of pictures that true words make likelier.
     """
     twice = [drawn.repeat(2, *[1] * (drawn.ndim - 1)) for drawn in (codes, masked, gamma)]
     logits, _ = _masked_logits(model, [*texts, *foils], *twice)

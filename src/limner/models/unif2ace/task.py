@@ -74,7 +74,11 @@ class UniF2aceSettings(BaseModel):
         default=0.0, ge=0, description="Weight of the loss of words told from their foils (foil_loss); 0: none."
     )
     sharpness: float = Field(default=SHARPNESS, gt=0, description="Of that loss: β.")
-    foiled: float = Field(default=0.5, gt=0, description="Faces that foils are told of, as a share of a batch.")
+    foiled: float = Field(
+        default=0.5,
+        gt=0,
+        description="Faces, drawn for that alone, that words are told from foils of, as a share of a batch's.",
+    )
     drop_text: float = Field(default=0.1, ge=0, le=1, description="Share of paintings without words, for guidance.")
     sheets: bool = Field(default=True, description="Whether to draw sample sheets, with the codec of the set.")
     validation_faces: int = Field(default=64, gt=0, description="Held-out faces the validation losses are taken on.")
@@ -94,6 +98,9 @@ class UniF2aceTask:
         self.train, self.held_out = self.data.rows(validation=False), self.data.rows(validation=True)
         self.chances = self.data.chances(self.train) if s.balanced else None
         self.foiled = self.data.with_foils(self.train) if s.foils else None
+        if self.foiled is not None and not len(self.foiled):
+            raise InputError(f"no face of {s.data} has a foil, too little is known of them: leave out foils")
+        self.foil_chances = self.data.chances(self.foiled) if self.foiled is not None and s.balanced else None
         self.config = UniF2aceConfig.from_dict({**preset(s.preset).to_dict(), **s.model, **self.data.header["model"]})
 
     def build(self) -> nn.Module:
@@ -141,13 +148,10 @@ class UniF2aceTask:
             random = np.random.default_rng([self.seed, 3, step])
             painted = random.choice(self.train, self.batch_size, p=self.chances)
         drawn = self.data.batch(rows, rng, bool(long), self.settings.turns, painted)
-        return drawn if self.foiled is None else drawn | self._foils(self.foiled, [self.seed, 4, step])
-
-    def _foils(self, faces: np.ndarray, seed: list[int]) -> dict[str, Tensor]:
-        """True prompts and foils of some of the faces."""
-        random, count = np.random.default_rng(seed), max(1, round(self.settings.foiled * self.batch_size))
-        chances = self.data.chances(faces) if self.settings.balanced else None
-        return self.data.foils(random.choice(faces, count, p=chances), random)
+        if self.foiled is None:
+            return drawn
+        random, count = np.random.default_rng([self.seed, 4, step]), round(self.settings.foiled * self.batch_size)
+        return drawn | self.data.foils(random.choice(self.foiled, max(1, count), p=self.foil_chances), random)
 
     def loss(
         self, model: nn.Module, batch: dict[str, Tensor], generator: torch.Generator, step: int
@@ -157,11 +161,11 @@ class UniF2aceTask:
         assert isinstance(model, UniF2aceTransformer)
         total, parts = self._weighed(*self._both(model, batch, generator, step))
         if self.foiled is not None:
-            foil, told = self._told(model, batch, generator)
+            foil, told = self._foil_loss(model, batch, generator)
             total, parts = total + self.settings.foils * foil, {**parts, "foil": foil.detach(), "told": told}
         return total, parts
 
-    def _told(
+    def _foil_loss(
         self, model: UniF2aceTransformer, batch: dict[str, Tensor], generator: torch.Generator
     ) -> tuple[Tensor, Tensor]:
         codes = batch["foiled_codes"]
@@ -213,14 +217,15 @@ class UniF2aceTask:
             others = {name: asked[name].roll(1, 0) for name in ("codes", "clip", "face")}
             parts["looking"] = self._answers(model, {**asked, **others}, 0).loss - parts["answer"]
             faces += len(part)
-            if self.foiled is not None and len(having := self.data.with_foils(part)):
-                foiled = self.data.foils(having, np.random.default_rng(start))
-                foiled = {k: v.to(model.norm.weight.device) for k, v in foiled.items()}
-                told = self._told(model, foiled, torch.Generator().manual_seed(start))  # the others' masks stay theirs
-                parts |= dict(zip(("foil", "told"), told))
             for key, value in parts.items():
                 sums[key] = sums.get(key, 0.0) + float(value) * len(part)
-        return {key: value / faces for key, value in sums.items()}
+        found = {key: value / faces for key, value in sums.items()}
+        if self.foiled is not None and len(having := self.data.with_foils(rows)):
+            drawn = self.data.foils(having, np.random.default_rng(0))
+            batch = {k: v.to(model.norm.weight.device) for k, v in drawn.items()}
+            foil, told = self._foil_loss(model, batch, torch.Generator().manual_seed(0))  # others' masks stay theirs
+            found |= {"foil": float(foil), "told": float(told)}
+        return found
 
     def _answers(self, model: UniF2aceTransformer, batch: dict[str, Tensor], step: int) -> Answered:
         apart = np.random.default_rng([self.seed, 2, step]).random() < self.settings.apart
