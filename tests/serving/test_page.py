@@ -40,6 +40,34 @@ LATE_ENDS = """(() => {
     };
 })()"""
 """Lets streams of messages end three seconds after the server ended them."""
+ECHOED = """async () => {
+    const regions = document.querySelector("#paint-map .lm-painter").dataset.regions;
+    const element = document.createElement("div"), root = document.createElement("div"), props = { value: "" };
+    Object.assign(root.dataset, { name: "echoed", regions });
+    root.className = "lm-painter";
+    element.append(root);
+    document.body.append(element);
+    let changed;
+    limner.painter(element, () => {}, props, (name, tell) => { changed = tell; });
+    const press = (key) => root.querySelector("canvas").dispatchEvent(new KeyboardEvent("keydown", { key }));
+    const said = [];
+    const note = () => said.push(Number(root.dataset.painted));
+    press(" "); note();
+    for (let k = 0; k < 5; k++) press("ArrowRight");
+    press(" "); note();
+    const two = props.value;
+    press("z"); note();
+    const one = props.value;
+    props.value = two; await changed(); note();
+    const now = Date.now;
+    Date.now = () => now() + 60000;
+    props.value = two; await changed(); note();
+    Date.now = now;
+    props.value = one; await changed(); note();
+    element.remove();
+    return said;
+}"""
+"""Two dabs, the second undone; its value comes back late, again after a minute, and then the first's from elsewhere."""
 OTHER = PHOTO.with_name("face-10015.jpg")
 
 
@@ -124,6 +152,14 @@ def test_ask(page: Page) -> None:
     page.locator("#ask-send").click()
     said = page.locator("#ask-talk .bot, #ask-talk [data-testid=bot]").last
     expect(said).to_contain_text(re.compile(r"\w+ \w+.*\."))  # UniF²ace's own words
+
+
+def test_a_late_echo_of_a_stroke_does_not_undo_its_undoing(page: Page) -> None:
+    go(page, "Paint")
+    page.locator("#paint-map .lm-painter canvas").wait_for()
+    one, two, undone, echoed, later, elsewhere = page.evaluate(ECHOED)
+    assert 0 < one < two and undone == echoed == one
+    assert later == two and elsewhere == one
 
 
 def test_paint_from_words_and_a_map_that_was_painted(page: Page, http: httpx.Client) -> None:

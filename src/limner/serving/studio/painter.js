@@ -6,6 +6,7 @@ limner.painter = (element, trigger, props, watch) => {
   const SIDE = 256;
   let ids = new Uint8Array(SIDE * SIDE), brush = 1, size = 14, filling = false, last = null, sent = null;
   const undone = [], done = [];
+  const published = new Map(), ECHO = 5000;  // value → when; the server gives back what it got, and that may be late
   const canvas = make("canvas", { width: SIDE, height: SIDE, tabindex: "0", role: "application",
     "aria-label": "Region map. Arrow keys move the brush, space paints, Z undoes." });
   const pen = canvas.getContext("2d");
@@ -45,6 +46,7 @@ limner.painter = (element, trigger, props, watch) => {
     const empty = !ids.some((id) => id);
     sent = empty ? "" : JSON.stringify({ map: out.toDataURL("image/png") });
     root.dataset.painted = ids.reduce((sum, id) => sum + (id > 0), 0);
+    published.set(sent, Date.now());
     props.value = sent;
   };
   const dab = (x, y) => {
@@ -117,8 +119,9 @@ limner.painter = (element, trigger, props, watch) => {
     palette);
   const show = async () => {
     const text = props.value || "";
-    if (text === sent) return;
+    if (text === sent || Date.now() - (published.get(text) ?? -Infinity) < ECHO) return;
     sent = text;
+    published.clear();
     const value = parsed(text, null);
     keep();
     if (!value) ids = new Uint8Array(SIDE * SIDE);
