@@ -6,7 +6,8 @@ limner.painter = (element, trigger, props, watch) => {
   const SIDE = 256;
   let ids = new Uint8Array(SIDE * SIDE), brush = 1, size = 14, filling = false, last = null, sent = null;
   const undone = [], done = [];
-  const published = new Map(), ECHO = 5000;  // value → when; the server gives back what it got, and that may be late
+  let published = [];  // what was said lately, {ids, when}: the server gives it back, late and encoded otherwise
+  const ECHO = 5000;
   const canvas = make("canvas", { width: SIDE, height: SIDE, tabindex: "0", role: "application",
     "aria-label": "Region map. Arrow keys move the brush, space paints, Z undoes." });
   const pen = canvas.getContext("2d");
@@ -46,7 +47,7 @@ limner.painter = (element, trigger, props, watch) => {
     const empty = !ids.some((id) => id);
     sent = empty ? "" : JSON.stringify({ map: out.toDataURL("image/png") });
     root.dataset.painted = ids.reduce((sum, id) => sum + (id > 0), 0);
-    published.set(sent, Date.now());
+    published = [...published.slice(-20), { ids: ids.slice(), when: Date.now() }];
     props.value = sent;
   };
   const dab = (x, y) => {
@@ -119,19 +120,20 @@ limner.painter = (element, trigger, props, watch) => {
     palette);
   const show = async () => {
     const text = props.value || "";
-    if (text === sent || Date.now() - (published.get(text) ?? -Infinity) < ECHO) return;
-    sent = text;
-    published.clear();
-    const value = parsed(text, null);
-    keep();
-    if (!value) ids = new Uint8Array(SIDE * SIDE);
-    else {
+    if (text === sent) return;
+    const value = parsed(text, null), shown = new Uint8Array(SIDE * SIDE);
+    if (value) {
       const map = await idsOf(value.map);
-      ids = new Uint8Array(SIDE * SIDE);
       for (let j = 0; j < SIDE; j++)
         for (let i = 0; i < SIDE; i++)
-          ids[j * SIDE + i] = map.ids[Math.floor(j * map.height / SIDE) * map.width + Math.floor(i * map.width / SIDE)];
+          shown[j * SIDE + i] = map.ids[Math.floor(j * map.height / SIDE) * map.width + Math.floor(i * map.width / SIDE)];
     }
+    const same = (other) => shown.every((id, k) => id === other[k]);
+    if (published.some((own) => Date.now() - own.when < ECHO && same(own.ids))) return;
+    sent = text;
+    published = [];
+    if (!same(ids)) keep();
+    ids = shown;
     root.dataset.painted = ids.reduce((sum, id) => sum + (id > 0), 0);
     draw();
   };
