@@ -64,10 +64,14 @@ ECHOED = """async () => {
     props.value = two; await changed(); note();
     Date.now = now;
     props.value = one; await changed(); note();
+    press(" "); note();
+    props.value = one; await changed(); note();
+    press("z"); note();
     element.remove();
     return said;
 }"""
-"""Two dabs, the second undone; its value comes back late, again after a minute, and then the first's from elsewhere."""
+"""Two dabs, the second undone; its value comes back late, again after a minute, and then the first's from elsewhere.
+That is handed over a second time after another dab, and the dab undone."""
 OTHER = PHOTO.with_name("face-10015.jpg")
 
 
@@ -154,12 +158,13 @@ def test_ask(page: Page) -> None:
     expect(said).to_contain_text(re.compile(r"\w+ \w+.*\."))  # UniF²ace's own words
 
 
-def test_a_late_echo_of_a_stroke_does_not_undo_its_undoing(page: Page) -> None:
+def test_values_that_come_late_or_twice_change_no_stroke(page: Page) -> None:
     go(page, "Paint")
     page.locator("#paint-map .lm-painter canvas").wait_for()
-    one, two, undone, echoed, later, elsewhere = page.evaluate(ECHOED)
+    one, two, undone, echoed, later, elsewhere, dabbed, twice, left = page.evaluate(ECHOED)
     assert 0 < one < two and undone == echoed == one
     assert later == two and elsewhere == one
+    assert dabbed == twice == two and left == one
 
 
 def test_paint_from_words_and_a_map_that_was_painted(page: Page, http: httpx.Client) -> None:

@@ -125,10 +125,28 @@ def summarise(folder: Place, blocks: int, made: Mapping[str, Any]) -> dict[str, 
     """errors.jsonl and manifest.json from the markers."""
     markers = [marker for k in range(blocks) if (marker := _read_marker(folder, k)) is not None]
     errors = [error for marker in markers for error in marker["errors"]]
-    write(folder / ERRORS, "".join(json.dumps(e, ensure_ascii=False) + "\n" for e in errors).encode())
+    write(folder / ERRORS, error_lines(errors))
     files = {name: found for marker in markers for name, found in sorted(marker["files"].items())}
     splits = {split: sum(f["rows"] for name, f in files.items() if name.startswith(f"{split}-")) for split in SPLITS}
-    manifest = {
+    manifest = finished(made, markers, splits, errors, files)
+    write_json(folder / MANIFEST, manifest)
+    return manifest
+
+
+def error_lines(errors: Sequence[Mapping[str, str]]) -> bytes:
+    """What errors.jsonl holds."""
+    return "".join(json.dumps(error, ensure_ascii=False) + "\n" for error in errors).encode()
+
+
+def finished(
+    made: Mapping[str, Any],
+    markers: Sequence[Mapping[str, Any]],
+    splits: Mapping[str, int],
+    errors: Sequence[Any],
+    files: Mapping[str, Any],
+) -> dict[str, Any]:
+    """The manifest of a whole set. splits: rows of each."""
+    return {
         **made,
         "complete": True,
         "items": sum(marker["items"] for marker in markers),
@@ -137,8 +155,6 @@ def summarise(folder: Place, blocks: int, made: Mapping[str, Any]) -> dict[str, 
         "errors": len(errors),
         "files": files,
     }
-    write_json(folder / MANIFEST, manifest)
-    return manifest
 
 
 def write_json(place: Place, obj: Any) -> None:

@@ -18,6 +18,7 @@ from typing import Any
 
 import limner
 from limner.chat.session import Refused
+from limner.data.blocks import error_lines, finished
 from limner.data.shards import (
     BLOCKS,
     DATA,
@@ -217,19 +218,10 @@ def _write_file(folder: Path, path: Path, rows: list[tuple[Row, str | None]]) ->
 def _summarise(folder: Path, files: list[Path], made: Mapping[str, Any]) -> dict[str, Any]:
     markers = [marker for path in files if (marker := _marker(folder, path)) is not None]
     errors = [error for marker in markers for error in marker["errors"]]
-    write_bytes_atomic(folder / ERRORS, "".join(json.dumps(e, ensure_ascii=False) + "\n" for e in errors).encode())
+    write_bytes_atomic(folder / ERRORS, error_lines(errors))
     rows = {marker["file"]: marker["rows"] for marker in markers}
     splits = {split: sum(n for name, n in rows.items() if name.startswith(f"{split}-")) for split in SPLITS}
-    manifest = {
-        **made,
-        "complete": True,
-        "items": sum(marker["items"] for marker in markers),
-        "rows": sum(rows.values()),
-        "splits": splits,
-        "errors": len(errors),
-        "files": {
-            m["file"]: {"rows": m["rows"], "bytes": m["bytes"], "sha256": m["sha256"]} for m in markers if m["rows"]
-        },
-    }
+    shards = {m["file"]: {"rows": m["rows"], "bytes": m["bytes"], "sha256": m["sha256"]} for m in markers if m["rows"]}
+    manifest = finished(made, markers, splits, errors, shards)
     write_json_atomic(folder / MANIFEST, manifest)
     return manifest

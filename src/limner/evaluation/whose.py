@@ -5,6 +5,7 @@ The reader's figures stand in a record itself, a judge's in the same words below
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -80,7 +81,7 @@ def _retrieved(bench: Bench, made: Edited, vector: Vector, judged: bool, number:
     for which, looks in (("", bench.seconds), ("_of_sources", bench.firsts)):
         if looks[number] is None:
             continue
-        rank = len(looks) + 5  # of a lost face
+        rank = math.inf  # of a lost face
         if face is not None:
             gallery = bench.vectors.setdefault((judged, which), {})
             if not gallery:

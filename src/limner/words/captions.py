@@ -23,7 +23,8 @@ from limner.words.topics import TOPICS
 if TYPE_CHECKING:
     from limner.faces.record import Attribute
 
-STYLES = ("short", "tags", "medium", "long", "full")
+PROMPT_STYLES = ("short", "tags", "medium")
+STYLES = (*PROMPT_STYLES, "long", "full")
 SHORT_WORDS = (5, 12)
 PROMPT_TOKENS = 30  # with the two marks around a text: the 32 of the small text encoder
 LONG_TOKENS = (40, 140)
@@ -90,7 +91,7 @@ def compose_prompts(
     keep: how likely a fact that is not salient (see `thin_facts`) may be stated at all. A face has some forty facts and
     a prompt states five; below 1, those five are more often the ones that people ask for.
     """
-    return _different(attributes, rng, [("short", "tags", "medium")[k % 3] for k in range(n)], least, keep)
+    return _different(attributes, rng, [PROMPT_STYLES[k % 3] for k in range(n)], least, keep)
 
 
 def _different(

@@ -12,13 +12,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from limner.words.captions import compose
+from limner.words.captions import PROMPT_STYLES, compose
 from limner.words.facts import SALIENT
 from limner.words.grammar import Value
 
 FOILED_AS = 2
 """Which way of writing them this is, for prepared parts: to be raised with whatever writes others."""
-STYLES = ("short", "tags", "medium")
 KEEP = 0.4
 """How likely a prompt may state each fact besides the one that its foil gets wrong."""
 ODDS = {"glasses": 6.0, "age_group": 4.0, "beard": 3.0, "hair_colour": 3.0, "smile": 2.0}
@@ -84,7 +83,7 @@ def _pair(known: Mapping[str, Value], name: str, wrong: Value, rng: np.random.Ge
         facts = {other: value for other, value in known.items() if other == name or rng.random() < KEEP}
         if name == "gender_presentation":
             facts.pop("beard", None)
-        style, seed = STYLES[int(rng.integers(len(STYLES)))], int(rng.integers(1 << 32))
+        style, seed = PROMPT_STYLES[int(rng.integers(len(PROMPT_STYLES)))], int(rng.integers(1 << 32))
         true = compose(facts, np.random.default_rng(seed), style)
         if name not in true.stated:
             continue

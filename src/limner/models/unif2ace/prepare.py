@@ -175,8 +175,10 @@ def _foils(faces: Sequence[Face], looks: Sequence[Mapping[str, Value]]) -> tuple
     """True prompts of faces with these looks, and their foils; a mirror image's are those of the picture."""
     pairs: list[list[Foiled]] = []
     for face, look in zip(faces, looks, strict=True):
-        random = np.random.default_rng([face.seed, 1])
-        pairs.append(pairs[-1] if face.mirror else compose_foils(look, random, PAIRS))
+        if face.mirror:
+            pairs.append(pairs[-1])
+        else:
+            pairs.append(compose_foils(look, np.random.default_rng([face.seed, 1]), PAIRS))
     return [[pair.text for pair in some] for some in pairs], [[pair.foil for pair in some] for some in pairs]
 
 
@@ -201,12 +203,12 @@ def prepare(
     """
     if not files:
         raise InputError("there are no faces in these sets: build some with `limner data build`")
-    parts = []
+    parts, how = [], {**made, "mirror": mirror, "salient": salient, "foils": [PAIRS, FOILED_AS]}
     make_folder(out)
     report(0, len(files))
     for number, file in enumerate(files):
         part = out / "parts" / f"{number:05d}-{file.stem}.safetensors"
-        facts = {**made, "mirror": mirror, "salient": salient, "foils": [PAIRS, FOILED_AS], "of": hash_file(file)}
+        facts = {**how, "of": hash_file(file)}
         if not (part.is_file() and load_tensors(part)[1] == facts):
             save_tensors(part, make_part(list(read_faces(file, mirror, salient)), makers, salient=salient), facts)
         parts.append(part)
@@ -217,7 +219,6 @@ def prepare(
     looks = [dict(zip(sorted(SALIENT), row)) for row in tensors.pop("looks").tolist()]
     known = [{name: value for name, value in look.items() if value} for look in looks]
     tensors["weights"] = torch.from_numpy(rarity_weights(known))
-    how = {**made, "mirror": mirror, "salient": salient, "foils": [PAIRS, FOILED_AS]}
     header = {**how, "faces": len(tensors["codes"]), "model": _sizes(makers, tensors)}
     prepared = Prepared(tensors, header)
     prepared.save(out / FILE)

@@ -131,8 +131,7 @@ class Prepared:
     def foils(self, rows: np.ndarray, rng: np.random.Generator) -> dict[str, Tensor]:
         """A true prompt and its foil of each of these faces, which must have one (``with_foils``): foiled, foils
         (B, W), foiled_codes (B, N)."""
-        which = torch.from_numpy(rng.integers(1 << 30, size=len(rows)) % self._counts["foils"][rows])
-        index = torch.from_numpy(rows)
+        index, which = torch.from_numpy(rows), self._which("foils", rows, rng)
         drawn = {name: _cut(self.tensors[name][index, which]) for name in FOILS}
         return {**drawn, "foiled_codes": self.tensors["codes"][index].long()}
 
@@ -144,8 +143,11 @@ class Prepared:
 
     def _drawn(self, name: str, rows: np.ndarray, rng: np.random.Generator) -> Tensor:
         """One text of each face, (B, W)."""
-        which = rng.integers(1 << 30, size=len(rows)) % np.maximum(self._counts[name][rows], 1)
-        return self.tensors[name][torch.from_numpy(rows), torch.from_numpy(which)]
+        return self.tensors[name][torch.from_numpy(rows), self._which(name, rows, rng)]
+
+    def _which(self, name: str, rows: np.ndarray, rng: np.random.Generator) -> Tensor:
+        """The number of one of each face's texts, (B,)."""
+        return torch.from_numpy(rng.integers(1 << 30, size=len(rows)) % np.maximum(self._counts[name][rows], 1))
 
 
 def _stacked(texts: list[Tensor], turns: int) -> Tensor:

@@ -6,8 +6,10 @@ limner.painter = (element, trigger, props, watch) => {
   const SIDE = 256;
   let ids = new Uint8Array(SIDE * SIDE), brush = 1, size = 14, filling = false, last = null, sent = null;
   const undone = [], done = [];
-  let published = [];  // what was said lately, {ids, when}: the server gives it back, late and encoded otherwise
-  const ECHO = 5000;
+  let known = [];  // what was shown or said lately, {ids, when}: a value may be handed over twice, the second time late
+  const ECHO = 10000;
+  const remember = () => { known = [...known.slice(-20), { ids: ids.slice(), when: Date.now() }]; };
+  const count = () => { root.dataset.painted = ids.reduce((sum, id) => sum + (id > 0), 0); };
   const canvas = make("canvas", { width: SIDE, height: SIDE, tabindex: "0", role: "application",
     "aria-label": "Region map. Arrow keys move the brush, space paints, Z undoes." });
   const pen = canvas.getContext("2d");
@@ -46,8 +48,8 @@ limner.painter = (element, trigger, props, watch) => {
     to.putImageData(pixels, 0, 0);
     const empty = !ids.some((id) => id);
     sent = empty ? "" : JSON.stringify({ map: out.toDataURL("image/png") });
-    root.dataset.painted = ids.reduce((sum, id) => sum + (id > 0), 0);
-    published = [...published.slice(-20), { ids: ids.slice(), when: Date.now() }];
+    count();
+    remember();
     props.value = sent;
   };
   const dab = (x, y) => {
@@ -129,12 +131,13 @@ limner.painter = (element, trigger, props, watch) => {
           shown[j * SIDE + i] = map.ids[Math.floor(j * map.height / SIDE) * map.width + Math.floor(i * map.width / SIDE)];
     }
     const same = (other) => shown.every((id, k) => id === other[k]);
-    if (published.some((own) => Date.now() - own.when < ECHO && same(own.ids))) return;
+    if (known.some((each) => Date.now() - each.when < ECHO && same(each.ids))) return;
     sent = text;
-    published = [];
+    known = [];
     if (!same(ids)) keep();
     ids = shown;
-    root.dataset.painted = ids.reduce((sum, id) => sum + (id > 0), 0);
+    remember();
+    count();
     draw();
   };
   watch("value", show);
