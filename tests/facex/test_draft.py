@@ -351,6 +351,40 @@ def test_a_nose_comes_in_the_photos_light(hers: Portrait, shapes: ShapeModel) ->
     assert draft is not None and np.abs(draft.picture.astype(int) - hers.picture)[nose].mean() < 8
 
 
+def test_a_nose_runs_into_the_skin_around_it(hers: Portrait, shapes: ShapeModel) -> None:
+    """From a face that is lit from one side: no more of a step where it ends than the photo has there."""
+    shade = np.linspace(0.5, 1.1, 256)[None, :, None]
+    lit = replace(hers, picture=(hers.picture * shade).clip(0, 255).astype(np.uint8))
+    plan, portraits = EditPlan.regions("other", ["nose"]), {"photo": hers, "other": lit}
+    mask = repaint_mask(plan, portraits)
+    draft = draw_draft(plan, portraits, mask, shapes)
+    nose = part_mask(hers.regions, "nose")
+    pasted = np.where(nose[..., None], lit.picture, hers.picture)
+    assert draft is not None and not np.array_equal(draft.picture, hers.picture)
+    before, after, plain = (steps_at_the_edge(each, nose) for each in (hers.picture, draft.picture, pasted))
+    assert after < before + 2 and plain > before + 8
+
+
+def steps_at_the_edge(picture: np.ndarray, mask: np.ndarray) -> float:
+    """The mean step from one pixel to the next where a mask begins or ends."""
+    steps, ends = (np.abs(np.diff(each.astype(int), axis=1)) for each in (picture.mean(-1), mask))
+    return float(steps[ends > 0].mean())
+
+
+def test_a_nose_leaves_glasses_where_they_are(hers: Portrait, shapes: ShapeModel) -> None:
+    """Those of its giver stay with him, and lie as near to it as can be; the photo's own lie upon it."""
+    bridge = np.zeros((256, 256), bool)
+    rows, columns = (np.flatnonzero(part_mask(hers.regions, "nose").any(axis)) for axis in (1, 0))
+    bridge[rows[0] - 4 : rows[0], columns[0] : columns[-1]] = True
+    worn = np.where(bridge, np.uint8(Region.EYE_GLASSES), hers.regions)
+    green = np.where(bridge[..., None], np.array([0, 200, 0], np.uint8), hers.picture)
+    glasses, plan = replace(hers, regions=worn, picture=green), EditPlan.regions("other", ["nose"])
+    for photo, other in ((hers, glasses), (glasses, replace(hers, picture=hers.picture // 2))):
+        portraits = {"photo": photo, "other": other}
+        draft = draw_draft(plan, portraits, repaint_mask(plan, portraits), shapes)
+        assert draft is not None and np.array_equal(is_green(draft.picture), is_green(photo.picture))
+
+
 def test_hair_that_the_giver_lacks_is_smoothed_away(hers: Portrait, shapes: ShapeModel) -> None:
     hair = part_mask(hers.regions, "hair")
     bald = replace(hers, regions=np.where(hair, np.uint8(Region.SKIN), hers.regions))

@@ -9,6 +9,7 @@ import torch
 from limner.errors import InputError
 from limner.faces.geometry import paste_back
 from limner.models.facex.blend import blend_back, feather
+from limner.models.facex.masks import dilate
 from limner.models.facex.sample import Drafts, draw_noise, guided, make_scheduler, sample, weighed
 from limner.models.facex.schedule import NANO_SCHEDULE, NoiseSchedule
 
@@ -101,11 +102,23 @@ def test_pixels_outside_the_mask_are_exactly_the_photos() -> None:
     mask[10:50, 15:64] = True
     turn = np.deg2rad(20)
     crop = np.array([[np.cos(turn), np.sin(turn), -40.0], [-np.sin(turn), np.cos(turn), -5.0]])
-    mixed = blend_back(photo, painted, mask, crop)
+    mixed = blend_back(photo, painted, mask, crop, 4)
     where = paste_back(mask.astype(np.uint8), crop, np.zeros((120, 150), np.uint8), nearest=True) > 0
     assert np.array_equal(mixed[~where], photo[~where])
     assert (mixed[where] != photo[where]).any(-1).mean() > 0.8
-    assert np.array_equal(blend_back(photo, painted, np.zeros_like(mask), crop), photo)
+    assert np.array_equal(blend_back(photo, painted, np.zeros_like(mask), crop, 4), photo)
+
+
+def test_what_was_to_be_painted_is_painted_whole() -> None:
+    """A brow, 6 pixels high: only what its hole was grown by lets the photo shine through."""
+    photo, painted = (np.full((64, 64, 3), colour, np.uint8) for colour in (200, 40))
+    brow = np.zeros((64, 64), bool)
+    brow[30:36, 20:44] = True
+    grown = dilate(brow, 10)
+    mixed = blend_back(photo, painted, grown, np.eye(2, 3), 10)
+    assert (mixed[brow] == 40).all() and (mixed[~grown] == 200).all()
+    ring = mixed[grown & ~brow]
+    assert ((ring > 40) & (ring < 200)).mean() > 0.8
 
 
 def test_a_feather_lies_inside_and_is_full_in_the_middle() -> None:

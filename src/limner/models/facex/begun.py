@@ -68,7 +68,8 @@ class Prepared:
 
     def blend(self, painted: np.ndarray) -> np.ndarray:
         """The whole photo (H, W, 3) with a painted crop (S, S, 3) in its place."""
-        return blend_back(self.photo, painted, self.mask, self.subjects[CANVAS].portrait.crop)
+        portrait = self.subjects[CANVAS].portrait
+        return blend_back(self.photo, painted, self.mask, portrait.crop, self.plan.grown(portrait.size))
 
 
 def steps_of(batch: Sequence[Prepared], steps: int, strength: Strength) -> int:

@@ -8,12 +8,9 @@ from torch.nn import functional as F
 
 from limner.faces.geometry import paste_back
 
-FEATHER = 0.03
-"""Width of the soft edge, inside the mask, in shares of the crop's side (our choice)."""
-
 
 def feather(mask: np.ndarray, pixels: int) -> np.ndarray:
-    """A mask (S, S) bool as opacity 0..255 (S, S) uint8: nothing outside it, rising to full within so many pixels.
+    """A mask (S, S) bool as opacity 0..255 (S, S) uint8: nothing outside it, rising to full within 2 · ``pixels``.
 
     It falls towards the crop's own border too, because the photo goes on behind it.
     """
@@ -30,12 +27,14 @@ def feather(mask: np.ndarray, pixels: int) -> np.ndarray:
     return (soft * 255)[0, 0].round().to(torch.uint8).numpy()
 
 
-def blend_back(photo: np.ndarray, painted: np.ndarray, mask: np.ndarray, crop: np.ndarray) -> np.ndarray:
+def blend_back(photo: np.ndarray, painted: np.ndarray, mask: np.ndarray, crop: np.ndarray, grown: int) -> np.ndarray:
     """The photo (H, W, 3) uint8 with the painted crop (S, S, 3) uint8 in it where the mask (S, S) is.
 
-    crop: (2, 3), photo → crop. Pixels outside the mask are exactly the photo's.
+    crop: (2, 3), photo → crop. grown: pixels by which the mask is larger than what was to be painted; these the edge is
+    soft in (our choice: because a soft edge wider than a brow would let the photo's own shine through the new one).
+    Pixels outside the mask are exactly the photo's.
     """
-    opacity = feather(mask, round(FEATHER * mask.shape[0]))
+    opacity = feather(mask, grown // 2)
     where = paste_back(mask.astype(np.uint8), crop, np.zeros(photo.shape[:2], np.uint8), nearest=True) > 0
     alpha = paste_back(opacity, crop, np.zeros(photo.shape[:2], np.uint8))
     new = paste_back(painted, crop, photo)

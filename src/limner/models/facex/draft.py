@@ -12,7 +12,7 @@ Legend: S side of a portrait, P points of a mesh.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -27,9 +27,9 @@ from .plan import ABSENT, CANVAS, MOTION, EditPlan
 from .portrait import Portrait
 from .pull import CLOSED, DARK, Points, fill_mouth, opening, pull
 from .sliders import move
-from .unseen import smoothed_over
+from .unseen import lit_as, smoothed_over
 
-DRAWN_AS = 5
+DRAWN_AS = 6
 """Which way of drawing this is, for recipes: to be raised with whatever draws another picture, the shape model too."""
 SHARES = {"head": 0.3, "person": 0.3, "expression": 0.3, "face": 0.1, "part": 0.1, "gaze": 0.05}
 """How much of the way from noise to picture is still painted; what is moved furthest decides."""
@@ -38,14 +38,16 @@ A_DEGREE = 0.01
 MOST = 0.6
 """… up to this."""
 PULLED = ("face", "head")
-"""Parts that follow a mesh; others keep their shape, which is what they are taken for."""
-SKIN = ("face", "head", "nose")
-"""Parts that come in the photo's light."""
+"""Parts that follow a mesh, in the photo's light; others keep their shape, which is what they are taken for."""
+SET_IN = ("nose",)
+"""Parts that come with the skin around them and run into the photo's own."""
 BRIGHTER = (0.8, 1.25)
 """How much darker or brighter a head may become in it. Its colours stay: what is skin's and what is light's cannot be
 told apart, and a head brings its own skin."""
 AROUND = 0.06
 """Share of a side around a part in which points say where it goes."""
+RIM = 0.03
+"""Share of a side of that skin: less than a part's hole is grown by."""
 FRINGE = 0.02
 """Share of a side by which a head that goes is grown: single hairs are not in its region."""
 SEAM = 0.012
@@ -87,19 +89,19 @@ def draw_draft(plan: EditPlan, portraits: Mapping[str, Portrait], mask: np.ndarr
     kinds = {_moved(name) for name in (*motions, *plan.sliders)} if moves else set()
     for part, name in given.items():
         other, mine = portraits[name], _area(canvas, part)
-        if part in SKIN:
+        if part in PULLED:
             face, faces = (part_mask(each.regions, "face") for each in (canvas, other))
             lit = recoloured(other.picture, faces, canvas.picture, face, BRIGHTER if part == "head" else None)
-            other = replace(other, picture=lit)
-        if part in PULLED:
             worn = mesh if part == "face" else moved_mesh(plan, portraits, shapes, name)
             target = Points(worn, moved_irises(plan, portraits, worn, shapes.topology, name))
             theirs = points_of(other, shapes.topology)
-            both = pull(np.dstack([other.picture, _area(other, part)]), theirs, target, shapes.topology)
-            pulled, there = both[..., :3], both[..., 3]
+            both = pull(np.dstack([lit, _area(other, part)]), theirs, target, shapes.topology)
+            pulled, inside = both[..., :3], both[..., 3] > 127
+        elif part in SET_IN:
+            bare = part_mask(canvas.regions, "skin") | (mine > 127) | moves
+            pulled, inside = set_in(other, part, target.mesh, picture, bare)
         else:
-            pulled, there = put(other, part, target.mesh)
-        inside = there > 127
+            pulled, inside = put(other, part, target.mesh)
         if part in PULLED and not inside.any():
             return None  # whoever gives it shows none
         if part == "head":  # all of the photo's own goes, wherever it went, and nothing of it colours what comes there
@@ -188,16 +190,37 @@ def points_of(portrait: Portrait, topology: Topology) -> Points:
 
 
 def put(portrait: Portrait, part: str, target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """A portrait (S, S, 3) turned, scaled and shifted so that the points in and around a part lie on a mesh (P, 3), and
-    where the part is in it, (S, S); both uint8."""
-    mesh, area = _mesh(portrait), _area(portrait, part)
+    """A portrait (S, S, 3) uint8 turned, scaled and shifted so that the points in and around a part lie on a mesh
+    (P, 3), and where the part is in it, (S, S) bool."""
+    area, size = _area(portrait, part), portrait.size
+    matrix = placed(portrait, area, target)
+    return warp(portrait.picture, matrix, size, border="edge"), warp(area, matrix, size, border=0) > 127
+
+
+def placed(portrait: Portrait, area: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """The similarity (2, 3) that brings the points in and around an area (S, S) onto a mesh (P, 3)."""
+    mesh = _mesh(portrait)
     around = dilate(area > 0, round(AROUND * portrait.size))
     places = np.clip(mesh[:, :2].astype(int), 0, portrait.size - 1)
     near = around[places[:, 1], places[:, 0]]
     if near.sum() < FEWEST:
         near[:] = True
-    matrix = similarity(mesh[near, :2], target[near, :2])
-    return warp(portrait.picture, matrix, portrait.size, border="edge"), warp(area, matrix, portrait.size, border=0)
+    return similarity(mesh[near, :2], target[near, :2])
+
+
+def set_in(
+    portrait: Portrait, part: str, target: np.ndarray, picture: np.ndarray, bare: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """A part likewise, but with the skin around it, running into a picture (S, S, 3) that shows skin where ``bare``
+    (S, S) bool is, and where it belongs, (S, S) bool: not where either of them wears glasses."""
+    rim, itself = round(RIM * portrait.size), part_mask(portrait.regions, part)
+    shaded = dilate(part_mask(portrait.regions, "glasses"), rim // 3)
+    skin = itself | part_mask(portrait.regions, "skin") & ~shaded
+    wide = dilate(itself, rim) & skin
+    matrix = placed(portrait, _area(portrait, part), target)
+    both = warp(np.dstack([wide, skin]).astype(np.uint8) * 255, matrix, portrait.size, border=0) > 127
+    inside, known = both[..., 0] & bare, both[..., 1] & bare & ~both[..., 0]
+    return lit_as(warp(portrait.picture, matrix, portrait.size, border="edge"), picture, ~known), inside
 
 
 def seam(inside: np.ndarray) -> np.ndarray:

@@ -136,6 +136,10 @@ class EditPlan(BaseModel):
         """Any number of edits as one."""
         return reduce(lambda one, two: one + two, plans, cls())
 
+    def grown(self, size: int) -> int:
+        """Pixels by which what is painted grows in a crop of this side."""
+        return round(self.dilation * size)
+
     def foil(self) -> EditPlan:
         """What the edit is told apart from: the same motion and light on the photo's own face.
 

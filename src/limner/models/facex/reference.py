@@ -59,7 +59,7 @@ def repaint_mask(plan: EditPlan, portraits: Mapping[str, Portrait]) -> np.ndarra
         mask |= hole
     if not mask.any():
         raise InputError(f"nothing to paint: the photo shows no {' and no '.join(plan.repaint) or 'hole'}")
-    return dilate(mask, round(plan.dilation * canvas.size))
+    return dilate(mask, plan.grown(canvas.size))
 
 
 def part_area(plan: EditPlan, portraits: Mapping[str, Portrait], part: str) -> np.ndarray:
@@ -121,7 +121,7 @@ def assemble_reference(
         draft = encode(grey_head(other.picture, other.regions) if grey else other.picture)
         where = cells
         if part not in ("head", "person"):
-            grown = dilate(part_area(plan, portraits, part), round(plan.dilation * canvas.size))
+            grown = dilate(part_area(plan, portraits, part), plan.grown(canvas.size))
             where = cells * mask_cells(grown[None], codec.factor)
         latents = put_draft(latents, where, draft)
     return Reference(latents, cells)

@@ -96,6 +96,15 @@ def smoothed_over(picture: np.ndarray, hole: np.ndarray) -> np.ndarray:
     return np.where(hole[..., None], smooth, picture)
 
 
+def lit_as(picture: np.ndarray, like: np.ndarray, hole: np.ndarray) -> np.ndarray:
+    """A picture (S, S, 3) uint8 in the light of another in a hole (S, S) bool; around it, the other.
+
+    What they differ by around the hole is carried on inside and added, as Poisson editing does (Perez et al. 2003)."""
+    apart = (like.astype(np.int16) - picture).clip(-127, 127) + 127  # in 8 bits
+    carried = smoothed_over(apart.astype(np.uint8), hole).astype(np.int16) - 127
+    return (picture + carried).clip(0, 255).astype(np.uint8)
+
+
 def _read_again(picture: np.ndarray, reader: FaceReader) -> Face | None:
     if len(picture) != SIZE:
         picture = warp(picture, np.array([[1.0, 0, 0], [0, 1, 0]]) * (SIZE / len(picture)), SIZE)
