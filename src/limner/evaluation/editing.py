@@ -14,21 +14,18 @@ import numpy as np
 from limner.codecs.perceptual import LPIPS
 from limner.errors import InputError
 from limner.evaluation.bench import Bench, Case, Record, summarise
-from limner.evaluation.edits import Edited, Look, motion_distances
+from limner.evaluation.edits import Look, motion_distances
 from limner.evaluation.frechet import PROTOCOL, features, frechet_distance
-from limner.evaluation.nearness import perceptual, perceptual_inside, perceptual_of_parts, psnr
+from limner.evaluation.nearness import perceptual, psnr
 from limner.evaluation.whose import still, swapped
-from limner.evaluation.worn import WORN, share_by_part, wears
-from limner.faces.geometry import paste_back, warp
+from limner.faces.geometry import paste_back
 from limner.faces.record import Face
 from limner.faces.regions import Region
-from limner.models.facex.masks import part_mask
 from limner.models.facex.plan import CANVAS, EditPlan
 from limner.models.facex.sliders import SLIDERS, direction, move
 
 SLIDING = {"yaw": 25.0, "pitch": 15.0, "smile": 1.0, "mouth": 1.0, "gaze_x": 20.0, "gaze_y": 15.0}
 """Sliders that are measured, and how far they are moved at most, to both sides."""
-TRANSPLANTS = ("lips", "brows", "eyes", "nose", "hair")
 ROWS = 8
 """Cases on a sheet."""
 
@@ -148,57 +145,6 @@ def sliders(bench: Bench) -> tuple[Record, list[Case]]:
         figures.pop(name, None)
     figures["correlation"] = {name: _correlation(*both) for name, both in asked.items()}
     return figures, cases
-
-
-def regions(bench: Bench) -> tuple[Record, list[Case]]:
-    """A region of another person: is it nearer (LPIPS) to its donor's than to what was there?
-
-    ``nearer_to_donor``: as cut out where each picture has it, since a nose belongs where the photo's was.
-    ``nearer_in_place``: the same pixels of all three pictures, wherever the donor's own region lies. One of
-    ``TRANSPLANTS`` for each pair; glasses and beards, too, where the donor alone has them: ``shows_by_part`` says how
-    often they are found when the result is read again.
-    """
-    cases = []
-    for number, (source, target, donor, look) in bench.each(bench.pairs()):
-        worn = [part for part in WORN if wears(donor.face, part) and not wears(look.face, part)]
-        for part in (TRANSPLANTS[number % len(TRANSPLANTS)], *worn):
-            masks = [part_mask(each.subject.portrait.regions, part) for each in (donor, look)]
-            if not (masks[0].any() and (masks[1].any() or part in worn)):
-                continue
-            made = bench.edit(EditPlan.regions("donor", [part]), {CANVAS: look, "donor": donor}, number)
-            mask = masks[0] | masks[1]
-            to_donor, to_photo = (
-                perceptual_inside(bench.lpips, made.painted, each.picture, mask) for each in (donor, look)
-            )
-            record: Record = {"donor": bench.gallery.people[source].id, "photo": bench.gallery.people[target].id}
-            record |= {"part": part, "kept": made.kept, "found": made.face is not None}
-            record["nearer_in_place"] = record["nearer_to_donor"] = to_donor < to_photo
-            if masks[1].any():
-                record |= _whose_part(bench.lpips, made, part, donor, look)
-            if part in worn:
-                record["shows"] = made.face is not None and wears(made.face, part)
-            record |= still(bench, made, look)
-            cases.append(Case(record, (donor.picture, look.picture, made.shown)))
-    figures = summarise(cases, bench, len(bench.gallery.pairs))
-    figures["nearer_to_donor_by_part"] = share_by_part(cases, "nearer_to_donor")
-    if figures.pop("shows", None) is not None:
-        figures["shows_by_part"] = share_by_part(cases, "shows")
-    return figures, cases
-
-
-def _whose_part(lpips: LPIPS, made: Edited, part: str, donor: Look, look: Look) -> Record:
-    """How far a part of the result, as it is found there, is from the donor's and from the photo's; not found: a no."""
-    crop, size = look.subject.portrait.crop, len(made.shown)
-    if made.face is None:
-        return {"nearer_to_donor": False}
-    mine = part_mask(warp(made.face.regions, crop, size, nearest=True, border=0), part)
-    if not mine.any():
-        return {"nearer_to_donor": False}
-    to_donor, to_photo = (
-        perceptual_of_parts(lpips, made.shown, mine, each.picture, part_mask(each.subject.portrait.regions, part))
-        for each in (donor, look)
-    )
-    return {"to_donor": to_donor, "to_photo": to_photo, "nearer_to_donor": to_donor < to_photo}
 
 
 def inpaint(bench: Bench) -> tuple[Record, list[Case]]:

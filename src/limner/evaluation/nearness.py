@@ -7,10 +7,6 @@ import torch
 
 from limner.codecs.perceptual import LPIPS
 from limner.faces.batches import to_model
-from limner.faces.geometry import warp
-
-PART = 96
-"""Side that a cut-out part is brought to."""
 
 
 def psnr(one: np.ndarray, other: np.ndarray) -> float:
@@ -32,21 +28,8 @@ def perceptual_inside(lpips: LPIPS, one: np.ndarray, other: np.ndarray, mask: np
     return perceptual(lpips, np.where(inside, one, grey), np.where(inside, other, grey))
 
 
-def cut_out(picture: np.ndarray, mask: np.ndarray, margin: float = 0.15) -> tuple[np.ndarray, np.ndarray]:
-    """A part of a picture (S, S, 3) uint8 brought to one size, (96, 96, 3), and its mask so, (96, 96) bool. mask:
-    (S, S) bool, not empty."""
-    rows, columns = (np.flatnonzero(mask.any(axis)) for axis in (1, 0))
-    corner, end = np.array([columns[0], rows[0]]), np.array([columns[-1], rows[-1]]) + 1
-    scale = PART / (float((end - corner).max()) * (1 + 2 * margin))
-    matrix = np.column_stack([np.eye(2) * scale, PART / 2 - (corner + end) / 2 * scale])
-    inside = warp(mask.astype(np.uint8) * 255, matrix, PART, border=0) > 127
-    return warp(picture, matrix, PART, border="edge"), inside
-
-
-def perceptual_of_parts(
-    lpips: LPIPS, one: np.ndarray, mask: np.ndarray, other: np.ndarray, mask_other: np.ndarray
-) -> float:
-    """LPIPS between parts of two pictures, each cut out at its own place and brought to one size, where the first has
-    the part: so that it is not their outlines that are compared."""
-    (first, inside), (second, _) = cut_out(one, mask), cut_out(other, mask_other)
-    return perceptual_inside(lpips, first, second, inside)
+def in_mean_colour(picture: np.ndarray, like: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """A picture (S, S, 3) uint8 with its channels scaled so that inside a mask (S, S) bool, not empty, they have the
+    means of another's."""
+    mine, theirs = (each[mask].astype(np.float64).mean(0) for each in (picture, like))
+    return (picture * (theirs / np.maximum(mine, 1.0))).clip(0, 255).round().astype(np.uint8)

@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 from limner.evaluation.bench import Bench, Case, Record
 from limner.evaluation.chains import mixed
-from limner.evaluation.editing import inpaint, itself, reconstruct, reenact, regions, same, sliders, swap, swap_head
+from limner.evaluation.editing import inpaint, itself, reconstruct, reenact, same, sliders, swap, swap_head
+from limner.evaluation.transplants import regions
 from limner.evaluation.worn import erase
 
 SUITES: dict[str, Callable[[Bench], tuple[Record, list[Case]]]] = {

@@ -12,7 +12,7 @@ Legend: S side of a portrait, P points of a mesh.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -37,9 +37,11 @@ A_DEGREE = 0.01
 """What each degree that a head turns adds to that of a person, because it uncovers what no photo shows …"""
 MOST = 0.6
 """… up to this."""
-PULLED = ("face", "head")
-"""Parts that follow a mesh, in the photo's light; others keep their shape, which is what they are taken for."""
-SET_IN = ("nose",)
+WHOLE = ("face", "head")
+"""Parts that come in the photo's light and follow a mesh …"""
+PULLED = (*WHOLE, "hair")
+"""… as hair does; others keep their shape, which is what they are taken for."""
+SET_IN = ("brows", "eyes", "nose", "glasses", "beard")
 """Parts that come with the skin around them and run into the photo's own."""
 BRIGHTER = (0.8, 1.25)
 """How much darker or brighter a head may become in it. Its colours stay: what is skin's and what is light's cannot be
@@ -77,7 +79,7 @@ def draw_draft(plan: EditPlan, portraits: Mapping[str, Portrait], mask: np.ndarr
         return None
     motions = plan.factors.keys() & set(MOTION)
     moves = "person" in plan.repaint and bool(plan.sliders or motions)
-    parts = sorted((part for part in plan.repaint if part != "person"), key=lambda part: part not in PULLED)
+    parts = sorted((part for part in plan.repaint if part != "person"), key=lambda part: part not in WHOLE)
     given = {part: _giver(plan, part) for part in parts}  # faces first: what else is given lies upon them
     if not (moves or given) or any(name in (CANVAS, ABSENT) for name in given.values()):
         return None
@@ -89,33 +91,30 @@ def draw_draft(plan: EditPlan, portraits: Mapping[str, Portrait], mask: np.ndarr
     kinds = {_moved(name) for name in (*motions, *plan.sliders)} if moves else set()
     for part, name in given.items():
         other, mine = portraits[name], _area(canvas, part)
-        if part in PULLED:
+        if part in WHOLE:
             face, faces = (part_mask(each.regions, "face") for each in (canvas, other))
             lit = recoloured(other.picture, faces, canvas.picture, face, BRIGHTER if part == "head" else None)
+            other = replace(other, picture=lit)
             worn = mesh if part == "face" else moved_mesh(plan, portraits, shapes, name)
             target = Points(worn, moved_irises(plan, portraits, worn, shapes.topology, name))
-            theirs = points_of(other, shapes.topology)
-            both = pull(np.dstack([lit, _area(other, part)]), theirs, target, shapes.topology)
-            pulled, inside = both[..., :3], both[..., 3] > 127
-        elif part in SET_IN:
-            bare = part_mask(canvas.regions, "skin") | (mine > 127) | moves
-            pulled, inside = set_in(other, part, target.mesh, picture, bare)
-        else:
-            pulled, inside = put(other, part, target.mesh)
-        if part in PULLED and not inside.any():
+        brought = bring(other, part, target, shapes.topology)
+        pulled, inside = brought.picture, brought.itself
+        if part in SET_IN:
+            pulled, inside = set_in(brought, part, picture, None if moves else canvas.regions)
+        if part in WHOLE and not inside.any():
             return None  # whoever gives it shows none
         if part == "head":  # all of the photo's own goes, wherever it went, and nothing of it colours what comes there
             old = mine if not moves else np.maximum(mine, pull(mine[..., None], own, home, shapes.topology)[..., 0])
             picture = smoothed_over(picture, dilate(old > 127, round(FRINGE * canvas.size)))
         picture = np.where(inside[..., None], pulled, picture)
-        if part in PULLED:
+        if part in WHOLE:
             seams |= seam(inside)
         gone = (mine > 127) & ~inside  # where the photo has the part and its giver has none
         if part != "head" and not moves:  # skin goes on, other parts are gone
             beyond = smoothed_over(picture, ~inside if part == "face" else gone)
             picture = np.where(gone[..., None], beyond, picture)
-        kinds.add(part if part in PULLED else "part")
-    if moves or given.keys() & set(PULLED):
+        kinds.add(part if part in WHOLE else "part")
+    if moves or given.keys() & set(WHOLE):
         picture = opened(picture, plan, portraits, target, shapes)
     share = max(SHARES[kind] for kind in kinds)
     if "person" in kinds:
@@ -189,18 +188,38 @@ def points_of(portrait: Portrait, topology: Topology) -> Points:
     return Points(mesh, irises)
 
 
-def put(portrait: Portrait, part: str, target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """A portrait (S, S, 3) uint8 turned, scaled and shifted so that the points in and around a part lie on a mesh
-    (P, 3), and where the part is in it, (S, S) bool."""
-    area, size = _area(portrait, part), portrait.size
-    matrix = placed(portrait, area, target)
-    return warp(portrait.picture, matrix, size, border="edge"), warp(area, matrix, size, border=0) > 127
+@dataclass(frozen=True, eq=False)
+class Brought:
+    """A portrait (S, S, 3) uint8 with a part of it where it belongs in another; and where the part is, the skin around
+    it that comes along, and all skin: (S, S) bool each."""
+
+    picture: np.ndarray
+    itself: np.ndarray
+    rim: np.ndarray
+    skin: np.ndarray
+
+
+def bring(portrait: Portrait, part: str, target: Points, topology: Topology) -> Brought:
+    """A part brought to a mesh: all of it pulled along (``PULLED``), or the portrait turned, scaled and shifted so that
+    the points in and around the part lie there."""
+    size, itself = portrait.size, part_mask(portrait.regions, part)
+    shaded = dilate(part_mask(portrait.regions, "glasses"), round(RIM * size / 3))
+    skin = part_mask(portrait.regions, "skin") & ~shaded
+    rim = dilate(itself, round(RIM * size)) & skin
+    masks = np.dstack([itself, rim, skin]).astype(np.uint8) * 255
+    if part in PULLED:
+        both = pull(np.dstack([portrait.picture, masks]), points_of(portrait, topology), target, topology)
+        picture, masks = both[..., :3], both[..., 3:]
+    else:
+        matrix = placed(portrait, itself, target.mesh)
+        picture, masks = warp(portrait.picture, matrix, size, border="edge"), warp(masks, matrix, size, border=0)
+    return Brought(picture, *np.moveaxis(masks > 127, -1, 0))
 
 
 def placed(portrait: Portrait, area: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """The similarity (2, 3) that brings the points in and around an area (S, S) onto a mesh (P, 3)."""
+    """The similarity (2, 3) that brings the points in and around an area (S, S) bool onto a mesh (P, 3)."""
     mesh = _mesh(portrait)
-    around = dilate(area > 0, round(AROUND * portrait.size))
+    around = dilate(area, round(AROUND * portrait.size))
     places = np.clip(mesh[:, :2].astype(int), 0, portrait.size - 1)
     near = around[places[:, 1], places[:, 0]]
     if near.sum() < FEWEST:
@@ -209,18 +228,19 @@ def placed(portrait: Portrait, area: np.ndarray, target: np.ndarray) -> np.ndarr
 
 
 def set_in(
-    portrait: Portrait, part: str, target: np.ndarray, picture: np.ndarray, bare: np.ndarray
+    brought: Brought, part: str, picture: np.ndarray, regions: np.ndarray | None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """A part likewise, but with the skin around it, running into a picture (S, S, 3) that shows skin where ``bare``
-    (S, S) bool is, and where it belongs, (S, S) bool: not where either of them wears glasses."""
-    rim, itself = round(RIM * portrait.size), part_mask(portrait.regions, part)
-    shaded = dilate(part_mask(portrait.regions, "glasses"), rim // 3)
-    skin = itself | part_mask(portrait.regions, "skin") & ~shaded
-    wide = dilate(itself, rim) & skin
-    matrix = placed(portrait, _area(portrait, part), target)
-    both = warp(np.dstack([wide, skin]).astype(np.uint8) * 255, matrix, portrait.size, border=0) > 127
-    inside, known = both[..., 0] & bare, both[..., 1] & bare & ~both[..., 0]
-    return lit_as(warp(portrait.picture, matrix, portrait.size, border="edge"), picture, ~known), inside
+    """What was brought, in the light that a picture (S, S, 3) has on the skin there, and where it goes, (S, S) bool.
+
+    regions: (S, S) of the picture, if known: its own glasses stay upon what is set in, and skin comes upon skin.
+    """
+    itself, rim, skin = brought.itself, brought.rim, brought.skin
+    if regions is not None:
+        bare = part_mask(regions, "skin")
+        itself = itself & ((part == "glasses") | ~part_mask(regions, "glasses"))
+        rim, skin = rim & (bare | part_mask(regions, part)), skin & bare
+    inside = itself | rim
+    return lit_as(brought.picture, picture, ~skin | inside), inside
 
 
 def seam(inside: np.ndarray) -> np.ndarray:

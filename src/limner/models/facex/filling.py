@@ -19,7 +19,7 @@ from .draft import Draft, points_of
 from .plan import EditPlan
 from .portrait import Portrait
 from .pull import Points, pull
-from .unseen import lit_as, smoothed_over
+from .unseen import smoothed_over
 
 SHARE = 0.4
 """How much of the way from noise to picture is still painted (``Draft.share``)."""
@@ -51,9 +51,10 @@ def filled(seen: Portrait, hole: np.ndarray, mesh: np.ndarray, topology: Topolog
     across = mesh[topology.mirror] * [-1, 1, 1] + [len(picture), 0, 0]
     over = irises[::-1] * [-1, 1] + [len(picture), 0]
     pulled = pull(mirrored, Points(across, over), Points(mesh, irises), topology)
-    there = pulled[..., 3] > SHOWN
+    other, there = pulled[..., :3].astype(np.int16), pulled[..., 3] > SHOWN
     both = shown & there
-    lit = lit_as(pulled[..., :3], picture, ~both).astype(np.int16)
+    apart = (picture - other).clip(-127, 127) + 127  # how the halves are lit differently, in 8 bits
+    lit = (other + smoothed_over(apart.astype(np.uint8), ~both) - 127).clip(0, 255)
     coarse = mean_nearby(np.abs(lit - picture).mean(-1, keepdims=True), both, round(NEAR * len(picture)))
     unlike = smoothed_over(coarse.clip(0, 255).astype(np.uint8), ~both)
     trust = np.exp(-((unlike / ALIKE) ** 2)) * there[..., None]

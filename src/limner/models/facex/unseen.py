@@ -24,6 +24,10 @@ from .motion import SIZE, motion_of
 from .plan import ABSENT, MOTION, EditPlan
 from .portrait import Portrait
 
+DARKEST = 8.0
+"""Of 255: what is added before ratios of brightness are taken, which are noise where it is dark."""
+BRIGHTER = 1.5
+"""Largest logarithm of such a ratio."""
 COVERED = 0.6
 """Share of a region's pixels from which its texture counts as not known."""
 
@@ -77,13 +81,20 @@ def covered(hidden: np.ndarray, groups: np.ndarray) -> np.ndarray:
 
 
 def smoothed_over(picture: np.ndarray, hole: np.ndarray) -> np.ndarray:
-    """A picture (S, S, C) uint8 with a hole (S, S) bool filled from its surroundings, coarse to fine.
+    """A picture (S, S, C) uint8 with a hole (S, S) bool filled from its surroundings, coarse to fine (our choice:
+    because the networks that look at it never saw a grey patch)."""
+    smooth = carried_on(picture, hole).round().clip(0, 255).astype(np.uint8)
+    return np.where(hole[..., None], smooth, picture)
+
+
+def carried_on(values: np.ndarray, hole: np.ndarray) -> np.ndarray:
+    """Values (S, S, C) in a hole (S, S) bool as their surroundings have them, (S, S, C) float32.
 
     Each level is the mean of what is known in 2 x 2 cells of the finer one; what stays unknown takes the coarser
-    level's colour (our choice: because the networks that look at it never saw a grey patch).
+    level's value.
     """
     known = torch.from_numpy(~hole)[None, None].float()
-    sums = torch.from_numpy(picture).permute(2, 0, 1)[None].float() * known
+    sums = torch.from_numpy(values).permute(2, 0, 1)[None].float() * known
     levels = [(sums, known)]
     while min(sums.shape[2:]) > 1:
         sums, known = (F.avg_pool2d(x, 2, ceil_mode=True, count_include_pad=False) for x in (sums, known))
@@ -92,17 +103,17 @@ def smoothed_over(picture: np.ndarray, hole: np.ndarray) -> np.ndarray:
     for sums, known in reversed(levels[:-1]):
         coarse = F.interpolate(filled, size=sums.shape[2:], mode="bilinear", align_corners=False)
         filled = torch.where(known > 0, sums / known.clamp_min(1e-6), coarse)
-    smooth = filled[0].permute(1, 2, 0).round().clamp(0, 255).byte().numpy()
-    return np.where(hole[..., None], smooth, picture)
+    return filled[0].permute(1, 2, 0).numpy()
 
 
 def lit_as(picture: np.ndarray, like: np.ndarray, hole: np.ndarray) -> np.ndarray:
     """A picture (S, S, 3) uint8 in the light of another in a hole (S, S) bool; around it, the other.
 
-    What they differ by around the hole is carried on inside and added, as Poisson editing does (Perez et al. 2003)."""
-    apart = (like.astype(np.int16) - picture).clip(-127, 127) + 127  # in 8 bits
-    carried = smoothed_over(apart.astype(np.uint8), hole).astype(np.int16) - 127
-    return (picture + carried).clip(0, 255).astype(np.uint8)
+    How many times as bright the other is around the hole is carried on inside, as Poisson editing carries differences
+    (Perez et al. 2003; our choice: because light multiplies)."""
+    mine, theirs = (np.log(each.astype(np.float32) + DARKEST) for each in (picture, like))
+    ratio = carried_on((theirs - mine).clip(-BRIGHTER, BRIGHTER), hole)
+    return (np.exp(mine + ratio) - DARKEST).round().clip(0, 255).astype(np.uint8)
 
 
 def _read_again(picture: np.ndarray, reader: FaceReader) -> Face | None:

@@ -27,6 +27,11 @@ from .routing import Routing
 from .transformer import UniF2aceTransformer
 from .unmasking import all_masked, confidence
 
+ALONE: dict[Group, tuple[str, ...]] = {
+    "understand": ("clip_in.", "face_in."),
+    "paint": ("ratio_in.", "head.parametrizations.weight.0."),
+}
+"""Beginnings of the names of what one task alone uses, besides what is named after it."""
 FITTED = 2000
 """Faces, at most, that resamplers are fitted to."""
 
@@ -50,6 +55,11 @@ class UniF2aceSettings(BaseModel):
     balance_paint: float | None = Field(default=None, ge=0, description="λ_t2i: of painting's [P]; default: balance.")
     balance_understand: float | None = Field(default=None, ge=0, description="λ_mmu: of understanding's, likewise.")
     bits: bool = Field(default=True, description="Whether codes with a bit in common learn together (code_bits.py).")
+    only: Group | None = Field(
+        default=None,
+        description="Train nothing but what this task alone uses (used_alone): what the other one does stays as it is, "
+        "bit for bit, and only its validation is made.",
+    )
     understand: float = Field(default=1.0, gt=0, le=1, description="Share of a batch's faces that are asked about.")
     paint: float = Field(default=1.0, gt=0, le=1, description="Share of a batch's faces that are painted.")
     balanced: bool = Field(
@@ -118,6 +128,9 @@ class UniF2aceTask:
             model.fit_features(fitted.get("clip"), fitted.get("face"), torch.Generator().manual_seed(self.seed))
         if self.settings.bits:
             share_bits(model, generator)
+        if self.settings.only is not None:
+            for name, parameter in model.named_parameters():
+                parameter.requires_grad_(used_alone(name, self.settings.only))
         return model
 
     def _check_start(self, file: Path) -> None:
@@ -159,8 +172,11 @@ class UniF2aceTask:
         """See the class; parts for the log are the losses, each group's busiest expert's share, and ``told``: the
         share of faces that true words make likelier than their foil does."""
         assert isinstance(model, UniF2aceTransformer)
-        total, parts = self._weighed(*self._both(model, batch, generator, step))
-        if self.foiled is not None:
+        only = self.settings.only
+        painted = None if only == "understand" else self._painted(model, batch, generator)
+        answered = None if only == "paint" else self._answered(model, batch, step)
+        total, parts = self._weighed(painted, answered)
+        if self.foiled is not None and only != "understand":
             foil, told = self._foil_loss(model, batch, generator)
             total, parts = total + self.settings.foils * foil, {**parts, "foil": foil.detach(), "told": told}
         return total, parts
@@ -174,30 +190,37 @@ class UniF2aceTask:
         texts, foils = unpad(batch["foiled"]), unpad(batch["foils"])
         return foil_loss(model, texts, foils, codes, masked, gamma, self.settings.sharpness)
 
-    def _both(
-        self, model: UniF2aceTransformer, batch: dict[str, Tensor], generator: torch.Generator, step: int
-    ) -> tuple[Painted, Answered]:
-        s = self.settings
-        shown, asked = _first(batch, s.paint), _first(batch, s.understand)
+    def _painted(self, model: UniF2aceTransformer, batch: dict[str, Tensor], generator: torch.Generator) -> Painted:
+        s, shown = self.settings, _first(batch, self.settings.paint)
         codes = shown["painted"]
         gamma, masked = (drawn.to(codes.device) for drawn in draw_masks((codes.shape[0], codes.shape[1]), generator))
         dropped = (torch.rand(len(codes), generator=generator) < s.drop_text).tolist()
         texts = [[] if drop else text for drop, text in zip(dropped, unpad(shown["texts"]))]
-        painted = paint_loss(model, texts, codes, masked, gamma, s.alpha, s.mask_weight)
-        return painted, self._answers(model, asked, step)
+        return paint_loss(model, texts, codes, masked, gamma, s.alpha, s.mask_weight)
 
-    def _weighed(self, painted: Painted, answered: Answered) -> tuple[Tensor, dict[str, Tensor]]:
+    def _weighed(self, painted: Painted | None, answered: Answered | None) -> tuple[Tensor, dict[str, Tensor]]:
+        """The weighed sum of what is there, and its parts for the log."""
         s = self.settings
-        even = {"paint": balance(painted.routing), "understand": balance(answered.routing)}
-        parts = {"answer": answered.loss, "mask": painted.loss.mask, "score": painted.loss.score}
-        parts["balance"] = even["paint"] + even["understand"]
-        for group, routing in (("paint", painted.routing), ("understand", answered.routing)):
-            if routing:
-                parts[f"{group}.busiest"] = _busiest(routing)
-        total = s.answer_weight * answered.loss + painted.loss.total
-        for group, weight in (("paint", s.balance_paint), ("understand", s.balance_understand)):
-            total = total + (s.balance if weight is None else weight) * even[group]
-        return total, {k: v.detach() for k, v in parts.items()}
+        losses: list[Tensor] = []
+        even: list[Tensor] = []
+        parts: dict[str, Tensor] = {}
+        if answered is not None:
+            losses.append(s.answer_weight * answered.loss)
+            parts["answer"] = answered.loss
+        if painted is not None:
+            losses.append(painted.loss.total)
+            parts |= {"mask": painted.loss.mask, "score": painted.loss.score}
+        weights = {"paint": s.balance_paint, "understand": s.balance_understand}
+        for group, found in (("paint", painted), ("understand", answered)):
+            if found is None:
+                continue
+            even.append(balance(found.routing))
+            weight = weights[group]
+            losses.append((s.balance if weight is None else weight) * even[-1])
+            if found.routing:
+                parts[f"{group}.busiest"] = _busiest(found.routing)
+        parts["balance"] = torch.stack(even).sum()
+        return torch.stack(losses).sum(), {k: v.detach() for k, v in parts.items()}
 
     def validate(self, model: nn.Module) -> dict[str, float]:
         """The losses on held-out faces, with the same masks every time; and ``looking``: how many nats a token answers
@@ -210,7 +233,7 @@ class UniF2aceTask:
             part = rows[start : start + 32]
             drawn = self.data.batch(part, np.random.default_rng(start), long=start % 64 == 0, turns=self.settings.turns)
             batch = {k: v.to(model.norm.weight.device) for k, v in drawn.items()}
-            painted, answered = self._both(model, batch, generator, 0)
+            painted, answered = self._painted(model, batch, generator), self._answered(model, batch, 0)
             _, parts = self._weighed(painted, answered)
             parts |= _shares("paint", painted) | _shares("understand", answered)
             asked = _first(batch, self.settings.understand)
@@ -226,6 +249,9 @@ class UniF2aceTask:
             foil, told = self._foil_loss(model, batch, torch.Generator().manual_seed(0))  # others' masks stay theirs
             found |= {"foil": float(foil), "told": float(told)}
         return found
+
+    def _answered(self, model: UniF2aceTransformer, batch: dict[str, Tensor], step: int) -> Answered:
+        return self._answers(model, _first(batch, self.settings.understand), step)
 
     def _answers(self, model: UniF2aceTransformer, batch: dict[str, Tensor], step: int) -> Answered:
         apart = np.random.default_rng([self.seed, 2, step]).random() < self.settings.apart
@@ -254,6 +280,12 @@ class UniF2aceTask:
         header |= {name: self.data.header[name] for name in COMPANIONS if name in self.data.header}
         assert isinstance(model, UniF2aceTransformer)
         save_tensors(path, folded_weights(model), {**header, **facts}, dtype=torch.float16)
+
+
+def used_alone(name: str, group: Group) -> bool:
+    """Whether a parameter of this name plays no part in the other task: a group's routed experts and sequence level,
+    the resamplers (understanding), the mask ratio and what codes share in the head (painting)."""
+    return f".{group}." in name or name.startswith(ALONE[group])
 
 
 def _first(batch: dict[str, Tensor], share: float) -> dict[str, Tensor]:
