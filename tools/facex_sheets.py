@@ -19,9 +19,10 @@ import numpy as np
 
 from limner.cli.bars import bar
 from limner.errors import InputError
-from limner.evaluation.editing import TRANSPLANTS, draw_hole
+from limner.evaluation.editing import draw_hole
 from limner.evaluation.edits import Look, Sampling, edit, look_at
 from limner.evaluation.galleries import read_gallery
+from limner.evaluation.transplants import TRANSPLANTS
 from limner.evaluation.worn import WORN, wears
 from limner.faces.folders import data_root
 from limner.faces.geometry import paste_back

@@ -24,7 +24,7 @@ from limner.errors import InputError
 from limner.evaluation import editing, transplants
 from limner.evaluation.bench import Bench
 from limner.evaluation.chains import YAW, mixed
-from limner.evaluation.edits import Look, Sampling, look_at
+from limner.evaluation.edits import Edited, Look, Sampling, look_at
 from limner.evaluation.galleries import read_gallery
 from limner.evaluation.identity_judge import IdentityJudge
 from limner.evaluation.nearness import psnr
@@ -34,8 +34,11 @@ from limner.faces.geometry import warp
 from limner.faces.iresnet import IResNet
 from limner.faces.picture import encode_png, read_picture, save_png
 from limner.faces.reader import FaceReader
+from limner.faces.regions import Region
 from limner.models.facex.begun import Prepared
+from limner.models.facex.draft import placed
 from limner.models.facex.engine import FaceX
+from limner.models.facex.masks import part_mask
 from limner.models.facex.plan import CANVAS, EditPlan
 from limner.weights.tensors import save_tensors
 
@@ -240,6 +243,41 @@ def test_regions_are_nearer_to_whom_they_were_painted_from(oracle: Oracle, photo
     assert perfect["shows_by_part"]["glasses"] == 1.0 and set(useless["shows_by_part"].values()) == {0.0}
     usual = set(perfect["nearer_to_donor_by_part"]) - {"glasses", "beard"}
     assert usual and usual <= set(transplants.TRANSPLANTS) and "shows" not in perfect
+
+
+def test_a_part_is_compared_where_it_belongs_and_at_one_brightness(oracle: Oracle, photos: Path) -> None:
+    """The donor's nose, turned, shifted and at a third of its light, is the donor's; so is none where none is found."""
+    donor, look = (each for each in firsts(oracle, photos)[:2])
+    assert donor is not None and look is not None
+    giver, portrait = donor.subject.portrait, look.subject.portrait
+    assert portrait.mesh is not None
+    nose = part_mask(giver.regions, "nose")
+    brought = warp(giver.picture, placed(giver, nose, portrait.mesh), 256, border="edge")
+    shown = np.where(part_mask(portrait.regions, "nose")[..., None], brought // 3, portrait.picture)
+    made = Edited(look.photo, shown, shown, True, look.face)
+    record = transplants._whose_part(LPIPS(lpips_tensors()), made, "nose", donor, look)
+    assert record["nearer_to_donor"] and record["to_donor"] < 0.1 * record["to_photo"]
+    assert transplants._whose_part(LPIPS(lpips_tensors()), made, "nose", look, donor)["nearer_to_donor"] is False
+    lost = transplants._whose_part(LPIPS(lpips_tensors()), replace(made, face=None), "nose", donor, look)
+    assert lost == {"nearer_to_donor": False, "nearer_as_lit": False}
+
+
+def test_nobody_gives_hair_from_under_a_hat(oracle: Oracle, photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transplants, "TRANSPLANTS", ("hair",))
+    made = bench(oracle, photos, "donor")
+    _, cases = transplants.regions(made)
+    assert [case.record["part"] for case in cases].count("hair") == 3
+    hatted = []
+    for look in made.firsts:
+        assert look is not None
+        regions = look.subject.portrait.regions.copy()
+        regions[:20] = Region.HAT
+        portrait = replace(look.subject.portrait, regions=regions)
+        hatted.append(replace(look, subject=replace(look.subject, portrait=portrait)))
+    made.firsts = hatted
+    made.__dict__.pop("pairs", None)
+    _, cases = transplants.regions(made)
+    assert "hair" not in [case.record["part"] for case in cases] and cases
 
 
 def test_a_true_filling_beats_a_smooth_one(oracle: Oracle, photos: Path) -> None:

@@ -28,7 +28,7 @@ from limner.models.facex.draft import (
     seam,
 )
 from limner.models.facex.engine import FaceX
-from limner.models.facex.masks import part_mask
+from limner.models.facex.masks import dilate, part_mask
 from limner.models.facex.plan import EditPlan
 from limner.models.facex.portrait import Portrait, portrait_of
 from limner.models.facex.pull import DARK, Points, opening, pull, visible
@@ -344,11 +344,37 @@ def test_a_head_comes_with_its_hair_as_the_photo_moves(hers: Portrait, turned: P
     assert rough(bare.picture) < 0.5 * rough(dim.picture)
 
 
-def test_a_nose_comes_in_the_photos_light(hers: Portrait, shapes: ShapeModel) -> None:
-    blue = replace(hers, picture=(hers.picture * [0.6, 0.7, 1.0]).astype(np.uint8))
-    nose = part_mask(hers.regions, "nose")
-    draft = draw_draft(EditPlan.regions("other", ["nose"]), {"photo": hers, "other": blue}, nose, shapes)
-    assert draft is not None and np.abs(draft.picture.astype(int) - hers.picture)[nose].mean() < 8
+@pytest.mark.parametrize("part", ["brows", "eyes", "nose", "beard"])
+def test_a_part_comes_in_the_photos_light(hers: Portrait, shapes: ShapeModel, part: str) -> None:
+    """Light multiplies: her own part under a bluer and weaker one is hers again."""
+    blue = replace(hers, picture=(hers.picture * [0.5, 0.6, 0.9]).astype(np.uint8))
+    plan, portraits, where = (
+        EditPlan.regions("other", [part]),
+        {"photo": hers, "other": blue},
+        part_mask(hers.regions, part),
+    )
+    draft = draw_draft(plan, portraits, repaint_mask(plan, portraits), shapes)
+    assert draft is not None and np.abs(draft.picture.astype(int) - hers.picture)[where].mean() < 6
+    assert np.abs(blue.picture.astype(int) - hers.picture)[where].mean() > 20
+
+
+def test_hair_follows_the_head_where_its_shape_differs(hers: Portrait, shapes: ShapeModel) -> None:
+    """Another's head, the left half of it narrower, as a turned one's is: its hair ends where hers does."""
+    middle = mesh_of(hers)[4, 0]
+    columns = np.arange(256) + 0.5
+    from_hers = np.where(columns < middle, middle - (middle - columns) / 0.75, columns)  # where each column comes from
+    took = np.clip(from_hers.astype(int), 0, 255)
+    mesh = mesh_of(hers).copy()
+    mesh[:, 0] = np.where(mesh[:, 0] < middle, middle - (middle - mesh[:, 0]) * 0.75, mesh[:, 0])
+    green = np.where(part_mask(hers.regions, "hair")[..., None], np.array([0, 200, 0], np.uint8), hers.picture)
+    other = replace(hers, picture=green[:, took], regions=hers.regions[:, took], mesh=mesh)
+    plan, portraits = EditPlan.regions("other", ["hair"]), {"photo": hers, "other": other}
+    draft = draw_draft(plan, portraits, np.ones((256, 256), bool), shapes)
+    hair = part_mask(hers.regions, "hair")
+    near = dilate(part_mask(hers.regions, "face"), 12) & (columns < middle)[None]  # where points say how
+    assert draft is not None
+    wrong = [(is_green(each) != hair)[near].mean() for each in (draft.picture, other.picture)]
+    assert wrong[0] < 0.5 * wrong[1]
 
 
 def test_a_nose_runs_into_the_skin_around_it(hers: Portrait, shapes: ShapeModel) -> None:

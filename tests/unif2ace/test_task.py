@@ -16,7 +16,7 @@ from limner.codecs.magvit2 import LFQConfig
 from limner.errors import InputError
 from limner.models.unif2ace import task as room
 from limner.models.unif2ace.code_bits import BitDirections, folded_weights
-from limner.models.unif2ace.config import GROUPS
+from limner.models.unif2ace.config import GROUPS, Group
 from limner.models.unif2ace.losses import (
     FOILS_FROM,
     SHARPNESS,
@@ -287,6 +287,30 @@ def test_words_are_told_from_their_foils_when_that_is_learnt(foiled: Path) -> No
         t.held_out = plain.held_out
         without, with_foils = plain.validate(model), t.validate(model)
         assert "told" not in without and with_foils["mask"] == without["mask"]
+
+
+@pytest.mark.parametrize("only", ["paint", "understand"])
+def test_one_task_learns_and_the_other_stays_bit_for_bit(foiled: Path, only: Group) -> None:
+    """Through the loop and the written file; the other task's loss is not even asked for."""
+    first = task().build()
+    assert isinstance(first, UniF2aceTransformer)
+    save_tensors(foiled / "start.safetensors", folded_weights(first), {}, dtype=torch.float16)
+    t = task(data="foiled", start="start.safetensors", only=only, foils=1.0)
+    settings = {"steps": 4, "batch_size": 5, "optimizer": "muon", "device": "cpu", "threads": 1, "warmup": 0, "ema": 0}
+    recipe = Recipe(name="tiny", task={}, train=TrainSettings(**settings, learning_rate=0.02, log_every=1))  # type: ignore[arg-type]
+    lines: list[dict] = []
+    train(t, recipe, foiled / "run", report=lines.append)
+    said = [line for line in lines if line["kind"] == "train"]
+    assert len(said) == 4 and all(
+        ("answer" in line, "mask" in line) == (only != "paint", only == "paint") for line in said
+    )
+    assert all(("foil" in line) == (only == "paint") for line in said)
+    before, after = (task(start=name) for name in ("start.safetensors", "run/weights.safetensors"))
+    losses = []
+    for each in (before, after):
+        losses.append(each.loss(each.build(), each.batch(0), torch.Generator().manual_seed(1), 0)[1])
+    learnt, kept = ("mask", "answer") if only == "paint" else ("answer", "mask")
+    assert torch.equal(losses[0][kept], losses[1][kept]) and losses[1][learnt] < losses[0][learnt]
 
 
 @pytest.mark.parametrize("config", [TINY, dense(), replace(TINY, shared_experts=2), replace(TINY, places=True)])
