@@ -28,6 +28,8 @@ DARKEST = 8.0
 """Of 255: what is added before ratios of brightness are taken, which are noise where it is dark."""
 BRIGHTER = 1.5
 """Largest logarithm of such a ratio."""
+OUTSHONE = 1.3
+"""How many times as bright as what is around a hole something in it may become."""
 COVERED = 0.6
 """Share of a region's pixels from which its texture counts as not known."""
 
@@ -110,10 +112,14 @@ def lit_as(picture: np.ndarray, like: np.ndarray, hole: np.ndarray) -> np.ndarra
     """A picture (S, S, 3) uint8 in the light of another in a hole (S, S) bool; around it, the other.
 
     How many times as bright the other is around the hole is carried on inside, as Poisson editing carries differences
-    (Perez et al. 2003; our choice: because light multiplies)."""
+    (Perez et al. 2003; our choice: because light multiplies). Nothing outshines what the other is like around the hole
+    by that (a grey beard from dark skin is no brighter on fair skin).
+    """
     mine, theirs = (np.log(each.astype(np.float32) + DARKEST) for each in (picture, like))
     ratio = carried_on((theirs - mine).clip(-BRIGHTER, BRIGHTER), hole)
-    return (np.exp(mine + ratio) - DARKEST).round().clip(0, 255).astype(np.uint8)
+    most = np.maximum(picture, OUTSHONE * carried_on(like, hole))
+    lit = np.minimum(np.exp(mine + ratio) - DARKEST, most)
+    return np.where(hole[..., None], lit.round().clip(0, 255).astype(np.uint8), like)
 
 
 def _read_again(picture: np.ndarray, reader: FaceReader) -> Face | None:
