@@ -309,6 +309,9 @@ def test_one_task_learns_and_the_other_stays_bit_for_bit(foiled: Path, only: Gro
     losses = []
     for each in (before, after):
         losses.append(each.loss(each.build(), each.batch(0), torch.Generator().manual_seed(1), 0)[1])
+    old, new = (load_tensors(foiled / name)[0] for name in ("start.safetensors", "run/weights.safetensors"))
+    changed = {name.split(".")[0] for name in old if not torch.equal(old[name], new[name])}
+    assert changed == ({"blocks", "ratio_in", "head"} if only == "paint" else {"blocks", "clip_in", "face_in"})
     learnt, kept = ("mask", "answer") if only == "paint" else ("answer", "mask")
     assert torch.equal(losses[0][kept], losses[1][kept]) and losses[1][learnt] < losses[0][learnt]
 
