@@ -89,6 +89,7 @@ def draw_draft(plan: EditPlan, portraits: Mapping[str, Portrait], mask: np.ndarr
     picture = canvas.picture if not moves else pull(canvas.picture, own, home, shapes.topology)
     seams = np.zeros(mask.shape, bool)
     kinds = {_moved(name) for name in (*motions, *plan.sliders)} if moves else set()
+    whole = given.keys() & set(WHOLE)
     for part, name in given.items():
         other, mine = portraits[name], _area(canvas, part)
         if part in WHOLE:
@@ -100,7 +101,7 @@ def draw_draft(plan: EditPlan, portraits: Mapping[str, Portrait], mask: np.ndarr
         brought = bring(other, part, target, shapes.topology)
         pulled, inside = brought.picture, brought.itself
         if part in SET_IN:
-            pulled, inside = set_in(brought, part, picture, None if moves else canvas.regions)
+            pulled, inside = set_in(brought, part, picture, None if moves or whole else canvas.regions)
         if part in WHOLE and not inside.any():
             return None  # whoever gives it shows none
         if part == "head":  # all of the photo's own goes, wherever it went, and nothing of it colours what comes there
@@ -114,7 +115,7 @@ def draw_draft(plan: EditPlan, portraits: Mapping[str, Portrait], mask: np.ndarr
             beyond = smoothed_over(picture, ~inside if part == "face" else gone)
             picture = np.where(gone[..., None], beyond, picture)
         kinds.add(part if part in WHOLE else "part")
-    if moves or given.keys() & set(WHOLE):
+    if moves or whole:
         picture = opened(picture, plan, portraits, target, shapes)
     share = max(SHARES[kind] for kind in kinds)
     if "person" in kinds:

@@ -112,8 +112,8 @@ def lit_as(picture: np.ndarray, like: np.ndarray, hole: np.ndarray) -> np.ndarra
     """A picture (S, S, 3) uint8 in the light of another in a hole (S, S) bool; around it, the other.
 
     How many times as bright the other is around the hole is carried on inside, as Poisson editing carries differences
-    (Perez et al. 2003; our choice: because light multiplies). Nothing outshines what the other is like around the hole
-    by that (a grey beard from dark skin is no brighter on fair skin).
+    (Perez et al. 2003; our choice: because light multiplies). Nothing becomes brighter than it was beyond ``OUTSHONE``
+    times what the other is like around the hole (a grey beard from dark skin does not glow on fair skin).
     """
     mine, theirs = (np.log(each.astype(np.float32) + DARKEST) for each in (picture, like))
     ratio = carried_on((theirs - mine).clip(-BRIGHTER, BRIGHTER), hole)

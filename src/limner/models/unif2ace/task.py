@@ -58,7 +58,7 @@ class UniF2aceSettings(BaseModel):
     only: Group | None = Field(
         default=None,
         description="Train nothing but what this task alone uses (used_alone): what the other one does stays as it is, "
-        "bit for bit, and only its validation is made.",
+        "bit for bit; validation measures both.",
     )
     understand: float = Field(default=1.0, gt=0, le=1, description="Share of a batch's faces that are asked about.")
     paint: float = Field(default=1.0, gt=0, le=1, description="Share of a batch's faces that are painted.")
