@@ -24,10 +24,10 @@ from limner.models.facex.draft import (
     moved_irises,
     moved_mesh,
     points_of,
-    recoloured,
     seam,
 )
 from limner.models.facex.engine import FaceX
+from limner.models.facex.light import recoloured
 from limner.models.facex.masks import dilate, part_mask
 from limner.models.facex.plan import EditPlan
 from limner.models.facex.portrait import Portrait, portrait_of

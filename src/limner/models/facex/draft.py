@@ -22,12 +22,13 @@ from limner.faces.movement import likeliest
 from limner.faces.shape import ShapeModel
 from limner.faces.topology import Topology
 
+from .light import lit_as, recoloured
 from .masks import FACTORS_OF_PART, dilate, part_mask
 from .plan import ABSENT, CANVAS, MOTION, EditPlan
 from .portrait import Portrait
 from .pull import CLOSED, DARK, Points, fill_mouth, opening, pull
 from .sliders import move
-from .unseen import lit_as, smoothed_over
+from .unseen import smoothed_over
 
 DRAWN_AS = 6
 """Which way of drawing this is, for recipes: to be raised with whatever draws another picture, the shape model too."""
@@ -98,10 +99,10 @@ def draw_draft(plan: EditPlan, portraits: Mapping[str, Portrait], mask: np.ndarr
             other = replace(other, picture=lit)
             worn = mesh if part == "face" else moved_mesh(plan, portraits, shapes, name)
             target = Points(worn, moved_irises(plan, portraits, worn, shapes.topology, name))
-        brought = bring(other, part, target, shapes.topology)
-        pulled, inside = brought.picture, brought.itself
+        masks = _rimmed(other, part) if part in SET_IN else _area(other, part)
+        pulled, inside = bring(other, part, masks, target, shapes.topology)
         if part in SET_IN:
-            pulled, inside = set_in(brought, part, picture, None if moves or whole else canvas.regions)
+            pulled, inside = set_in(pulled, inside, part, picture, None if moves or whole else canvas.regions)
         if part in WHOLE and not inside.any():
             return None  # whoever gives it shows none
         if part == "head":  # all of the photo's own goes, wherever it went, and nothing of it colours what comes there
@@ -189,32 +190,18 @@ def points_of(portrait: Portrait, topology: Topology) -> Points:
     return Points(mesh, irises)
 
 
-@dataclass(frozen=True, eq=False)
-class Brought:
-    """A portrait (S, S, 3) uint8 with a part of it where it belongs in another; and where the part is, the skin around
-    it that comes along, and all skin: (S, S) bool each."""
-
-    picture: np.ndarray
-    itself: np.ndarray
-    rim: np.ndarray
-    skin: np.ndarray
-
-
-def bring(portrait: Portrait, part: str, target: Points, topology: Topology) -> Brought:
-    """A part brought to a mesh: all of it pulled along (``PULLED``), or the portrait turned, scaled and shifted so that
-    the points in and around the part lie there."""
-    size, itself = portrait.size, part_mask(portrait.regions, part)
-    shaded = dilate(part_mask(portrait.regions, "glasses"), round(RIM * size / 3))
-    skin = part_mask(portrait.regions, "skin") & ~shaded
-    rim = dilate(itself, round(RIM * size)) & skin
-    masks = np.dstack([itself, rim, skin]).astype(np.uint8) * 255
+def bring(
+    portrait: Portrait, part: str, masks: np.ndarray, target: Points, topology: Topology
+) -> tuple[np.ndarray, np.ndarray]:
+    """A portrait (S, S, 3) uint8 with a part of it brought to a mesh, and masks of it (S, S[, 3]) uint8 likewise, as
+    bool: all of it pulled along (``PULLED``), or turned, scaled and shifted so that the points in and around the part
+    lie there."""
+    size = portrait.size
     if part in PULLED:
         both = pull(np.dstack([portrait.picture, masks]), points_of(portrait, topology), target, topology)
-        picture, masks = both[..., :3], both[..., 3:]
-    else:
-        matrix = placed(portrait, itself, target.mesh)
-        picture, masks = warp(portrait.picture, matrix, size, border="edge"), warp(masks, matrix, size, border=0)
-    return Brought(picture, *np.moveaxis(masks > 127, -1, 0))
+        return both[..., :3], both[..., 3:].reshape(masks.shape) > 127
+    matrix = placed(portrait, part_mask(portrait.regions, part), target.mesh)
+    return warp(portrait.picture, matrix, size, border="edge"), warp(masks, matrix, size, border=0) > 127
 
 
 def placed(portrait: Portrait, area: np.ndarray, target: np.ndarray) -> np.ndarray:
@@ -229,44 +216,26 @@ def placed(portrait: Portrait, area: np.ndarray, target: np.ndarray) -> np.ndarr
 
 
 def set_in(
-    brought: Brought, part: str, picture: np.ndarray, regions: np.ndarray | None
+    brought: np.ndarray, masks: np.ndarray, part: str, picture: np.ndarray, regions: np.ndarray | None
 ) -> tuple[np.ndarray, np.ndarray]:
     """What was brought, in the light that a picture (S, S, 3) has on the skin there, and where it goes, (S, S) bool.
 
-    regions: (S, S) of the picture, if known: its own glasses stay upon what is set in, and skin comes upon skin.
+    masks: (S, S, 3) bool, those of ``_rimmed`` that came along. regions: (S, S) of the picture, if known: its own
+    glasses stay upon what is set in, and skin comes upon skin.
     """
-    itself, rim, skin = brought.itself, brought.rim, brought.skin
+    itself, rim, skin = np.moveaxis(masks, -1, 0)
     if regions is not None:
         bare = part_mask(regions, "skin")
         itself = itself & ((part == "glasses") | ~part_mask(regions, "glasses"))
         rim, skin = rim & (bare | part_mask(regions, part)), skin & bare
     inside = itself | rim
-    return lit_as(brought.picture, picture, ~skin | inside), inside
+    return lit_as(brought, picture, ~skin | inside), inside
 
 
 def seam(inside: np.ndarray) -> np.ndarray:
     """Where what is pasted into a mask (S, S) bool meets what it lies upon, (S, S) bool."""
     pixels = max(1, round(SEAM * len(inside)))
     return dilate(inside, pixels) & dilate(~inside, pixels)
-
-
-def recoloured(
-    picture: np.ndarray,
-    inside: np.ndarray,
-    like: np.ndarray,
-    where: np.ndarray,
-    brighter: tuple[float, float] | None = None,
-) -> np.ndarray:
-    """A picture with its channels scaled to the means of another's (von Kries), each inside its mask: a face in the
-    light of the photo. brighter: the same for all channels, within these bounds."""
-    if not (inside.any() and where.any()):
-        return picture
-    mine, theirs = picture[inside].astype(np.float32).mean(0), like[where].astype(np.float32).mean(0)
-    if brighter is not None:
-        gain = np.clip(theirs.sum() / max(mine.sum(), 1.0), *brighter)
-    else:
-        gain = np.clip(theirs / np.maximum(mine, 1.0), 0.5, 2.0)
-    return np.clip(picture * gain, 0, 255).round().astype(np.uint8)
 
 
 def _moved(name: str) -> str:
@@ -282,6 +251,14 @@ def _giver(plan: EditPlan, part: str) -> str:
 def _area(portrait: Portrait, part: str) -> np.ndarray:
     """Where a part is, (S, S) uint8, 255 inside."""
     return part_mask(portrait.regions, part).astype(np.uint8) * 255
+
+
+def _rimmed(portrait: Portrait, part: str) -> np.ndarray:
+    """Where a part is, the skin around it that comes along, and all skin, (S, S, 3) uint8 likewise; skin that glasses
+    shade is none."""
+    itself, rim = part_mask(portrait.regions, part), RIM * portrait.size
+    skin = part_mask(portrait.regions, "skin") & ~dilate(part_mask(portrait.regions, "glasses"), round(rim / 3))
+    return np.dstack([itself, dilate(itself, round(rim)) & skin, skin]).astype(np.uint8) * 255
 
 
 def _mesh(portrait: Portrait) -> np.ndarray:

@@ -24,12 +24,6 @@ from .motion import SIZE, motion_of
 from .plan import ABSENT, MOTION, EditPlan
 from .portrait import Portrait
 
-DARKEST = 8.0
-"""Of 255: what is added before ratios of brightness are taken, which are noise where it is dark."""
-BRIGHTER = 1.5
-"""Largest logarithm of such a ratio."""
-OUTSHONE = 1.3
-"""How many times as bright as what is around a hole something in it may become."""
 COVERED = 0.6
 """Share of a region's pixels from which its texture counts as not known."""
 
@@ -106,20 +100,6 @@ def carried_on(values: np.ndarray, hole: np.ndarray) -> np.ndarray:
         coarse = F.interpolate(filled, size=sums.shape[2:], mode="bilinear", align_corners=False)
         filled = torch.where(known > 0, sums / known.clamp_min(1e-6), coarse)
     return filled[0].permute(1, 2, 0).numpy()
-
-
-def lit_as(picture: np.ndarray, like: np.ndarray, hole: np.ndarray) -> np.ndarray:
-    """A picture (S, S, 3) uint8 in the light of another in a hole (S, S) bool; around it, the other.
-
-    How many times as bright the other is around the hole is carried on inside, as Poisson editing carries differences
-    (Perez et al. 2003; our choice: because light multiplies). Nothing becomes brighter than it was beyond ``OUTSHONE``
-    times what the other is like around the hole (a grey beard from dark skin does not glow on fair skin).
-    """
-    mine, theirs = (np.log(each.astype(np.float32) + DARKEST) for each in (picture, like))
-    ratio = carried_on((theirs - mine).clip(-BRIGHTER, BRIGHTER), hole)
-    most = np.maximum(picture, OUTSHONE * carried_on(like, hole))
-    lit = np.minimum(np.exp(mine + ratio) - DARKEST, most)
-    return np.where(hole[..., None], lit.round().clip(0, 255).astype(np.uint8), like)
 
 
 def _read_again(picture: np.ndarray, reader: FaceReader) -> Face | None:
