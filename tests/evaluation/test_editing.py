@@ -24,7 +24,7 @@ from limner.errors import InputError
 from limner.evaluation import editing, transplants
 from limner.evaluation.bench import Bench
 from limner.evaluation.chains import YAW, mixed
-from limner.evaluation.edits import Edited, Look, Sampling, look_at
+from limner.evaluation.edits import Edited, Look, Sampling, gaze_of, look_at
 from limner.evaluation.galleries import read_gallery
 from limner.evaluation.identity_judge import IdentityJudge
 from limner.evaluation.nearness import psnr
@@ -32,14 +32,17 @@ from limner.evaluation.suites import SUITES as MEASURES
 from limner.evaluation.worn import erase, wears
 from limner.faces.geometry import warp
 from limner.faces.iresnet import IResNet
+from limner.faces.motion import EYEBALL_RADIUS, eye_corners, head_pose
+from limner.faces.movement import lids_along
 from limner.faces.picture import encode_png, read_picture, save_png
 from limner.faces.reader import FaceReader
 from limner.faces.regions import Region
 from limner.models.facex.begun import Prepared
-from limner.models.facex.draft import placed
+from limner.models.facex.draft import placed, points_of
 from limner.models.facex.engine import FaceX
 from limner.models.facex.masks import part_mask
 from limner.models.facex.plan import CANVAS, EditPlan
+from limner.models.facex.pull import Points, pull
 from limner.weights.tensors import save_tensors
 
 FACES = ("face-10015", "face-10016", "face-10018")
@@ -225,6 +228,41 @@ def test_sliders_that_do_nothing_do_not_correlate(oracle: Oracle, photos: Path) 
         record = case.record
         assert abs(record["measured"]) < (3 if abs(record["value"]) > 1 else 0.15), record
         assert abs(record["asked"]) <= abs(record["value"]) + 1e-6
+
+
+def test_where_a_face_looks_follows_irises_and_lids(oracle: Oracle, photos: Path) -> None:
+    for name in FACES:
+        look = look_at(oracle, photos / f"{name}.png", name)
+        assert look is not None
+        own = points_of(look.subject.portrait, oracle.reader.topology)
+        for way in (-4.0, 4.0):
+            down = np.array([[0.0, way]] * 2)
+            there = Points(lids_along(own.mesh, down), own.irises + down)
+            drawn = pull(look.picture, own, there, oracle.reader.topology)
+            (face,) = oracle.reader.read_crops(drawn[None])
+            assert face is not None
+            made = Edited(look.photo, look.picture, look.picture, True, look.face)
+            assert editing._looks_further(oracle.reader, look, made) == [0.0, 0.0]
+            made = Edited(drawn, look.picture, look.picture, True, face)
+            across, up = editing._looks_further(oracle.reader, look, made)
+            assert 4 < abs(up) < 16 and (up < 0) == (way > 0) and abs(across) < 4
+
+
+def test_where_a_face_looks_is_measured_from_the_corners_of_both_networks(
+    oracle: Oracle, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    look = look_at(oracle, photos / f"{FACES[0]}.png", "a face")
+    assert look is not None
+    face, reader = look.face, oracle.reader
+    scale = head_pose(face.landmarks, reader.topology).scale
+    answers = []
+    for lower in (-0.4, 0.0, 0.4):  # centimetres by which the iris network puts the corners lower than the mesh
+        seen = face.irises, eye_corners(face.landmarks) + np.array([0, lower * scale])
+        monkeypatch.setattr(reader.irises, "find_eyes", lambda *_, seen=seen: seen)
+        answers.append(gaze_of(reader, look.photo, face))
+    assert np.allclose(answers[1], face.gaze, atol=1e-3)
+    sines = np.sin(np.radians([answer[1] for answer in answers]))
+    assert np.allclose(np.diff(sines), 0.2 / EYEBALL_RADIUS, atol=0.02)
 
 
 def test_asked_is_what_the_face_can_still_do(oracle: Oracle, photos: Path) -> None:

@@ -5,7 +5,17 @@ import pytest
 
 from limner.faces.expression import CENTRAL_RANGES, EXPRESSION_NAMES, SIDED_RANGES, expression_of
 from limner.faces.light import harmonics, light_direction, light_on, linear
-from limner.faces.motion import HeadPose, gaze_direction, head_pose, in_head_axes, rotation_of, turn
+from limner.faces.motion import (
+    EYEBALL_RADIUS,
+    HeadPose,
+    eye_corners,
+    gaze_direction,
+    head_pose,
+    in_head_axes,
+    iris_centres,
+    rotation_of,
+    turn,
+)
 from limner.faces.regions import Region
 
 ANGLES = [(0, 0, 0), (30, 0, 0), (0, 20, 0), (0, 0, 15), (-50, -25, 40), (35, 10, -170)]
@@ -78,6 +88,17 @@ def test_gaze_signs_and_size(topology):
         assert sideways == pytest.approx([20, 0], abs=0.01)
         assert looking(topology, yaw, pitch, (0, -0.4))[1] == pytest.approx(19.47, abs=0.01)
     assert np.abs(looking(topology, 0, 0, (5, 0))).max() <= 60.01
+
+
+def test_gaze_from_other_corners(topology):
+    """Corners that lie lower by what makes a look of 20 degrees let irises that rest look 20 degrees further up."""
+    mesh = posed(topology, 0, 0, 0)
+    pose = head_pose(mesh, topology)
+    irises = np.repeat(iris_centres(mesh, np.zeros(2), pose)[:, None], 5, 1)
+    lower = eye_corners(mesh) + np.array([0, 12 * EYEBALL_RADIUS * np.sin(np.radians(20))])
+    assert gaze_direction(mesh, irises, pose) == pytest.approx([0, 0], abs=1e-6)
+    assert gaze_direction(mesh, irises, pose, eye_corners(mesh)) == pytest.approx([0, 0], abs=1e-6)
+    assert gaze_direction(mesh, irises, pose, lower) == pytest.approx([0, 20], abs=1e-6)
 
 
 def test_expression_of_the_average_face_is_quiet_and_symmetric(topology):

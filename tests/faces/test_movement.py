@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from limner.faces.expression import EXPRESSION_NAMES, unbounded_expression
-from limner.faces.movement import FRONT, likeliest
+from limner.faces.landmarks import EYE_FOLDS, EYE_OPENINGS, LIDS
+from limner.faces.movement import FRONT, LOWER, UPPER, lids_along, likeliest
 from limner.faces.shape import ShapeModel
 
 NOBODY = np.zeros(64)
@@ -82,3 +83,26 @@ def test_where_nothing_is_wished_nothing_moves(shapes: ShapeModel) -> None:
     shape = shapes.shape_of(NOBODY, NOBODY)
     assert not likeliest(shapes, shape, wish()).any()
     assert not likeliest(shapes, shape, wish(eye_look_up=0.5)).any(), "a mesh does not show where eyes look"
+
+
+def test_lids_go_along_with_their_irises(shapes: ShapeModel) -> None:
+    mesh = shapes.topology.canonical
+    way = lids_along(mesh, np.array([[0.1, -0.3], [0.0, 0.2]])) - mesh
+    for eye, gone in enumerate(([0.1, -0.3, 0], [0, 0.2, 0])):
+        upper, lower = LIDS[eye]
+        assert np.allclose(way[upper], UPPER * np.array(gone)) and np.allclose(way[lower], LOWER * np.array(gone))
+        for share, fold in zip((UPPER, LOWER), EYE_FOLDS[eye], strict=True):
+            assert np.allclose(way[fold[3]], share / 2 * np.array(gone))
+            assert (np.abs(way[fold[0]]) < np.abs(way[fold[3]]) + 1e-9).all(), "less towards the corners"
+    moved = np.flatnonzero(way.any(1))
+    lids = [point for opening in EYE_OPENINGS for point in (*opening[1:8], *opening[9:])]
+    assert set(moved) == {*lids, *np.ravel(EYE_FOLDS)}, "corners stay, and everything else"
+
+
+def test_points_of_a_fold_lie_beyond_their_lids(shapes: ShapeModel) -> None:
+    mesh = shapes.topology.canonical
+    for opening, (upper, lower) in zip(EYE_OPENINGS, EYE_FOLDS, strict=True):
+        assert (mesh[list(upper), 1] < mesh[list(opening[1:8]), 1]).all()
+        assert (mesh[list(lower), 1] > mesh[list(opening[9:]), 1]).all()
+        for fold, lid in ((upper, opening[1:8]), (lower, opening[9:])):
+            assert np.abs(mesh[list(fold), 0] - mesh[list(lid), 0]).max() < 0.6, "in the same order, centimetres"

@@ -112,14 +112,6 @@ def test_a_controller_says_whether_holes_show_drafts(
         assert torch.equal(one.latents, other.latents) != differs and torch.equal(one.mask, other.mask)
 
 
-def test_recipes_from_before_likeness_are_made_again(editor: FaceX, photo: np.ndarray, other: np.ndarray) -> None:
-    picture = editor.swap(other, photo, likeness=0.0, **QUICK)
-    recipe = {key: value for key, value in picture.recipe.items() if key != "likeness"}
-    assert picture.recipe["likeness"] == 0
-    again = editor.replay(recipe, {"photo": photo, "source": other})
-    assert np.array_equal(np.asarray(again.image), np.asarray(picture.image))
-
-
 def test_a_chain_is_one_pass(editor: FaceX, photo: np.ndarray, other: np.ndarray) -> None:
     steps: list[tuple[int, int]] = []
     plan = EditPlan.swap("other") + EditPlan.motion(smile=0.5) + EditPlan.erase(["hair"])

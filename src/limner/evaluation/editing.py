@@ -14,11 +14,12 @@ import numpy as np
 from limner.codecs.perceptual import LPIPS
 from limner.errors import InputError
 from limner.evaluation.bench import Bench, Case, Record, summarise
-from limner.evaluation.edits import Look, motion_distances
+from limner.evaluation.edits import Edited, Look, gaze_of, motion_distances
 from limner.evaluation.frechet import PROTOCOL, features, frechet_distance
 from limner.evaluation.nearness import perceptual, psnr
 from limner.evaluation.whose import still, swapped
 from limner.faces.geometry import paste_back
+from limner.faces.reader import FaceReader
 from limner.faces.record import Face
 from limner.faces.regions import Region
 from limner.models.facex.plan import CANVAS, EditPlan
@@ -26,6 +27,7 @@ from limner.models.facex.sliders import SLIDERS, direction, move
 
 SLIDING = {"yaw": 25.0, "pitch": 15.0, "smile": 1.0, "mouth": 1.0, "gaze_x": 20.0, "gaze_y": 15.0}
 """Sliders that are measured, and how far they are moved at most, to both sides."""
+GAZES = ("gaze_x", "gaze_y")
 ROWS = 8
 """Cases on a sheet."""
 
@@ -120,30 +122,31 @@ def sliders(bench: Bench) -> tuple[Record, list[Case]]:
 
     Angles are degrees; of an expression both changes are projected on the direction that the slider moves. A smile
     that is there already cannot grow: what is asked for is the change after the measures are kept in their range.
+    Gaze is measured by `edits.gaze_of`; ``correlation_as_read``: by the reader, whose corners of eyes go along.
     """
-    cases, asked = [], {name: ([], []) for name in SLIDING}
-    number = 0
+    cases: list[Case] = []
     singles = bench.singles()
     for person, look in singles:
         random = np.random.default_rng([bench.sampling.seed, person])
         for name, most in SLIDING.items():
             value = float(random.uniform(-most, most))
-            made = bench.edit(EditPlan(sliders={name: value}, repaint=("person",)), {CANVAS: look}, number)
-            wanted = _asked(look, name, value)
+            made = bench.edit(EditPlan(sliders={name: value}, repaint=("person",)), {CANVAS: look}, len(cases))
             record: Record = {"person": bench.gallery.people[person].id, "slider": name, "value": value}
-            record |= {"asked": wanted, "kept": made.kept, "found": made.face is not None}
+            record |= {"asked": _asked(look, name, value), "kept": made.kept, "found": made.face is not None}
             record |= still(bench, made, look)
             if made.face is not None:
                 record["measured"] = _measured(look.face, made.face, name)
-                asked[name][0].append(wanted)
-                asked[name][1].append(record["measured"])
+                if name in GAZES:
+                    record["as_read"] = record["measured"]
+                    record["measured"] = _looks_further(bench.editor.reader, look, made)[GAZES.index(name)]
             cases.append(Case(record, (look.picture, made.shown)))
-            number += 1
-            bench.progress(number, len(singles) * len(SLIDING))
+            bench.progress(len(cases), len(singles) * len(SLIDING))
     figures = summarise(cases, bench, len(bench.gallery.people))
-    for name in ("asked", "measured", "value"):
+    for name in ("asked", "measured", "as_read", "value"):
         figures.pop(name, None)
-    figures["correlation"] = {name: _correlation(*both) for name, both in asked.items()}
+    records = [case.record for case in cases]
+    figures["correlation"] = {name: _correlation(records, name, "measured") for name in SLIDING}
+    figures["correlation_as_read"] = {name: _correlation(records, name, "as_read") for name in GAZES}
     return figures, cases
 
 
@@ -202,10 +205,16 @@ def _asked(look: Look, name: str, value: float) -> float:
 def _measured(before: Face, after: Face, name: str) -> float:
     if name in ("yaw", "pitch"):
         return getattr(after.pose, name) - getattr(before.pose, name)
-    if name in ("gaze_x", "gaze_y"):
-        axis = ("gaze_x", "gaze_y").index(name)
-        return float(after.gaze[axis] - before.gaze[axis])
+    if name in GAZES:
+        return float(after.gaze[GAZES.index(name)] - before.gaze[GAZES.index(name)])
     return _projected(after.expression - before.expression, name)
+
+
+def _looks_further(reader: FaceReader, look: Look, made: Edited) -> list[float]:
+    """By how many degrees the gaze of an edited face that was found has changed, across and up."""
+    assert made.face is not None
+    after, before = gaze_of(reader, made.photo, made.face), gaze_of(reader, look.photo, look.face)
+    return (after - before).tolist()
 
 
 def _projected(change: np.ndarray, name: str) -> float:
@@ -231,8 +240,10 @@ def _fidelity(lpips: LPIPS, made: np.ndarray, truth: np.ndarray) -> Record:
     return {"psnr": psnr(made, truth), "lpips": perceptual(lpips, made, truth)}
 
 
-def _correlation(asked: Sequence[float], measured: Sequence[float]) -> float | None:
-    """Pearson's r; None where it is not defined."""
+def _correlation(records: Sequence[Record], slider: str, measure: str) -> float | None:
+    """Pearson's r of what was asked of a slider and a measure of the change; None where it is not defined."""
+    chosen = [record for record in records if record["slider"] == slider and measure in record]
+    asked, measured = ([record[name] for record in chosen] for name in ("asked", measure))
     if len(asked) < 3 or np.std(asked) == 0 or np.std(measured) == 0:
         return None
     return float(np.corrcoef(asked, measured)[0, 1])

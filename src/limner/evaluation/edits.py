@@ -8,8 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from limner.errors import InputError
-from limner.faces.geometry import overlap, paste_back, warp
+from limner.faces.geometry import overlap, paste_back, transform_points, warp
+from limner.faces.motion import eye_corners, gaze_direction, head_pose
 from limner.faces.picture import Source, read_picture
+from limner.faces.reader import FaceReader
 from limner.faces.record import Face
 from limner.models.facex.begun import Subject
 from limner.models.facex.engine import FaceX
@@ -98,3 +100,16 @@ def motion_distances(one: Face, other: Face) -> dict[str, float]:
         "expression": float(np.abs(one.expression - other.expression).mean()),
         "gaze": float(np.linalg.norm(one.gaze - other.gaze)),
     }
+
+
+def gaze_of(reader: FaceReader, photo: np.ndarray, face: Face) -> np.ndarray:
+    """Where a face looks, (2,) degrees as `Face.gaze`, from eye corners that are the mean of what two networks say.
+
+    The mesh's corners alone go along with the irises (by half as many pixels up or down, though they stand still in
+    the picture), those of the iris network err otherwise: on drafts of known gaze the mean leaves two thirds of the
+    reader's error.
+    """
+    irises, seen = reader.irises.find_eyes(photo, face.landmarks)
+    corners = (eye_corners(face.landmarks) + seen) / 2
+    mesh, irises, corners = (transform_points(each, face.crop) for each in (face.landmarks, irises, corners))
+    return gaze_direction(mesh, irises, head_pose(mesh, reader.topology), corners)

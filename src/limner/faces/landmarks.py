@@ -27,6 +27,11 @@ EYE_OPENINGS = (  # outlines between the lids, right eye first
     (33, 246, 161, 160, 159, 158, 157, 173, 133, 155, 154, 153, 145, 144, 163, 7),
     (263, 466, 388, 387, 386, 385, 384, 398, 362, 382, 381, 380, 374, 373, 390, 249),
 )
+EYE_FOLDS = (  # of the upper and the lower lid, seven points each from corner to corner as in EYE_OPENINGS
+    ((247, 30, 29, 27, 28, 56, 190), (112, 26, 22, 23, 24, 110, 25)),
+    ((467, 260, 259, 257, 258, 286, 414), (341, 256, 252, 253, 254, 339, 255)),
+)
+OUTLINE_CORNERS = [0, 8]  # outer and inner, among the points that the iris network draws around an eye
 LIDS = ((159, 145), (386, 374))  # middles of the upper and the lower lid, right eye first
 # Around what an open mouth shows, from one corner along the upper lip to the other and back along the lower one.
 INNER_LIPS = (78, 191, 80, 81, 82, 13, 312, 311, 310, 415, 308, 324, 318, 402, 317, 14, 87, 178, 88, 95)
@@ -113,12 +118,17 @@ class IrisNetwork:
 
     def find(self, photo: np.ndarray, mesh: np.ndarray) -> np.ndarray:
         """Irises (2, 5, 2) float32, right eye first: centre, then four points of the outline, pixels of the photo."""
+        return self.find_eyes(photo, mesh)[0]
+
+    def find_eyes(self, photo: np.ndarray, mesh: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The irises and, as the same network sees them, the outer and inner corners of the eyes, (2, 2, 2) float32."""
         eyes = [self._find_one(photo, mesh[list(RIGHT_EYE_CORNERS), :2], mirrored=False)]
         eyes.append(self._find_one(photo, mesh[list(LEFT_EYE_CORNERS), :2], mirrored=True))
-        return np.stack(eyes).astype(np.float32)
+        points = np.stack(eyes).astype(np.float32)
+        return points[:, :5], points[:, 5:]
 
     def _find_one(self, photo: np.ndarray, corners: np.ndarray, mirrored: bool) -> np.ndarray:
-        """corners: (2, 2), outer and inner."""
+        """Five points of an iris and two corners, (7, 2). corners: (2, 2), outer and inner, as the mesh has them."""
         size = self._network.width
         across = (corners[0] - corners[1]) if mirrored else (corners[1] - corners[0])
         angle, length = float(np.degrees(np.arctan2(across[1], across[0]))), float(np.hypot(*across))
@@ -126,8 +136,9 @@ class IrisNetwork:
         if mirrored:
             matrix = geometry.compose(np.array([[-1.0, 0, size], [0, 1, 0]]), matrix)
         crop = geometry.warp(photo, matrix, size, border="edge")
-        _, iris = self._network(crop[None].astype(np.float32) / 255)
-        return geometry.transform_points(iris.reshape(5, 3)[:, :2], geometry.invert(matrix))
+        outline, iris = self._network(crop[None].astype(np.float32) / 255)
+        points = np.concatenate([iris.reshape(5, 3), outline.reshape(-1, 3)[OUTLINE_CORNERS]])
+        return geometry.transform_points(points[:, :2], geometry.invert(matrix))
 
 
 def roll_of(points: np.ndarray) -> float:

@@ -81,28 +81,33 @@ def iris_centres(mesh: np.ndarray, gaze: np.ndarray, pose: HeadPose) -> np.ndarr
     for both eyes alike. gaze: (2,) yaw and pitch in degrees."""
     yaw, pitch = np.radians(gaze)
     look = np.array([np.sin(yaw) * np.cos(pitch), -np.sin(pitch)])
-    return np.stack([_eyeball(mesh, corners, pose)[:2] for corners in (RIGHT_EYE_CORNERS, LEFT_EYE_CORNERS)]) + (
-        look * pose.scale * EYEBALL_RADIUS
-    )
+    return _eyeballs(eye_corners(mesh), pose) + look * pose.scale * EYEBALL_RADIUS
 
 
-def _eyeball(mesh: np.ndarray, corners: tuple[int, ...], pose: HeadPose) -> np.ndarray:
-    """Middle of an eyeball (3,), behind the middle of its corners."""
-    forward = pose.rotation @ np.array([0.0, 0.0, -1.0])
-    middle = mesh[list(corners)].mean(0).astype(np.float64)
-    return middle - pose.scale * (CORNER_DEPTH * forward + IRIS_RISE * pose.rotation @ np.array([0.0, 1.0, 0.0]))
+def eye_corners(mesh: np.ndarray) -> np.ndarray:
+    """(2, 2, 2): right eye first, outer and inner corner, x y of a mesh (468, 3)."""
+    return np.stack([mesh[list(each), :2] for each in (RIGHT_EYE_CORNERS, LEFT_EYE_CORNERS)])
 
 
-def gaze_direction(mesh: np.ndarray, irises: np.ndarray, pose: HeadPose) -> np.ndarray:
+def _eyeballs(corners: np.ndarray, pose: HeadPose) -> np.ndarray:
+    """Middles of the eyeballs (2, 2), behind the middles of their corners (2, 2, 2)."""
+    behind = pose.rotation @ np.array([0.0, IRIS_RISE, -CORNER_DEPTH])
+    return corners.mean(1).astype(np.float64) - pose.scale * behind[:2]
+
+
+def gaze_direction(
+    mesh: np.ndarray, irises: np.ndarray, pose: HeadPose, corners: np.ndarray | None = None
+) -> np.ndarray:
     """Yaw and pitch (2,) in degrees of the line of sight relative to the camera, in the picture's own axes.
 
-    mesh: (468, 3); irises: (2, 5, 2), right eye first. Each eyeball is a sphere behind the middle of its corners;
-    the iris lies on it where it is seen. The eyes are averaged, the one turned towards the camera counting more.
+    mesh: (468, 3); irises: (2, 5, 2), right eye first; corners: (2, 2, 2) of the eyes, the mesh's own unless given.
+    Each eyeball is a sphere behind the middle of its corners; the iris lies on it where it is seen. The eyes are
+    averaged, the one turned towards the camera counting more.
     """
+    balls = _eyeballs(eye_corners(mesh) if corners is None else corners, pose)
     offsets, weights = [], []
-    for corners, iris, side in ((RIGHT_EYE_CORNERS, irises[0], -1.0), (LEFT_EYE_CORNERS, irises[1], 1.0)):
-        ball = _eyeball(mesh, corners, pose)
-        offsets.append((iris[0] - ball[:2]) / (pose.scale * EYEBALL_RADIUS))
+    for ball, iris, side in zip(balls, irises, (-1.0, 1.0), strict=True):
+        offsets.append((iris[0] - ball) / (pose.scale * EYEBALL_RADIUS))
         weights.append(np.exp(side * pose.yaw / -15.0))  # turning to the own left hides the left eye
     x, y = np.average(offsets, axis=0, weights=weights)
     reach = max(np.hypot(x, y) / np.sin(np.radians(WIDEST_GAZE)), 1.0)  # an iris beyond it was misplaced

@@ -17,6 +17,7 @@ from __future__ import annotations
 import numpy as np
 
 from limner.faces.expression import EXPRESSION_NAMES, unbounded_expression
+from limner.faces.landmarks import EYE_FOLDS, EYE_OPENINGS
 from limner.faces.motion import HeadPose
 from limner.faces.shape import ShapeModel
 
@@ -30,6 +31,8 @@ WHOLE = 0.3
 that way, so that the smallest wish is the smallest movement."""
 STEP = 0.05
 """Standard deviations of the difference quotient. (Some measures are shares of an eye's width, so not quite linear.)"""
+UPPER, LOWER = 1.5, 0.75
+"""How much of an iris' way up or down the lids above and below it go, as they do in life; their folds half of that."""
 FRONT = HeadPose(rotation=np.eye(3), scale=1.0, centre=np.zeros(3))
 SHOWN = np.array([not name.startswith("eye_look") for name in EXPRESSION_NAMES])
 """Measures that a mesh shows; where the eyes look it does not."""
@@ -58,3 +61,16 @@ def likeliest(shapes: ShapeModel, shape: np.ndarray, change: np.ndarray) -> np.n
     inner = jacobian @ jacobian.T
     step = jacobian.T @ np.linalg.solve(inner + PRECISION**2 * np.diag(np.diag(inner)), delta)
     return step * min(1.0, FURTHEST / max(float(np.linalg.norm(step)), 1e-9))
+
+
+def lids_along(mesh: np.ndarray, ways: np.ndarray) -> np.ndarray:
+    """A mesh (468, 3) whose lids have gone along with the irises between them, most in their middle; corners stay.
+
+    ways: (2, 2), how far each iris goes, right eye first, in the mesh's unit.
+    """
+    moved, along = mesh.copy(), np.sin(np.pi * np.arange(1, 8) / 8)[:, None]
+    for opening, folds, way in zip(EYE_OPENINGS, EYE_FOLDS, ways, strict=True):
+        for lid, fold, share in zip((opening[1:8], opening[9:]), folds, (UPPER, LOWER), strict=True):
+            moved[list(lid), :2] += share * along * way
+            moved[list(fold), :2] += share / 2 * along * way
+    return moved

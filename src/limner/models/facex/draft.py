@@ -18,7 +18,7 @@ import numpy as np
 
 from limner.faces.geometry import similarity, warp
 from limner.faces.motion import HeadPose, head_pose, in_head_axes, iris_centres, rotation_of, turn
-from limner.faces.movement import likeliest
+from limner.faces.movement import lids_along, likeliest
 from limner.faces.shape import ShapeModel
 from limner.faces.topology import Topology
 
@@ -30,8 +30,9 @@ from .pull import CLOSED, DARK, Points, fill_mouth, opening, pull
 from .sliders import move
 from .unseen import smoothed_over
 
-DRAWN_AS = 6
-"""Which way of drawing this is, for recipes: to be raised with whatever draws another picture, the shape model too."""
+DRAWN_AS = 7
+"""Which way of drawing and blending this is, for recipes: to be raised with whatever makes another picture of the same
+plan and seed, the shape model too."""
 SHARES = {"head": 0.3, "person": 0.3, "expression": 0.3, "face": 0.1, "part": 0.1, "gaze": 0.05}
 """How much of the way from noise to picture is still painted; what is moved furthest decides."""
 A_DEGREE = 0.01
@@ -57,8 +58,9 @@ SEAM = 0.012
 """Share of a side on both sides of an edge that pasting made."""
 FEWEST = 12
 """Points from which they can."""
-FURTHER = 1.25
-"""How much further irises go than their gaze says. Our choice: because the reader sees two thirds of their way."""
+FURTHER = np.array([1.25, 1.9])
+"""How much further irises go than their gaze says, across and down. Our choice: because the reader sees two thirds of
+their way across and a third of that up or down."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -162,7 +164,13 @@ def moved_mesh(
     change = move(acts, plan.sliders).expression - acts.expression
     step = likeliest(shapes, shape, change.astype(np.float64))
     shape = shapes.shape_of(own.identity, actor.expression + step) + rest
-    return shape @ (pose.rotation.T * pose.scale) + pose.centre
+    mesh = shape @ (pose.rotation.T * pose.scale) + pose.centre
+    up = plan.sliders.get("gaze_y", 0.0)
+    if not up:
+        return mesh
+    gaze = moved_gaze(plan, portraits)
+    before, after = (iris_centres(mesh, each, pose) for each in (gaze - [0, up], gaze))
+    return lids_along(mesh, after - before)
 
 
 def moved_gaze(plan: EditPlan, portraits: Mapping[str, Portrait]) -> np.ndarray:
@@ -225,9 +233,10 @@ def set_in(
     """
     itself, rim, skin = np.moveaxis(masks, -1, 0)
     if regions is not None:
-        bare = part_mask(regions, "skin")
-        itself = itself & ((part == "glasses") | ~part_mask(regions, "glasses"))
-        rim, skin = rim & (bare | part_mask(regions, part)), skin & bare
+        shaded, bare = shade(regions), part_mask(regions, "skin")
+        if part != "glasses":
+            itself, bare = itself & ~part_mask(regions, "glasses"), bare & ~shaded
+        rim, skin = rim & (bare | part_mask(regions, part)), skin & bare & ~shaded
     inside = itself | rim
     return lit_as(brought, picture, ~skin | inside), inside
 
@@ -255,10 +264,16 @@ def _area(portrait: Portrait, part: str) -> np.ndarray:
 
 def _rimmed(portrait: Portrait, part: str) -> np.ndarray:
     """Where a part is, the skin around it that comes along, and all skin, (S, S, 3) uint8 likewise; skin that glasses
-    shade is none."""
-    itself, rim = part_mask(portrait.regions, part), RIM * portrait.size
-    skin = part_mask(portrait.regions, "skin") & ~dilate(part_mask(portrait.regions, "glasses"), round(rim / 3))
-    return np.dstack([itself, dilate(itself, round(rim)) & skin, skin]).astype(np.uint8) * 255
+    shade comes along with them alone."""
+    itself, skin = part_mask(portrait.regions, part), part_mask(portrait.regions, "skin")
+    lit = skin & ~shade(portrait.regions)
+    rim = dilate(itself, round(RIM * portrait.size)) & (skin if part == "glasses" else lit)
+    return np.dstack([itself, rim, lit]).astype(np.uint8) * 255
+
+
+def shade(regions: np.ndarray) -> np.ndarray:
+    """Glasses and where they shade the skin around them, (S, S) bool."""
+    return dilate(part_mask(regions, "glasses"), round(RIM * len(regions) / 3))
 
 
 def _mesh(portrait: Portrait) -> np.ndarray:

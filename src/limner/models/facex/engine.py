@@ -209,8 +209,9 @@ class FaceX:
             plan = EditPlan.model_validate(recipe["plan"])
             about, weights, threads = recipe["photos"], recipe["weights"], int(recipe["threads"])
             given = {name: photos[name] for name in plan.photos}
-            settings = {key: recipe[key] for key in ("seed", "steps", "guidance", "sampler")}
-            settings |= {name: recipe.get(name, 0.0) for name in ("likeness", "draft")}  # recipes from before they were
+            if recipe.get("drawn_as") != DRAWN_AS:
+                raise InputError("another version of limner draws and blends what it edits: use the one that made this")
+            settings = {key: recipe[key] for key in ("seed", "steps", "guidance", "likeness", "draft", "sampler")}
         except KeyError as missing:
             raise InputError(f"to make this edit again its recipe and photos are needed; missing: {missing}") from None
         except ValueError as error:
@@ -219,8 +220,6 @@ class FaceX:
             raise InputError(f"threads={threads}: no recipe that limner writes says so")
         if weights != self.weights():
             raise InputError("this picture was made with other weights or precision than are loaded: see its recipe")
-        if settings["draft"] and recipe.get("drawn_as") != DRAWN_AS:
-            raise InputError("another version of limner drew what this edit began with: use the one that wrote it")
         for name, source in given.items():
             if hash_of(read_picture(source)) != about[name]["sha256"]:
                 raise InputError(f"'{name}' is not the photo that was used: {about[name]['file']} was")
@@ -352,7 +351,7 @@ class FaceX:
             "seed": seed,
             "steps": steps,
             **asdict(strength),
-            **({"drawn_as": DRAWN_AS} if strength.draft else {}),
+            "drawn_as": DRAWN_AS,
             "sampler": sampler,
             "weights": self.weights(),
             "precision": str(dtype).removeprefix("torch."),
