@@ -289,13 +289,14 @@ def test_words_are_told_from_their_foils_when_that_is_learnt(foiled: Path) -> No
         assert "told" not in without and with_foils["mask"] == without["mask"]
 
 
-@pytest.mark.parametrize("only", ["paint", "understand"])
-def test_one_task_learns_and_the_other_stays_bit_for_bit(foiled: Path, only: Group) -> None:
+@pytest.mark.parametrize(("only", "shared"), [("paint", 1), ("understand", 1), ("paint", 2), ("understand", 2)])
+def test_one_task_learns_and_the_other_stays_bit_for_bit(foiled: Path, only: Group, shared: int) -> None:
     """Through the loop and the written file; the other task's loss is not even asked for."""
-    first = task().build()
+    model = replace(TINY, shared_experts=shared).to_dict()
+    first = task(model=model).build()
     assert isinstance(first, UniF2aceTransformer)
     save_tensors(foiled / "start.safetensors", folded_weights(first), {}, dtype=torch.float16)
-    t = task(data="foiled", start="start.safetensors", only=only, foils=1.0)
+    t = task(data="foiled", start="start.safetensors", only=only, foils=1.0, model=model)
     settings = {"steps": 4, "batch_size": 5, "optimizer": "muon", "device": "cpu", "threads": 1, "warmup": 0, "ema": 0}
     recipe = Recipe(name="tiny", task={}, train=TrainSettings(**settings, learning_rate=0.02, log_every=1))  # type: ignore[arg-type]
     lines: list[dict] = []
@@ -305,15 +306,26 @@ def test_one_task_learns_and_the_other_stays_bit_for_bit(foiled: Path, only: Gro
         ("answer" in line, "mask" in line) == (only != "paint", only == "paint") for line in said
     )
     assert all(("foil" in line) == (only == "paint") for line in said)
-    before, after = (task(start=name) for name in ("start.safetensors", "run/weights.safetensors"))
+    before, after = (task(start=name, model=model) for name in ("start.safetensors", "run/weights.safetensors"))
     losses = []
     for each in (before, after):
         losses.append(each.loss(each.build(), each.batch(0), torch.Generator().manual_seed(1), 0)[1])
     old, new = (load_tensors(foiled / name)[0] for name in ("start.safetensors", "run/weights.safetensors"))
     changed = {name.split(".")[0] for name in old if not torch.equal(old[name], new[name])}
     assert changed == ({"blocks", "ratio_in", "head"} if only == "paint" else {"blocks", "clip_in", "face_in"})
+    feed = {
+        name.split(".shared.")[1][0] for name in old if ".shared." in name and not torch.equal(old[name], new[name])
+    }
+    assert feed == ({"01"[only == "paint"]} if shared == 2 else set())
     learnt, kept = ("mask", "answer") if only == "paint" else ("answer", "mask")
     assert torch.equal(losses[0][kept], losses[1][kept]) and losses[1][learnt] < losses[0][learnt]
+
+
+def test_one_task_alone_is_refused_where_it_cannot_be(folder: Path) -> None:
+    with pytest.raises(InputError, match="needs experts"):
+        task(only="understand", model=dense().to_dict())
+    with pytest.raises(InputError, match="leave one out"):
+        task(only="paint", fit_features=("clip",))
 
 
 @pytest.mark.parametrize("config", [TINY, dense(), replace(TINY, shared_experts=2), replace(TINY, places=True)])

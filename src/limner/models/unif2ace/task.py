@@ -17,7 +17,7 @@ from limner.faces.folders import data_root
 from limner.weights.tensors import load_into, read_config, save_tensors
 
 from .code_bits import folded_weights, share_bits
-from .config import PRESETS, Group, UniF2aceConfig, preset
+from .config import GROUPS, PRESETS, Group, UniF2aceConfig, preset
 from .d3diff import ALPHA, draw_masks
 from .loading import COMPANIONS
 from .losses import FOILS_FROM, SHARPNESS, Answered, Painted, balance, conversation_loss, foil_loss, paint_loss
@@ -107,11 +107,15 @@ class UniF2aceTask:
         self.data = Prepared.open(data_root() / s.data)
         self.train, self.held_out = self.data.rows(validation=False), self.data.rows(validation=True)
         self.chances = self.data.chances(self.train) if s.balanced else None
-        self.foiled = self.data.with_foils(self.train) if s.foils else None
+        self.foiled = self.data.with_foils(self.train) if s.foils and s.only != "understand" else None
         if self.foiled is not None and not len(self.foiled):
             raise InputError(f"no face of {s.data} has a foil, too little is known of them: leave out foils")
         self.foil_chances = self.data.chances(self.foiled) if self.foiled is not None and s.balanced else None
         self.config = UniF2aceConfig.from_dict({**preset(s.preset).to_dict(), **s.model, **self.data.header["model"]})
+        if s.only is not None and self.config == self.config.dense():
+            raise InputError(f'only = "{s.only}" needs experts: all that a dense model has works for both tasks')
+        if s.only == "paint" and s.fit_features:
+            raise InputError('fit_features changes what understanding sees, only = "paint" forbids it: leave one out')
 
     def build(self) -> nn.Module:
         model = UniF2aceTransformer(self.config)
@@ -130,7 +134,7 @@ class UniF2aceTask:
             share_bits(model, generator)
         if self.settings.only is not None:
             for name, parameter in model.named_parameters():
-                parameter.requires_grad_(used_alone(name, self.settings.only))
+                parameter.requires_grad_(used_alone(name, self.settings.only, self.config.shared_experts))
         return model
 
     def _check_start(self, file: Path) -> None:
@@ -176,7 +180,7 @@ class UniF2aceTask:
         painted = None if only == "understand" else self._painted(model, batch, generator)
         answered = None if only == "paint" else self._answered(model, batch, step)
         total, parts = self._weighed(painted, answered)
-        if self.foiled is not None and only != "understand":
+        if self.foiled is not None:
             foil, told = self._foil_loss(model, batch, generator)
             total, parts = total + self.settings.foils * foil, {**parts, "foil": foil.detach(), "told": told}
         return total, parts
@@ -282,10 +286,12 @@ class UniF2aceTask:
         save_tensors(path, folded_weights(model), {**header, **facts}, dtype=torch.float16)
 
 
-def used_alone(name: str, group: Group) -> bool:
-    """Whether a parameter of this name plays no part in the other task: a group's routed experts and sequence level,
-    the resamplers (understanding), the mask ratio and what codes share in the head (painting)."""
-    return f".{group}." in name or name.startswith(ALONE[group])
+def used_alone(name: str, group: Group, shared_experts: int = 1) -> bool:
+    """Whether a parameter of this name plays no part in the other task: a group's experts, routed and, where there are
+    two, shared, and its sequence level; the resamplers (understanding); the mask ratio and what codes share in the head
+    (painting)."""
+    mine = shared_experts == 2 and f".shared.{GROUPS.index(group)}." in name
+    return mine or f".{group}." in name or name.startswith(ALONE[group])
 
 
 def _first(batch: dict[str, Tensor], share: float) -> dict[str, Tensor]:
