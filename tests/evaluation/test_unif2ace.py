@@ -299,6 +299,15 @@ def test_the_suites_at_the_command_line(built: Path, capsys) -> None:
     assert figures["questions"] == len(said) == 2 * EACH and len({each["question"] for each in said}) > EACH
     assert figures["refused"] == sum(refuses(each["said"]) for each in said) / len(said) < 0.5
     assert "declined" in capsys.readouterr().out
+    assert main([*words, "--suite", "phrasings", "--log", str(log)]) == 0
+    figures = json.loads((built.parent / f"unif2ace-phrasings.{built.name}.json").read_text())["figures"]
+    said = json.loads(log.read_text())
+    assert figures["questions"] == len(said) == 2 and {each["question"] for each in said} <= {
+        "Is anybody smiling?", "Is she giving a smile?",
+    }  # fmt: skip
+    assert figures["attributes"]["smile"] == {name: figures[name] for name in ("own_words", "other_words")}
+    assert figures["other_words"] == sum(is_right(each, each["said"]) or 0 for each in said) / 2
+    assert "no training text" in capsys.readouterr().out
     assert main([*words, "--suite", "captions", "--no-plot", "--json"]) == 0
     figures = json.loads((built.parent / f"unif2ace-captions.{built.name}.json").read_text())["figures"]
     assert json.loads(capsys.readouterr().out) == figures

@@ -62,6 +62,15 @@ def test_mirrored_faces_have_mirrored_pictures_and_words(makers: Makers) -> None
     assert "look right?" in makers.tokenizer.decode(asked) and one.mirrored().mirrored().captions == one.captions
 
 
+def test_many_questions_are_asked_in_other_words(makers: Makers) -> None:
+    faces = [replace(face(1), questions=(("What colour is her hair?", "Brown."),) * 8, seed=seed) for seed in (1, 2)]
+    part = make_part([*faces, faces[1].mirrored()], makers)["questions"]
+    said = [[makers.tokenizer.decode([i for i in ids if i != ABSENT]) for ids in some] for some in part.tolist()]
+    assert all("hair" in each.lower() for some in said for each in some)
+    assert len({each for some in said for each in some}) > 8 and said[0] != said[1] != said[2]
+    assert any("What colour is her hair?" in each for each in said[0])
+
+
 def test_parts_are_made_once_and_again_only_when_something_changed(
     makers: Makers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

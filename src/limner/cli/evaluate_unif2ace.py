@@ -14,14 +14,14 @@ from limner.cli.cells import run_cells
 from limner.cli.stored import keep, store
 from limner.errors import InputError
 
-SUITES = ("answers", "refusals", "captions", "painting", "prompted")
+SUITES = ("answers", "phrasings", "refusals", "captions", "painting", "prompted")
 Out = Annotated[Path, typer.Option(help="Folder the result (JSON) is written to.")]
 RESULTS = Path("results")
 
 
 def unif2ace(
     faces: Annotated[Path, typer.Argument(metavar="SET", help="Built set whose held-out faces to measure on.")],
-    suite: Annotated[str, typer.Option(help="answers, refusals, captions, painting or prompted.")] = "answers",
+    suite: Annotated[str, typer.Option(help=f"{', '.join(SUITES[:-1])} or {SUITES[-1]}.")] = "answers",
     count: Annotated[
         int, typer.Option(min=0, help="How many faces, 0: all; painting: prompts with wishes, 0: 200.")
     ] = 0,
@@ -54,7 +54,8 @@ def unif2ace(
 ) -> None:
     """Measure UniF²ace on faces of people it never saw.
 
-    answers: share right by kind of question, beside the commonest answer's. refusals: share declined of questions that
+    answers: share right by kind of question, beside the commonest answer's. phrasings: the same for
+    questions in the set's words and in words that no training text has. refusals: share declined of questions that
     no picture answers, on topics that no training text has. captions: precision and recall of what
     they claim, how varied and how long they are, and whether short ones are one sentence. painting: wishes granted,
     and the Fréchet distance to unseen faces. prompted: answers about age and sex of generated portraits, held against
@@ -103,11 +104,13 @@ def unif2ace(
 
         with bar(suite) as progress:
             figures, entries = measure_prompted(engine, folder, data_root(), count, seed, progress)
-    elif suite == "refusals":
+    elif suite in ("phrasings", "refusals"):
+        from limner.evaluation.phrasings import measure_phrasings
         from limner.evaluation.refusals import measure_refusals
 
+        measure_words = measure_phrasings if suite == "phrasings" else measure_refusals
         with bar(suite) as progress:
-            figures, entries = measure_refusals(engine, folder, count, seed, progress)
+            figures, entries = measure_words(engine, folder, count, seed, progress)
     else:
         from limner.evaluation.answers import measure_answers, measure_captions
 
@@ -120,7 +123,7 @@ def unif2ace(
         from limner.files import write_json_atomic
 
         write_json_atomic(log, entries)
-    seeded = suite in ("painting", "prompted", "refusals")
+    seeded = suite in ("painting", "phrasings", "prompted", "refusals")
     settings["published"] = published_for(suite)
     kind = suite if best in (None, 1) else f"{suite}-best-{best}"
     path = (out or RESULTS) / f"unif2ace-{kind}.{folder.resolve().name}.json"

@@ -13,6 +13,7 @@ PUBLISHED = {
     "answers": ("Conv-GPT", "Conv-DS"),
     "captions": ("Desc-GPT", "Desc-DS"),
     "painting": ("FID", "VQAscore-CF5", "VQAscore-LV", "VLM-score"),
+    "phrasings": (),
     "prompted": (),
     "refusals": (),
 }
@@ -34,6 +35,7 @@ def table_rows(suite: str, figures: Mapping[str, Any]) -> list[tuple[str, str, s
         "answers": _answers,
         "captions": _captions,
         "painting": _painting,
+        "phrasings": _phrasings,
         "prompted": _prompted,
         "refusals": _refusals,
     }[suite](figures)
@@ -57,6 +59,9 @@ def bars(suite: str, figures: Mapping[str, Any]) -> Bars:
         shares = {name: share for name, share in figures["granted"].items() if ": " not in name}
         classes = {name: share for name, share in figures["granted"].items() if ": " in name}
         return {"wishes granted by attribute": {"granted": shares}, "by value": {"granted": classes}}
+    if suite == "phrasings":
+        found = figures["attributes"]
+        return {"right by attribute": {name: _each(found, name) for name in ("own_words", "other_words")}}
     if suite == "refusals":
         return {"declined, of the questions declined least": {"declined": figures["refused_least"]}}
     return {
@@ -70,6 +75,11 @@ def bars(suite: str, figures: Mapping[str, Any]) -> Bars:
 
 def _refusals(figures: Mapping[str, Any]) -> dict[str, Any]:
     return {name: figures[name] for name in ("faces", "questions", "topics")} | {"declined": figures["refused"]}
+
+
+def _phrasings(figures: Mapping[str, Any]) -> dict[str, Any]:
+    names = {"own_words": "right, in the set's words", "other_words": "right, in words no training text has"}
+    return {name: figures[name] for name in ("faces", "questions")} | {names[key]: figures[key] for key in names}
 
 
 def draw_bars(found: Bars, file: Path) -> None:

@@ -3,8 +3,9 @@
     python -m limner.models.unif2ace.prepare SETS... --codec lfq-codec-nano --out FOLDER
 
 Every training face is there twice, as it is and mirrored. The words a face is painted by are about what its codes show
-(shown.py); those it is asked about are the set's. Each file of a built set becomes one part in FOLDER/parts; a
-run that was stopped goes on after the last whole part. At the end the parts become FOLDER/set.safetensors.
+(shown.py); those it is asked about are the set's, many questions in other words (`limner.words.rephrase`). Each file of
+a built set becomes one part in FOLDER/parts; a run that was stopped goes on after the last whole part. At the end the
+parts become FOLDER/set.safetensors.
 
 Legend: F faces, N image tokens.
 """
@@ -38,6 +39,7 @@ from limner.words.facts import SALIENT, salient_facts
 from limner.words.foils import FOILED_AS, Foiled, compose_foils
 from limner.words.grammar import Value
 from limner.words.mirror import mirror_words
+from limner.words.rephrase import REPHRASED_AS, rephrase
 
 from .encoders import CLIP, FACE, load_encoder
 from .features import FeatureEncoder
@@ -140,7 +142,7 @@ def make_part(faces: Sequence[Face], makers: Makers, batch: int = 16, salient: i
     texts |= {
         "captions": [ids(each.captions) for each in faces],
         "prompts": [ids(each.prompts) for each in faces],
-        "questions": [[makers.tokenizer.question(q) for q, _ in each.questions] for each in faces],
+        "questions": [[makers.tokenizer.question(q) for q in _rephrased(each)] for each in faces],
         "answers": [ids([a for _, a in each.questions]) for each in faces],
     }
     texts |= {name: [ids(some) for some in several] for name, several in zip(FOILS, _foils(faces, looks))}
@@ -182,6 +184,12 @@ def _foils(faces: Sequence[Face], looks: Sequence[Mapping[str, Value]]) -> tuple
     return [[pair.text for pair in some] for some in pairs], [[pair.foil for pair in some] for some in pairs]
 
 
+def _rephrased(face: Face) -> list[str]:
+    """The questions on a face, many in other words than the set's."""
+    random = np.random.default_rng([face.seed, 2, face.mirror])
+    return [rephrase(question, random) for question, _ in face.questions]
+
+
 def _told(value: Value | None) -> int:
     """A number for a fact's value, to tell it from others by; 0 where there is none."""
     return 0 if value is None else zlib.crc32(str(value).encode()) or 1
@@ -204,6 +212,7 @@ def prepare(
     if not files:
         raise InputError("there are no faces in these sets: build some with `limner data build`")
     parts, how = [], {**made, "mirror": mirror, "salient": salient, "foils": [PAIRS, FOILED_AS]}
+    how["questions"] = REPHRASED_AS
     make_folder(out)
     report(0, len(files))
     for number, file in enumerate(files):
