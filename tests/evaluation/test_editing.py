@@ -224,6 +224,8 @@ def test_a_photo_given_back_is_reconstructed(oracle: Oracle, photos: Path, monke
 def test_sliders_that_do_nothing_do_not_correlate(oracle: Oracle, photos: Path) -> None:
     figures, cases = editing.sliders(bench(oracle, photos, CANVAS))
     assert figures["cases"] == 3 * len(editing.SLIDING) and set(figures["correlation"]) == set(editing.SLIDING)
+    assert set(figures["correlation_as_read"]) == set(editing.GAZES)
+    assert all(("as_read" in case.record) == (case.record["slider"] in editing.GAZES) for case in cases)
     for case in cases:
         record = case.record
         assert abs(record["measured"]) < (3 if abs(record["value"]) > 1 else 0.15), record

@@ -7,7 +7,7 @@ import pytest
 
 from limner.faces.expression import EXPRESSION_NAMES, unbounded_expression
 from limner.faces.landmarks import EYE_FOLDS, EYE_OPENINGS, LIDS
-from limner.faces.movement import FRONT, LOWER, UPPER, lids_along, likeliest
+from limner.faces.movement import FOLD, FRONT, LOWER, UPPER, lids_along, likeliest
 from limner.faces.shape import ShapeModel
 
 NOBODY = np.zeros(64)
@@ -87,16 +87,31 @@ def test_where_nothing_is_wished_nothing_moves(shapes: ShapeModel) -> None:
 
 def test_lids_go_along_with_their_irises(shapes: ShapeModel) -> None:
     mesh = shapes.topology.canonical
-    way = lids_along(mesh, np.array([[0.1, -0.3], [0.0, 0.2]])) - mesh
-    for eye, gone in enumerate(([0.1, -0.3, 0], [0, 0.2, 0])):
+    way = lids_along(mesh, np.array([[0.1, -0.2], [0.0, 0.2]])) - mesh
+    for eye, gone in enumerate((-0.2, 0.2)):
         upper, lower = LIDS[eye]
-        assert np.allclose(way[upper], UPPER * np.array(gone)) and np.allclose(way[lower], LOWER * np.array(gone))
+        assert way[upper, 1] == pytest.approx(UPPER * gone) and way[lower, 1] == pytest.approx(LOWER * gone)
         for share, fold in zip((UPPER, LOWER), EYE_FOLDS[eye], strict=True):
-            assert np.allclose(way[fold[3]], share / 2 * np.array(gone))
-            assert (np.abs(way[fold[0]]) < np.abs(way[fold[3]]) + 1e-9).all(), "less towards the corners"
+            assert way[fold[3], 1] == pytest.approx(FOLD * share * gone)
+            assert abs(way[fold[0], 1]) < abs(way[fold[3], 1]), "less towards the corners"
     moved = np.flatnonzero(way.any(1))
     lids = [point for opening in EYE_OPENINGS for point in (*opening[1:8], *opening[9:])]
-    assert set(moved) == {*lids, *np.ravel(EYE_FOLDS)}, "corners stay, and everything else"
+    assert set(moved) == {*lids, *np.ravel(EYE_FOLDS)} and not way[:, [0, 2]].any(), "corners stay, and everything else"
+
+
+@pytest.mark.parametrize("down", [-3.0, -0.6, 0.6, 3.0])
+@pytest.mark.parametrize("narrowed", [1.0, 0.4, 0.0])
+def test_lids_never_meet_nor_pass_their_folds(shapes: ShapeModel, down: float, narrowed: float) -> None:
+    mesh = shapes.topology.canonical.copy()
+    for opening in EYE_OPENINGS:  # a squint, or closed eyes
+        for upper, lower in zip(opening[1:8], reversed(opening[9:]), strict=True):
+            middle = (mesh[upper, 1] + mesh[lower, 1]) / 2
+            mesh[[upper, lower], 1] = middle + narrowed * (mesh[[upper, lower], 1] - middle)
+    moved = lids_along(mesh, np.array([[0.0, down]] * 2))
+    for (upper, lower), folds in zip(LIDS, EYE_FOLDS, strict=True):
+        before, after = (each[lower, 1] - each[upper, 1] for each in (mesh, moved))
+        assert after >= 0.39 * before and (narrowed > 0 or after == pytest.approx(before, abs=1e-6)), "closed ones stay"
+        assert moved[upper, 1] - moved[folds[0][3], 1] > 0.39 * (mesh[upper, 1] - mesh[folds[0][3], 1])
 
 
 def test_points_of_a_fold_lie_beyond_their_lids(shapes: ShapeModel) -> None:

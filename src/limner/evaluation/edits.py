@@ -105,9 +105,8 @@ def motion_distances(one: Face, other: Face) -> dict[str, float]:
 def gaze_of(reader: FaceReader, photo: np.ndarray, face: Face) -> np.ndarray:
     """Where a face looks, (2,) degrees as `Face.gaze`, from eye corners that are the mean of what two networks say.
 
-    The mesh's corners alone go along with the irises (by half as many pixels up or down, though they stand still in
-    the picture), those of the iris network err otherwise: on drafts of known gaze the mean leaves two thirds of the
-    reader's error.
+    The mesh's corners alone go along with irises that look up or down, though they stand still in the picture; those
+    of the iris network err otherwise. Our choice: because of drafts of known gaze the mean tells most.
     """
     irises, seen = reader.irises.find_eyes(photo, face.landmarks)
     corners = (eye_corners(face.landmarks) + seen) / 2

@@ -31,8 +31,12 @@ WHOLE = 0.3
 that way, so that the smallest wish is the smallest movement."""
 STEP = 0.05
 """Standard deviations of the difference quotient. (Some measures are shares of an eye's width, so not quite linear.)"""
-UPPER, LOWER = 1.5, 0.75
-"""How much of an iris' way up or down the lids above and below it go, as they do in life; their folds half of that."""
+UPPER, LOWER, FOLD = 0.8, 0.4, 0.75
+"""How much of an iris' way up or down the lids above and below it go, as they do in life, and of a lid's its fold."""
+LEAST_OPEN, LEAST_FOLD = 0.4, 0.4
+"""What lids leave of an eye's opening when it looks down, and of the room to their folds when it looks up."""
+WIDE_OPEN = 0.2
+"""Height of an eye's opening, in widths, from which on its lids go all of their way; those of closed eyes stay."""
 FRONT = HeadPose(rotation=np.eye(3), scale=1.0, centre=np.zeros(3))
 SHOWN = np.array([not name.startswith("eye_look") for name in EXPRESSION_NAMES])
 """Measures that a mesh shows; where the eyes look it does not."""
@@ -64,13 +68,21 @@ def likeliest(shapes: ShapeModel, shape: np.ndarray, change: np.ndarray) -> np.n
 
 
 def lids_along(mesh: np.ndarray, ways: np.ndarray) -> np.ndarray:
-    """A mesh (468, 3) whose lids have gone along with the irises between them, most in their middle; corners stay.
+    """A mesh (468, 3) whose lids have gone along with the irises between them, most in their middle; corners stay, and
+    neither lids nor folds meet.
 
-    ways: (2, 2), how far each iris goes, right eye first, in the mesh's unit.
+    ways: (2, 2), how far each iris goes, right eye first, in the mesh's unit; of it y, downwards, counts.
     """
-    moved, along = mesh.copy(), np.sin(np.pi * np.arange(1, 8) / 8)[:, None]
-    for opening, folds, way in zip(EYE_OPENINGS, EYE_FOLDS, ways, strict=True):
-        for lid, fold, share in zip((opening[1:8], opening[9:]), folds, (UPPER, LOWER), strict=True):
-            moved[list(lid), :2] += share * along * way
-            moved[list(fold), :2] += share / 2 * along * way
+    moved, along = mesh.copy(), np.sin(np.pi * np.arange(1, 8) / 8)
+    for opening, folds, (_, down) in zip(EYE_OPENINGS, EYE_FOLDS, ways, strict=True):
+        lids = opening[1:8], opening[9:]
+        upper, lower = (mesh[list(lid), 1] for lid in lids)
+        open_, room = float(lower[3] - upper[3]), float(upper[3] - mesh[folds[0][3], 1])
+        width = float(np.linalg.norm(mesh[opening[0], :2] - mesh[opening[8], :2]))
+        down *= float(np.clip(open_ / max(WIDE_OPEN * width, 1e-9), 0, 1))
+        furthest = (1 - LEAST_OPEN) * open_ / (UPPER - LOWER), (1 - LEAST_FOLD) * room / (UPPER * (1 - FOLD))
+        down = float(np.clip(down, -max(furthest[1], 0), max(furthest[0], 0)))
+        for lid, fold, share in zip(lids, folds, (UPPER, LOWER), strict=True):
+            moved[list(lid), 1] += share * along * down
+            moved[list(fold), 1] += FOLD * share * along * down
     return moved

@@ -205,12 +205,12 @@ class FaceX:
 
         ``InputError`` if a photo is another one, or the weights are.
         """
+        if "plan" in recipe and recipe.get("drawn_as") != DRAWN_AS:
+            raise InputError("another version of limner draws and blends what it edits: use the one that made this")
         try:
             plan = EditPlan.model_validate(recipe["plan"])
             about, weights, threads = recipe["photos"], recipe["weights"], int(recipe["threads"])
             given = {name: photos[name] for name in plan.photos}
-            if recipe.get("drawn_as") != DRAWN_AS:
-                raise InputError("another version of limner draws and blends what it edits: use the one that made this")
             settings = {key: recipe[key] for key in ("seed", "steps", "guidance", "likeness", "draft", "sampler")}
         except KeyError as missing:
             raise InputError(f"to make this edit again its recipe and photos are needed; missing: {missing}") from None
