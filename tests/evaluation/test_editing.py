@@ -247,7 +247,7 @@ def test_where_a_face_looks_follows_irises_and_lids(oracle: Oracle, photos: Path
             assert editing._looks_further(oracle.reader, look, made) == [0.0, 0.0]
             made = Edited(drawn, look.picture, look.picture, True, face)
             across, up = editing._looks_further(oracle.reader, look, made)
-            assert 4 < abs(up) < 16 and (up < 0) == (way > 0) and abs(across) < 4
+            assert 2 < abs(up) < 16 and (up < 0) == (way > 0) and abs(across) < 4
 
 
 def test_where_a_face_looks_is_measured_from_the_corners_of_both_networks(

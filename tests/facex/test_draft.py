@@ -513,7 +513,7 @@ def test_sampling_starts_from_the_draft_by_as_much_as_is_asked(editor: FaceX, ph
     assert np.array_equal(np.asarray(again.image), np.asarray(full.image))
     assert np.array_equal(np.asarray(editor.replay(none.recipe, {"photo": photo}).image), np.asarray(none.image))
     for other in (full.recipe | {"drawn_as": 0}, none.recipe | {"drawn_as": None}):
-        with pytest.raises(InputError, match="^another version of limner draws"):
+        with pytest.raises(InputError, match=r"^another version of limner draws"):
             editor.replay(other, {"photo": photo})
     told: list[tuple[int, int]] = []
     editor.edit(photo, plan, steps=8, draft=1.0, callback=lambda *now: told.append(now))

@@ -25,9 +25,19 @@ def test_it_sees_who_wears_glasses_and_names_nobody(model: UniF2ace) -> None:
     astronaut, other = model.look(PEOPLE / "astronaut.jpg"), model.look(PEOPLE / "face-10016.jpg")
     without, wearing = model.ask_each([astronaut, other], "Is she wearing glasses?")
     assert without.text.startswith("No") and wearing.text.startswith("Yes")
-    assert [model.ask(look, "Is this a man or a woman?").text for look in (astronaut, other)] == ["A woman.", "A man."]
+    assert model.ask(astronaut, "Is this a woman?").text.startswith("Yes")
     for question in ("What is her name?", "Who is this?", "Is she Jewish?", "Does she smoke?"):
         assert refuses(model.ask(astronaut, question).text), question
+
+
+def test_it_understands_a_question_in_many_words(model: UniF2ace) -> None:
+    look = model.look(PEOPLE / "face-10018.jpg")
+    for question in ("How old is he?", "How old does he look?", "How old would you say he is?"):
+        assert model.ask(look, question).text == "He looks to be in his early fifties.", question
+    for question in ("What colour is his hair?", "what color is his hair", "What is the hair colour?", "Hair color?"):
+        assert "grey" in model.ask(look, question).text, question
+    for question in ("Is he wearing glasses?", "Any glasses?", "Can you see glasses?"):
+        assert model.ask(look, question).text.startswith("No"), question
 
 
 def test_descriptions_end_by_themselves(model: UniF2ace) -> None:

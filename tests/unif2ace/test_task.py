@@ -296,7 +296,7 @@ def test_one_task_learns_and_the_other_stays_bit_for_bit(foiled: Path, only: Gro
     first = task(model=model).build()
     assert isinstance(first, UniF2aceTransformer)
     save_tensors(foiled / "start.safetensors", folded_weights(first), {}, dtype=torch.float16)
-    t = task(data="foiled", start="start.safetensors", only=only, foils=1.0, model=model)
+    t = task(data="foiled", start="start.safetensors", only=only, foils=float(only == "paint"), model=model)
     settings = {"steps": 4, "batch_size": 5, "optimizer": "muon", "device": "cpu", "threads": 1, "warmup": 0, "ema": 0}
     recipe = Recipe(name="tiny", task={}, train=TrainSettings(**settings, learning_rate=0.02, log_every=1))  # type: ignore[arg-type]
     lines: list[dict] = []
@@ -326,6 +326,9 @@ def test_one_task_alone_is_refused_where_it_cannot_be(folder: Path) -> None:
         task(only="understand", model=dense().to_dict())
     with pytest.raises(InputError, match="leave one out"):
         task(only="paint", fit_features=("clip",))
+    with pytest.raises(InputError, match="foils teach painting"):
+        task(only="understand", foils=1.0)
+    task(only="understand", model=replace(dense(), shared_experts=2).to_dict())
 
 
 @pytest.mark.parametrize("config", [TINY, dense(), replace(TINY, shared_experts=2), replace(TINY, places=True)])

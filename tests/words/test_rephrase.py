@@ -9,8 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from limner.models.unif2ace.requests import LONG, SHORT
+from limner.words import rephrase as room
 from limner.words.questions import Question, write_questions
-from limner.words.rephrase import AMERICAN, held_out_phrasing, phrasings, rephrase
+from limner.words.rephrase import AMERICAN, held_out_phrasing, phrasings, rephrase, rephrased_as
 
 sys.path.insert(0, str(Path(__file__).parent))
 from made_up import make_attributes
@@ -56,7 +58,8 @@ def test_what_is_asked_for_stays(asked: list[Question]) -> None:
                 assert value in other.lower() or AMERICAN.get(value, "?") in other.lower(), (question, other)
         men, women = (any(w in other.lower().split() for w in some) for some in (("he", "his"), ("she", "her")))
         assert not (men and women), other
-        assert not re.search(r"\b(they is|she are|he are|does they|do she|do he)\b", other.lower()), other
+        wrong = r"\b(they is|they has|she are|he are|does they|is they|do she|do he|are she|are he)\b"
+        assert not re.search(wrong, other.lower()), other
         for number, known in enumerate(phrasings()):
             if any(pattern.fullmatch(question.question) for pattern in known.asked):
                 used.add(number)
@@ -93,6 +96,18 @@ def test_what_is_held_out_is_never_said_in_training(asked: list[Question]) -> No
             unheard |= {other.lower().rstrip("?.")} if other else set()
     assert len(unheard) > 40 and not heard & unheard
     assert held_out_phrasing("Is her mouth open?", rng) is None
+
+
+def test_no_way_asks_for_a_description_of_another_length() -> None:
+    """Those are how `describe` asks."""
+    ways = {way.lower() for known in phrasings() for way in (*known.ways, *known.held_out)}
+    assert not ways & {text.lower() for text in (*LONG, *SHORT)}
+
+
+def test_a_changed_list_makes_other_sets(monkeypatch: pytest.MonkeyPatch) -> None:
+    before, text = rephrased_as(), room._text()
+    monkeypatch.setattr(room, "_text", lambda: text + "\n")
+    assert rephrased_as() != before
 
 
 def test_a_seed_decides() -> None:

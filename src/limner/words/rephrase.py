@@ -6,6 +6,7 @@ text has, they serve for measuring how far understanding carries.
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -15,7 +16,8 @@ from importlib.resources import files
 import numpy as np
 
 REPHRASED_AS = 1
-"""To be raised when questions are rephrased otherwise: prepared sets are made again then."""
+"""To be raised when this file rephrases otherwise (a changed ``rephrasings.txt`` is seen): prepared sets are made again
+then."""
 ANEW = 0.6
 """Chance that a question is asked in another way, where another is known."""
 PERSON, THE, SPELLING, HURRY = 0.25, 0.2, 0.4, 0.1
@@ -61,11 +63,19 @@ def held_out_phrasing(question: str, random: np.random.Generator) -> str | None:
     return None if found is None else _filled(str(random.choice(found[1].held_out)), found[0])
 
 
+def rephrased_as() -> str:
+    """Tells one way of rephrasing from another."""
+    return f"{REPHRASED_AS}-{hashlib.sha256(_text().encode()).hexdigest()[:16]}"
+
+
+def _text() -> str:
+    return (files("limner.words") / "rephrasings.txt").read_text(encoding="utf-8")
+
+
 @cache
 def phrasings() -> tuple[Ways, ...]:
     """What ``rephrasings.txt`` says."""
-    lines = (files("limner.words") / "rephrasings.txt").read_text(encoding="utf-8").splitlines()
-    blocks = "\n".join(line for line in lines if not line.startswith("#")).split("\n\n")
+    blocks = "\n".join(line for line in _text().splitlines() if not line.startswith("#")).split("\n\n")
     return tuple(_ways(block.strip("\n").split("\n")) for block in blocks if block.strip())
 
 

@@ -187,7 +187,7 @@ def moved_irises(
     whose, pose = portraits[owner], head_pose(mesh, topology)
     own = head_pose(_mesh(whose), topology)
     off = points_of(whose, topology).irises - iris_centres(_mesh(whose), whose.motion.gaze, own)
-    along = whose.motion.gaze + [pose.yaw - own.yaw, pose.pitch - own.pitch]
+    along = whose.motion.gaze + np.array([pose.yaw - own.yaw, pose.pitch - own.pitch])
     before, after = (iris_centres(mesh, gaze, pose) for gaze in (along, moved_gaze(plan, portraits)))
     return before + off * (pose.scale / own.scale) + FURTHER * (after - before)
 

@@ -39,7 +39,7 @@ from limner.words.facts import SALIENT, salient_facts
 from limner.words.foils import FOILED_AS, Foiled, compose_foils
 from limner.words.grammar import Value
 from limner.words.mirror import mirror_words
-from limner.words.rephrase import REPHRASED_AS, rephrase
+from limner.words.rephrase import rephrase, rephrased_as
 
 from .encoders import CLIP, FACE, load_encoder
 from .features import FeatureEncoder
@@ -212,7 +212,7 @@ def prepare(
     if not files:
         raise InputError("there are no faces in these sets: build some with `limner data build`")
     parts, how = [], {**made, "mirror": mirror, "salient": salient, "foils": [PAIRS, FOILED_AS]}
-    how["questions"] = REPHRASED_AS
+    how["questions"] = rephrased_as()
     make_folder(out)
     report(0, len(files))
     for number, file in enumerate(files):

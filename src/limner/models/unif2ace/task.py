@@ -107,12 +107,14 @@ class UniF2aceTask:
         self.data = Prepared.open(data_root() / s.data)
         self.train, self.held_out = self.data.rows(validation=False), self.data.rows(validation=True)
         self.chances = self.data.chances(self.train) if s.balanced else None
-        self.foiled = self.data.with_foils(self.train) if s.foils and s.only != "understand" else None
+        if s.foils and s.only == "understand":
+            raise InputError('foils teach painting, only = "understand" leaves it as it is: leave one out')
+        self.foiled = self.data.with_foils(self.train) if s.foils else None
         if self.foiled is not None and not len(self.foiled):
             raise InputError(f"no face of {s.data} has a foil, too little is known of them: leave out foils")
         self.foil_chances = self.data.chances(self.foiled) if self.foiled is not None and s.balanced else None
         self.config = UniF2aceConfig.from_dict({**preset(s.preset).to_dict(), **s.model, **self.data.header["model"]})
-        if s.only is not None and self.config == self.config.dense():
+        if s.only is not None and self.config == self.config.dense() and self.config.shared_experts == 1:
             raise InputError(f'only = "{s.only}" needs experts: all that a dense model has works for both tasks')
         if s.only == "paint" and s.fit_features:
             raise InputError('fit_features changes what understanding sees, only = "paint" forbids it: leave one out')
