@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from limner.data.shards import iterate
+from limner.errors import InputError
 from limner.evaluation.answers import ask_all
 from limner.models.unif2ace.engine import UniF2ace
 from limner.progress import Progress
@@ -31,6 +32,8 @@ def measure_phrasings(
         if pairs:
             own.append({**row, "questions": [each for each, _ in pairs]})
             other.append({**row, "questions": [{**each, "question": words} for each, words in pairs]})
+    if not own:
+        raise InputError("none of these faces' questions can be asked in other words: measure on more faces")
     known = ask_all(engine, own, lambda done, _: progress(done, 2 * len(own)))
     log = ask_all(engine, other, lambda done, _: progress(len(own) + done, 2 * len(own)))
     names = sorted({each["about"] for each in log if each["about"]})
