@@ -459,11 +459,15 @@ def test_a_nose_leaves_glasses_where_they_are(hers: Portrait, shapes: ShapeModel
         skin = part_mask(hers.regions, "skin")  # the nose itself starts where its giver's region says
         assert np.array_equal(is_green(draft.picture)[skin], is_green(photo.picture)[skin])
         assert photo is hers or is_green(draft.picture)[bridge].all()
-    upon = plan + EditPlan.swap("face")
-    portraits = {"photo": glasses, "other": plain, "face": hers}
-    draft = draw_draft(upon, portraits, repaint_mask(upon, portraits), shapes)
-    assert draft is not None
-    assert not is_green(draft.picture)[part_mask(hers.regions, "nose")].any(), "the photo's own went with its face"
+    freckled = (hers.picture * np.random.default_rng(0).uniform(0.7, 1.0, (256, 256, 1))).astype(np.uint8)
+    portraits = {"photo": glasses, "other": replace(hers, picture=freckled), "face": hers}
+    drafts = []
+    for each in (EditPlan.swap("face"), EditPlan.swap("face") + plan):
+        drafts.append(draw_draft(each, portraits, repaint_mask(each, portraits), shapes))
+    assert drafts[0] is not None and drafts[1] is not None
+    changed = (drafts[0].picture != drafts[1].picture).any(-1)
+    nose = bridge & part_mask(hers.regions, "nose")
+    assert nose.any() and changed[nose].mean() > 0.8, "the photo's own glasses went with its face"
 
 
 def test_glasses_bring_the_skin_that_they_shade(hers: Portrait, shapes: ShapeModel) -> None:
