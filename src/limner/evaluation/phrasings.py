@@ -24,32 +24,36 @@ def measure_phrasings(
 
     Returns the shares right of both, over all and by attribute, and every question in other words with what was said.
     """
-    own, other = [], []
+    rows = []
     for number, row in enumerate(islice(iterate(folder, "test", ["id", "image", "questions"]), count or None)):
         random = np.random.default_rng([seed, number])
         phrased = [(each, held_out_phrasing(each["question"], random)) for each in row["questions"] if each["value"]]
-        pairs = [(each, words) for each, words in phrased if words is not None]
-        if pairs:
-            own.append({**row, "questions": [each for each, _ in pairs]})
-            other.append({**row, "questions": [{**each, "question": words} for each, words in pairs]})
-    if not own:
+        asked = [
+            {**each, "question": question, "words": words}
+            for each, other in phrased
+            if other is not None
+            for words, question in (("own", each["question"]), ("other", other))
+        ]
+        if asked:
+            rows.append({**row, "questions": asked})
+    if not rows:
         raise InputError("none of these faces' questions can be asked in other words: measure on more faces")
-    known = ask_all(engine, own, lambda done, _: progress(done, 2 * len(own)))
-    log = ask_all(engine, other, lambda done, _: progress(len(own) + done, 2 * len(own)))
-    names = sorted({each["about"] for each in log if each["about"]})
+    log = ask_all(engine, rows, progress)
+    own, other = ([each for each in log if each["words"] == words] for words in ("own", "other"))
+    names = sorted({each["about"] for each in other if each["about"]})
     return {
-        "faces": len(own),
-        "questions": len(log),
-        **_rights(known, log),
+        "faces": len(rows),
+        "questions": len(other),
+        **_rights(own, other),
         "attributes": {
-            name: _rights(*([each for each in some if each["about"] == name] for some in (known, log)))
+            name: _rights(*([each for each in some if each["about"] == name] for some in (own, other)))
             for name in names
         },
-    }, log
+    }, other
 
 
-def _rights(known: Sequence[dict[str, Any]], other: Sequence[dict[str, Any]]) -> dict[str, float | None]:
+def _rights(own: Sequence[dict[str, Any]], other: Sequence[dict[str, Any]]) -> dict[str, float | None]:
     return {
         name: float(np.mean([bool(each["right"]) for each in some])) if some else None
-        for name, some in (("own_words", known), ("other_words", other))
+        for name, some in (("own_words", own), ("other_words", other))
     }

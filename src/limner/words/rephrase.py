@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -94,15 +94,12 @@ def _pattern(slot: re.Match[str]) -> str:
 
 def _known(question: str) -> tuple[Mapping[str, str], Ways] | None:
     """What the first pattern that fits a question found in it, and its ways."""
-
-    def fitting() -> Iterator[tuple[Mapping[str, str], Ways]]:
-        for known in phrasings():
-            for pattern in known.asked:
-                match = pattern.fullmatch(question)
-                if match is not None:
-                    yield {name: part for name, part in match.groupdict().items() if part}, known
-
-    return next(fitting(), None)
+    for known in phrasings():
+        for pattern in known.asked:
+            match = pattern.fullmatch(question)
+            if match is not None:
+                return {name: part for name, part in match.groupdict().items() if part}, known
+    return None
 
 
 def _filled(way: str, found: Mapping[str, str]) -> str:

@@ -211,8 +211,8 @@ def prepare(
     """
     if not files:
         raise InputError("there are no faces in these sets: build some with `limner data build`")
-    parts, how = [], {**made, "mirror": mirror, "salient": salient, "foils": [PAIRS, FOILED_AS]}
-    how["questions"] = rephrased_as()
+    parts, how = [], {**made, "mirror": mirror, "salient": salient}
+    how |= {"foils": [PAIRS, FOILED_AS], "questions": rephrased_as()}
     make_folder(out)
     report(0, len(files))
     for number, file in enumerate(files):
