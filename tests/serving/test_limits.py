@@ -11,8 +11,9 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import httpx2 as httpx
 import numpy as np
@@ -399,24 +400,16 @@ def test_few_large_pictures_are_decoded_at_the_same_time(tmp_path: Path) -> None
     under_way, most, lock = 0, 0, threading.Lock()
 
     class Counting(PixelBudget):
-        def claim(self, pixels: int):
-            inner = super().claim(pixels)
-
-            class Claim:
-                def __enter__(self) -> None:
-                    nonlocal under_way, most
-                    inner.__enter__()
-                    with lock:
-                        under_way += pixels
-                        most = max(most, under_way)
-
-                def __exit__(self, *given: Any) -> None:
-                    nonlocal under_way
-                    with lock:
-                        under_way -= pixels
-                    inner.__exit__(*given)
-
-            return Claim()
+        @contextmanager
+        def claim(self, pixels: int) -> Iterator[None]:
+            nonlocal under_way, most
+            with super().claim(pixels):
+                with lock:
+                    under_way += pixels
+                    most = max(most, under_way)
+                yield
+                with lock:
+                    under_way -= pixels
 
     photos = Photos(table, Counting(2_500_000, patience=60))
     file = encode_png(np.zeros((1000, 1000, 3), np.uint8))
@@ -510,7 +503,7 @@ def every_route(router: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
 def test_every_route_of_the_installed_gradio_that_the_page_does_not_use_is_closed(
     server: Running, http: httpx.Client
 ) -> None:
-    page = server.app.routes[-1].app.app
+    page = cast(Any, server.app.routes[-1]).app.app
     routes = sorted(set(every_route(page)))
     paths = {path for _, path in routes}
     for known in ("/process_recording", "/upload", "/queue/join", "/vibe-code", "/reset"):

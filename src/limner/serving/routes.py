@@ -165,7 +165,7 @@ async def picture(
 ) -> Response:
     """A picture's file, as it was stored: a made one with its recipe and marks."""
     if side is not None:
-        data = await server.small(picture, int(side))
+        data = await server.thumbnail(picture, int(side))
         return Response(data, media_type="image/webp", headers=CACHED)
     found, data = await run_in_threadpool(server.photos.file, picture)
     headers = dict(CACHED)

@@ -29,8 +29,8 @@ T = TypeVar("T")
 Turns: TypeAlias = Sequence[tuple[str, str]]
 """Earlier turns about a photo: questions, and the texts of their answers."""
 TURNS = 8  # that are read again before a question; older ones are forgotten, so that answers stay quick
-SHRINKING = 2  # small copies made at the same time
-SMALL_WAITING = 64  # small copies that may be waited for
+THUMBNAIL_THREADS = 2
+THUMBNAILS_WAITING = 64  # thumbnail requests that may wait
 SEED = 0  # of composed captions: one photo, one caption
 
 
@@ -45,9 +45,9 @@ class Server:
         self.worker = Worker(self.photos, self.engines, limits, self.metrics)
         self.cleaner = Cleaner(self.table, limits)
         self._under_way = 0
-        self._small = 0
+        self._thumbnails_waiting = 0
         self._slow = CapacityLimiter(limits.waiting)
-        self._shrinking = CapacityLimiter(SHRINKING)
+        self._thumbnail_threads = CapacityLimiter(THUMBNAIL_THREADS)
 
     def start(self) -> None:
         """Begin to compute and to clean."""
@@ -79,14 +79,14 @@ class Server:
         return await to_thread.run_sync(work, *given, limiter=self._slow)
 
     async def thumbnail(self, picture: str, side: int) -> bytes:
-        """A small copy of a picture; ``QueueFull`` if many wait for theirs."""
-        if self._small >= SMALL_WAITING:
-            raise QueueFull(f"{SMALL_WAITING} small copies are waited for already: try again in a while")
-        self._small += 1
+        """A thumbnail of a picture; ``QueueFull`` if too many are waiting."""
+        if self._thumbnails_waiting >= THUMBNAILS_WAITING:
+            raise QueueFull(f"{THUMBNAILS_WAITING} thumbnails are waiting already: try again in a while")
+        self._thumbnails_waiting += 1
         try:
-            return await to_thread.run_sync(self.photos.thumbnail, picture, side, limiter=self._shrinking)
+            return await to_thread.run_sync(self.photos.thumbnail, picture, side, limiter=self._thumbnail_threads)
         finally:
-            self._small -= 1
+            self._thumbnails_waiting -= 1
 
     async def told(self, write: Callable[[Tell], object]) -> AsyncGenerator[str, None]:
         """Text piece by piece as ``write`` tells it in a thread, which ends at its next token when nobody reads on;
