@@ -80,7 +80,7 @@ def one_round(http: httpx.Client, folder: Path, number: int, photo: bytes, seen:
 def check(server: Process, jobs: list[str]) -> int:
     """Every job is done, with pictures that can be read. Returns how many pictures there are."""
     count = 0
-    with httpx.Client(base_url=server.url, timeout=60) as http:
+    with httpx.Client(base_url=server.url, timeout=600) as http:
         for job in jobs:
             found = http.get(f"/v1/jobs/{job}").json()
             assert found["state"] == "done" and len(found["pictures"]) == PICTURES, found
@@ -96,7 +96,7 @@ def drill(folder: Path, weights: str, log: Path, rounds: int) -> dict[str, Any]:
     seen: Counter[str] = Counter()
     jobs: list[str] = []
     options = ("--source", weights, "--store-megabytes", "16")
-    with serving(folder, log, *options) as server, httpx.Client(base_url=server.url, timeout=60) as http:
+    with serving(folder, log, *options) as server, httpx.Client(base_url=server.url, timeout=600) as http:
         for number in range(rounds):
             jobs += one_round(http, folder, number, photo.read_bytes(), seen)
             print(f"round {number + 1}: {dict(seen)}", flush=True)
