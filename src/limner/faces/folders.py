@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from limner.errors import InputError
-from limner.faces.picture import SUFFIXES
+from limner.faces.picture import is_picture_name
 
 
 def data_root() -> Path:
@@ -22,7 +22,7 @@ def picture_files(folders: list[str]) -> list[Path]:
     files: list[Path] = []
     for folder in folders:
         path = data_root() / folder
-        found = sorted(p for p in path.glob("*") if p.suffix.lower() in SUFFIXES) if path.is_dir() else []
+        found = sorted(p for p in path.glob("*") if is_picture_name(p)) if path.is_dir() else []
         if not found:
             raise InputError(f"no pictures in {path}; set LIMNER_DATA to the folder that the recipe's paths start from")
         files += found
