@@ -271,9 +271,11 @@ def test_paint_and_replay_at_the_command_line(folder: Path, tmp_path: Path, caps
     assert json.loads(capsys.readouterr().out)[0]["recipe"]["temperature"] == 0.5
     assert main([*cool, "--best", "2", "--overwrite", "--out", str(out)]) == 0
     assert json.loads(capsys.readouterr().out)[0]["recipe"]["best_of"] == 2
-    assert main(["paint", "a woman", "--best", "2", "--out", str(out)]) == 2
+    assert main(["paint", "a woman", "--best", "2", "--overwrite", "--out", str(out)]) == 2
     assert "--best is UniF²ace's" in capsys.readouterr().err
-    assert main(["paint", "a woman", "--temperature", "0.5", "--out", str(out)]) == 2
+    assert main(["paint", "a woman", "--temperature", "0.5", "--overwrite", "--out", str(out)]) == 2
     assert "--engine unif2ace" in capsys.readouterr().err
-    assert main(["paint", "a woman", "--engine", str(folder), "--merge", "regions", "--out", str(out)]) == 2
+    assert (
+        main(["paint", "a woman", "--engine", str(folder), "--merge", "regions", "--overwrite", "--out", str(out)]) == 2
+    )
     assert "leave --merge out" in capsys.readouterr().err
