@@ -122,8 +122,6 @@ class Toolkit:
         Raises InputError when neither text nor mask is given, for a mask that is neither ids nor a known palette, and
         for a mask given to UniF²ace, which paints from words alone.
         """
-        from PIL import Image
-
         from limner.models.unif2ace.engine import UniF2ace
 
         painter = self.painter
@@ -131,11 +129,6 @@ class Toolkit:
             if mask is not None:
                 raise InputError("UniF²ace paints from words alone: leave the mask out, or load an MDiTFace")
             return painter.paint(text or "", n=n, **settings)
-
-        if isinstance(mask, str | os.PathLike | Image.Image):
-            from limner.faces.picture import read_region_map
-
-            mask = read_region_map(mask)
         return painter.paint(text, mask, n=n, **settings)
 
     def swap(self, source: Source, target: Source, head: bool = False, **settings: Any) -> Picture:
