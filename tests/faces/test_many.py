@@ -81,7 +81,7 @@ def test_errors_are_raised_or_yielded(reader: FaceReader, astronaut: np.ndarray,
     assert len(first.faces) == len(last.faces) == 1
     for wrong in ({"on_error": "skip"}, {"batch_size": 0}, {"batch_size": "8"}, {"min_score": 5}):
         with pytest.raises(InputError, match=next(iter(wrong))):
-            reader.read_many(photos, **wrong)
+            reader.read_many(photos, **wrong)  # type: ignore[arg-type]
 
 
 def test_folders_patterns_and_lists(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

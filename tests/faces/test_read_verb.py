@@ -144,3 +144,34 @@ def test_forms_are_chosen_one_at_a_time(photos, capsys):
     assert "choose one" in capsys.readouterr().err
     assert main(["read", str(photos), "--parquet", "faces.csv"]) == 2
     assert "name it .parquet" in capsys.readouterr().err
+
+
+def test_names_are_shown_as_they_are(photos, tmp_path, capsys):
+    """Brackets are no markup, colons no emoji."""
+    (tmp_path / "a[").mkdir()
+    for name in ("portrait [edited].png", "a[/b].png", ":smile:.png"):
+        (tmp_path / name).write_bytes((photos / "nobody.png").read_bytes())
+        assert main(["read", str(tmp_path / name)]) == 0
+        assert name in capsys.readouterr().out.replace("\n", "")
+    (tmp_path / "[bold]her.png").write_bytes((photos / "her.png").read_bytes())
+    assert main(["read", str(tmp_path / "[bold]her.png")]) == 0
+    assert "[bold]her.png" in capsys.readouterr().out
+
+
+def test_hidden_files_are_passed_over(photos, tmp_path, capsys):
+    (tmp_path / "nobody.png").write_bytes((photos / "nobody.png").read_bytes())
+    (tmp_path / "._nobody.png").write_bytes(b"\0\5\x16\7")
+    (tmp_path / ".trash").mkdir()
+    (tmp_path / ".trash" / "broken.png").write_bytes(b"broken")
+    assert main(["read", str(tmp_path), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["file"] == str(tmp_path / "nobody.png")
+    assert main(["read", str(tmp_path / "._nobody.png")]) == 2  # named, so looked at
+
+
+def test_what_was_read_before_is_kept(photos, tmp_path, capsys):
+    where = ["--overlay", str(tmp_path / "nobody.png")]
+    (tmp_path / "nobody.png").write_bytes((photos / "nobody.png").read_bytes())
+    assert main(["read", str(tmp_path / "nobody.png"), *where]) == 2
+    assert "exists" in capsys.readouterr().err
+    assert (tmp_path / "nobody.png").read_bytes() == (photos / "nobody.png").read_bytes()
+    assert main(["read", str(tmp_path / "nobody.png"), *where, "--overwrite"]) == 0

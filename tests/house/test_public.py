@@ -6,6 +6,7 @@ import inspect
 import subprocess
 import sys
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
@@ -88,7 +89,7 @@ def test_signatures() -> None:
     ],
 )
 def test_settings_are_those_of_the_engines(settings: type, engines: list) -> None:
-    """Every keyword that a method of the toolkit declares is one of an engine's, and none of the engines' is missing."""
+    """Every keyword that a method of the toolkit declares is an engine's, and none of the engine's is missing."""
     taken = {name for engine in engines for name in inspect.signature(engine).parameters}
     own = {"self", "text", "mask", "n", "photo", "question", "plan", "settings"}  # the toolkit's own parameters
     if settings is toolkit.ChatSettings:
@@ -113,9 +114,12 @@ WRONG = [
     (lambda model: model.animate(GREY, 3), "a style is a name or a folder"),
     (lambda model: limner.load(device="gpu"), "device='gpu': choose auto, cpu, cuda"),
     (lambda model: limner.load(precision="fp16"), "precision='fp16': choose"),
-    (lambda model: limner.load(3), "weights are a registry name or a path"),
-    (lambda model: limner.EditPlan.erase(3), "names of parts"),
-    (lambda model: limner.EditPlan.motion(yaw="left"), "EditPlan: sliders.yaw: Input should be a valid number"),
+    (lambda model: limner.load(cast(str, 3)), "weights are a registry name or a path"),
+    (lambda model: limner.EditPlan.erase(cast(str, 3)), "names of parts"),
+    (
+        lambda model: limner.EditPlan.motion(yaw=cast(float, "left")),
+        "EditPlan: sliders.yaw: Input should be",
+    ),
     (lambda model: limner.EditPlan(what=1), "EditPlan: what: Extra inputs"),
 ]
 GREY = np.full((64, 64, 3), 128, np.uint8)
@@ -135,7 +139,7 @@ def test_lists_of_words_and_questions(nano: Toolkit) -> None:
         ("a man", 0), ("a man", 1), ("an old woman", 0), ("an old woman", 1)
     ]  # fmt: skip
     alone = nano.paint("an old woman", n=2, steps=1, seed=3)
-    assert np.array_equal(both[3].image, alone[1].image)
+    assert both[3].image.tobytes() == alone[1].image.tobytes()
     photo = Path(limner.__file__).parent / "demo" / "photographs" / "astronaut.jpg"
     questions = ["Is she smiling?", "What colour is her hair?"]
     answers = nano.ask(photo, questions, limit=20)

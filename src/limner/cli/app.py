@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from limner import __version__
+from limner.cli.terminal import print_any_name
 from limner.errors import InputError
 
 
@@ -75,6 +76,7 @@ EXTRAS = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line (`sys.argv` when None) and return its exit status."""
     words = list(sys.argv[1:] if argv is None else argv)
+    print_any_name()
     try:
         if "_LIMNER_COMPLETE" in os.environ or (words and words[0] in ("--install-completion", "--show-completion")):
             return complete(words)

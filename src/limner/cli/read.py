@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from limner.cli.bars import each
+from limner.cli.outputs import Overwrite, refuse_existing
 from limner.cli.photos import Refused, named_photos, refuse_shared_names
+from limner.cli.terminal import console
 from limner.errors import InputError
 
 if TYPE_CHECKING:
@@ -36,6 +38,7 @@ def read(
     regions: Annotated[
         Path | None, typer.Option(help="Folder for one region map a face: NAME.0.png is the largest face of NAME.")
     ] = None,
+    overwrite: Overwrite = False,
     min_score: Annotated[float, typer.Option(min=0.1, max=1, help="Leave out detections less sure than this.")] = 0.5,
 ) -> None:
     """Read the faces in photographs: box, pose, gaze, expression, regions, attributes; the largest face first.
@@ -55,7 +58,13 @@ def read(
         raise InputError(f"--overlay {overlay}: name it .png")
     if overlay is not None or regions is not None:
         refuse_shared_names(names)
+    for name in names.values():
+        if overlay is not None:
+            refuse_existing(_overlay_file(overlay, name), overwrite)
+        if regions is not None:
+            refuse_existing(_regions_file(regions, name, 0), overwrite)
     if parquet is not None:
+        refuse_existing(parquet, overwrite)
         import pyarrow  # noqa: F401 (missing, it is missed before anything is read)
 
     from limner.cli.read_rows import COLUMNS, rows, write_parquet
@@ -74,7 +83,7 @@ def read(
             continue
         photo, faces = found
         if overlay is not None:
-            _write_overlay(overlay if overlay.suffix else overlay / f"{names[file]}.png", photo, faces)
+            _write_overlay(_overlay_file(overlay, names[file]), photo, faces)
         if regions is not None:
             _write_regions(regions, names[file], faces)
         if parquet is not None:
@@ -117,18 +126,25 @@ def _write_regions(folder: Path, name: str, faces: list[Face]) -> None:
     from limner.faces.picture import save_png
 
     for number, face in enumerate(faces):
-        save_png(folder / f"{name}.{number}.png", face.regions)
+        save_png(_regions_file(folder, name, number), face.regions)
+
+
+def _overlay_file(overlay: Path, name: str) -> Path:
+    return overlay if overlay.suffix else overlay / f"{name}.png"
+
+
+def _regions_file(folder: Path, name: str, number: int) -> Path:
+    return folder / f"{name}.{number}.png"
 
 
 def _print(file: Path, photo: np.ndarray, faces: list[Face]) -> None:
     """A table for people: one column a face."""
-    from rich.console import Console
     from rich.table import Table
 
-    console = Console()
+    out = console()
     height, width = photo.shape[:2]
     if not faces:
-        console.print(f"{file} ({width}×{height}): no face found")
+        out.print(f"{file} ({width}×{height}): no face found")
         return
     table = Table(title=f"{file} ({width}×{height})", title_justify="left", title_style="bold", header_style="bold")
     table.add_column("")
@@ -136,7 +152,7 @@ def _print(file: Path, photo: np.ndarray, faces: list[Face]) -> None:
         table.add_column(f"face {number + 1}", overflow="fold")
     for name, values in _rows(faces):
         table.add_row(name, *values)
-    console.print(table)
+    out.print(table)
 
 
 def _rows(faces: list[Face]) -> list[tuple[str, list[str]]]:

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from limner.errors import InputError
-from limner.faces.picture import SUFFIXES, Source
+from limner.faces.picture import SUFFIXES, Source, is_picture_name
 
 
 def data_root() -> Path:
@@ -24,7 +24,7 @@ def picture_files(folders: list[str]) -> list[Path]:
     files: list[Path] = []
     for folder in folders:
         path = data_root() / folder
-        found = sorted(p for p in path.glob("*") if p.suffix.lower() in SUFFIXES) if path.is_dir() else []
+        found = sorted(p for p in path.glob("*") if is_picture_name(p)) if path.is_dir() else []
         if not found:
             raise InputError(f"no pictures in {path}; set LIMNER_DATA to the folder that the recipe's paths start from")
         files += found
@@ -37,8 +37,8 @@ def photos_in(folder: str | os.PathLike[str]) -> list[Path]:
     return sorted(
         path
         for path in place.rglob("*")
-        if path.suffix.lower() in SUFFIXES
-        and not any(part.startswith(".") for part in path.relative_to(place).parts)
+        if is_picture_name(path)
+        and not any(part.startswith(".") for part in path.relative_to(place).parts[:-1])
         and path.is_file()
     )
 
@@ -69,7 +69,7 @@ def expand_photos(photos: Iterable[Source]) -> list[Source]:
             some, kind = photos_in(path), "folder"
         else:
             names = sorted(glob.glob(path, recursive=True))
-            some, kind = [Path(name) for name in names if Path(name).suffix.lower() in SUFFIXES], "pattern"
+            some, kind = [Path(name) for name in names if is_picture_name(Path(name))], "pattern"
         if not some:
             raise InputError(f"the {kind} {path} names no picture: Limner reads {', '.join(SUFFIXES)}")
         found += some
