@@ -26,12 +26,24 @@ from limner.provenance.picture import Picture
 from limner.settings import BATCH, check_numbers, check_sampler
 from limner.weights.device import choose
 from limner.weights.fingerprint import weights_hash
+from limner.weights.pretrained import PretrainedEngine, files_below
+from limner.weights.store import locate
 
 from .assemble import choice_of
 from .begun import Begun, Prepared, Subject, ingredients, moved_by_sliders, steps_of
 from .draft import DRAWN_AS, draw_draft
 from .filling import draw_filling
-from .loading import NANO, Parts, Strength, find_style, load_parts
+from .loading import (
+    BASE,
+    CONTROLLER,
+    NANO,
+    Parts,
+    Strength,
+    controller_file,
+    default_base,
+    find_style,
+    load_parts,
+)  # fmt: skip
 from .masks import check_hole, unpack_mask
 from .names import renamed, short_names
 from .plan import CANVAS, EditPlan
@@ -44,14 +56,18 @@ MOST_THREADS = 1024  # that a recipe may ask for
 SCALES = {"guidance": (0, 100), "likeness": (0, 100), "draft": (0, 1)}
 
 
-class FaceX:
+class FaceX(PretrainedEngine):
     """Edits faces in photographs. Make one with ``FaceX.load``; use it from one thread at a time."""
+
+    ENGINE = "facex"
+    PAPER = "https://arxiv.org/abs/2401.00551"
 
     def __init__(self, parts: Parts, name: str, why: str, reader: FaceReader | None = None) -> None:
         self.parts, self.name, self.why = parts, name, why
         self.reader = reader or FaceReader.load()
         self._styles: dict[str, FaceX] = {}
         self._settings: dict[str, Any] = {}
+        self._base: str | os.PathLike[str] | None = None
 
     @classmethod
     def load(
@@ -76,7 +92,15 @@ class FaceX:
         editor._settings = {
             "source": source, "device": device, "precision": precision, "identity": identity, "regions": regions,
         }  # fmt: skip
+        editor._base = base
         return editor
+
+    def pretrained_files(self) -> dict[str, Path]:
+        """Its controller, and the base that it was loaded with; encoders that were given as files are given again."""
+        file = controller_file(self.name)
+        base = default_base(file) if self._base is None else self._base
+        place = Path(locate(base))
+        return {CONTROLLER: file, **files_below(place / BASE if (place / BASE).is_dir() else place, BASE)}
 
     @cached_property
     def shapes(self) -> ShapeModel:

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cached_property, reduce
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,11 +24,14 @@ from limner.provenance.picture import Picture
 from limner.settings import BATCH, check_numbers, check_text
 from limner.weights.device import choose
 from limner.weights.fingerprint import weights_hash
+from limner.weights.pretrained import PretrainedEngine, files_below
+from limner.weights.registry import registry
+from limner.weights.tensors import read_config
 
 from .answering import Choice, Told, converse, likelihood, read_pictures
 from .answers import Answer, FaceAnswer, Look, left_to_right, name_positions
 from .decoding import TokenDecoder
-from .loading import DEFAULT, Parts, load_parts
+from .loading import DEFAULT, Parts, companion, load_parts, weight_file
 from .painting import guided_logits, read_words
 from .request import SETTINGS, check_request
 from .requests import request
@@ -44,8 +48,11 @@ Stream = Callable[[int, str], None]
 only a part of a character). To stop, raise."""
 
 
-class UniF2ace:
+class UniF2ace(PretrainedEngine):
     """Describes, answers and paints. Make one with ``UniF2ace.load``; use it from one thread at a time."""
+
+    ENGINE = "unif2ace"
+    PAPER = "https://arxiv.org/abs/2503.08120"
 
     def __init__(self, parts: Parts, why: str) -> None:
         self.parts, self.name, self.why = parts, parts.name, why
@@ -59,6 +66,18 @@ class UniF2ace:
         """
         where, dtype, why = choose(device, precision)
         return cls(load_parts(source, where, dtype), why)
+
+    def pretrained_files(self) -> dict[str, Path]:
+        """Its weight file, and those of its companions that lie beside it."""
+        file = weight_file(self.name)
+        files, header = {"model.safetensors": file}, read_config(file)
+        for name in sorted({str(header[key]) for key in ("codec", "tokenizer", "clip", "face") if key in header}):
+            place = companion(file, name)
+            if isinstance(place, Path):
+                files |= files_below(place, name) if place.is_dir() else {name: place}
+            elif name not in registry() and Path(name).exists():
+                raise InputError(f"{file} names {name}, which is not beside it: copy it there to save them together")
+        return files
 
     @cached_property
     def reader(self) -> FaceReader:
