@@ -57,7 +57,7 @@ def choose_threads(environment: MutableMapping[str, str], lasting: bool = False)
 
 
 def pool_size(most: int) -> int:
-    """Threads for a library that does not read ``OMP_NUM_THREADS`` itself: that many, or the cores; at most ``most``."""
+    """Threads of a library that does not read ``OMP_NUM_THREADS`` itself: as many, or the cores; ``most`` at most."""
     given = os.environ.get("OMP_NUM_THREADS", "")
     return max(1, min(most, int(given) if given.isdigit() else usable_cores()))
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -51,6 +51,11 @@ from .portrait import hash_of, portrait_of
 from .reference import Reference, assemble_reference, drawn_hole, repaint_mask
 from .sample import SAMPLERS, draw_noise, make_scheduler, sample, weighed
 from .unseen import visible_rest
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from limner.settings import SamplingSettings
 
 MOST_THREADS = 1024  # that a recipe may ask for
 SCALES = {"guidance": (0, 100), "likeness": (0, 100), "draft": (0, 1)}
@@ -107,18 +112,18 @@ class FaceX(PretrainedEngine):
         """Who a mesh is and what it does, apart: for drafts."""
         return ShapeModel.load()
 
-    def swap(self, source: Source, target: Source, head: bool = False, **settings: Any) -> Picture:
+    def swap(self, source: Source, target: Source, head: bool = False, **settings: Unpack[SamplingSettings]) -> Picture:
         """The face (or the head) of ``source`` on the person in ``target``; settings as ``edit`` takes them.
 
         The consent of both is the caller's duty: nobody is asked here.
         """
         return self.edit(target, EditPlan.swap("source", head=head), {"source": source}, **settings)
 
-    def reenact(self, source: Source, driver: Source, **settings: Any) -> Picture:
+    def reenact(self, source: Source, driver: Source, **settings: Unpack[SamplingSettings]) -> Picture:
         """The person in ``source`` doing what the one in ``driver`` does; settings, and the duty, as for ``swap``."""
         return self.edit(source, EditPlan.reenact("driver"), {"driver": driver}, **settings)
 
-    def animate(self, photo: Source, style: str | os.PathLike[str], **settings: Any) -> Picture:
+    def animate(self, photo: Source, style: str | os.PathLike[str], **settings: Unpack[SamplingSettings]) -> Picture:
         """The person in the style of another base model of the same family: ``pencil``, or a folder."""
         return self.styled(style).edit(photo, EditPlan.animate(), **settings)
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cached_property, reduce
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -39,6 +39,11 @@ from .sequence import words_room
 from .survey import agreement, survey, tell
 from .tokenizer import TextStream
 from .unmasking import all_masked, sampler
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from limner.settings import AnswerSettings, BatchedSettings, TurnSettings
 
 LIMIT = 200  # tokens of an answer
 MOST_THREADS = 1024  # that a recipe may ask for
@@ -123,7 +128,7 @@ class UniF2ace(PretrainedEngine):
         boxes = ((0.0, 0.0, float(size), float(size)),) * len(pictures)
         return Look(name_positions(len(pictures)), boxes, reduce(lambda a, b: a.joined(b), caches))
 
-    def describe(self, photo: Source | Look, length: str = "long", **settings: Any) -> Answer:
+    def describe(self, photo: Source | Look, length: str = "long", **settings: Unpack[AnswerSettings]) -> Answer:
         """A description of every face. settings: as ``ask``.
 
         length: ``long``, several sentences; ``short``, one; or ``full``, whatever the model is sure of when it is asked
@@ -132,7 +137,7 @@ class UniF2ace(PretrainedEngine):
         return self.describe_each([self.look(photo)], length, **settings)[0]
 
     def describe_each(
-        self, looks: Sequence[Look], length: str = "long", seed: int = 0, **settings: Any
+        self, looks: Sequence[Look], length: str = "long", seed: int = 0, **settings: Unpack[BatchedSettings]
     ) -> list[Answer]:
         """``describe`` for several photos, faces in common batches (see ``ask_each``); in full, photo by photo."""
         question = request(length)
@@ -173,7 +178,7 @@ class UniF2ace(PretrainedEngine):
         return _answer(look, question, texts)
 
     def ask_each(
-        self, looks: Sequence[Look], question: str, seed: int | Sequence[int] = 0, **settings: Any
+        self, looks: Sequence[Look], question: str, seed: int | Sequence[int] = 0, **settings: Unpack[BatchedSettings]
     ) -> list[Answer]:
         """``ask`` for several photos, their faces in common batches: the same answers, sooner.
 
@@ -194,7 +199,9 @@ class UniF2ace(PretrainedEngine):
             del texts[: look.count]
         return answers
 
-    def chat(self, photo: Source | Look, before: Sequence[tuple[str, str]] = (), **settings: Any) -> Chat:
+    def chat(
+        self, photo: Source | Look, before: Sequence[tuple[str, str]] = (), **settings: Unpack[TurnSettings]
+    ) -> Chat:
         """A conversation about a photo; settings as ``ask``.
 
         before: turns of an earlier conversation about it, each the question and the ``text`` of its answer.
@@ -393,7 +400,7 @@ class Chat:
     """Several turns about one photo: every question is read after what was said before, which is not read again."""
 
     def __init__(
-        self, engine: UniF2ace, look: Look, settings: dict[str, Any], before: Sequence[tuple[str, str]] = ()
+        self, engine: UniF2ace, look: Look, settings: TurnSettings, before: Sequence[tuple[str, str]] = ()
     ) -> None:
         self.engine, self.look, self.settings = engine, look, settings
         self.turns: list[Answer] = []
