@@ -19,25 +19,18 @@ def named_photos(photos: list[Path]) -> dict[Path, str]:
     The name is that of the file without its suffix, behind the folders between it and the folder that was named. Hidden
     files and folders are passed over, unless they are named.
     """
-    from limner.faces.picture import is_picture_name
+    from limner.faces.folders import photos_in
 
     names: dict[Path, str] = {}
     for path in photos:
         if path.is_dir():
-            found = sorted(
-                file for file in path.rglob("*") if is_picture_name(file) and not _is_hidden(file.relative_to(path))
-            )
+            found = photos_in(path)
             if not found:
                 raise InputError(f"there is no picture in the folder {path}")
             names |= {file: file.relative_to(path).with_suffix("").as_posix() for file in found}
         else:
             names[path] = path.stem
     return names
-
-
-def _is_hidden(file: Path) -> bool:
-    """Whether a file lies in a hidden folder."""
-    return any(part.startswith(".") for part in file.parts)
 
 
 def refuse_shared_names(names: dict[Path, str]) -> None:
