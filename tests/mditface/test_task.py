@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -224,7 +225,7 @@ def test_faces_come_from_built_sets_with_their_split(tmp_path: Path) -> None:
             for face in chosen
         ]
         pq.write_table(pa.Table.from_pylist(rows), tmp_path / "data" / f"{split}-000.parquet")
-    parts = portions([tmp_path], read_faces, size=1)
+    parts = portions([tmp_path], partial(read_faces, size=SIZE), size=1)
     assert [part.first for part in parts] == [0, 1, 2]
     found = [face for part in parts for face in part.load()]
     assert [face.validation for face in found] == [False, False, True]  # test faces are never trained on
@@ -232,7 +233,7 @@ def test_faces_come_from_built_sets_with_their_split(tmp_path: Path) -> None:
         assert np.array_equal(one.picture, other.picture) and np.array_equal(one.regions, other.regions)
         assert one.captions == other.captions
     assert all(face.facts == {"glasses": True} for face in found)  # sure and salient
-    new = read_faces(tmp_path / "data" / "train-000.parquet", "train", 0, 2, prompts=3, keep=0.0)
+    new = read_faces(tmp_path / "data" / "train-000.parquet", "train", 0, 2, prompts=3, keep=0.0, size=SIZE)
     for face, plain in zip(new, found):
         assert face.captions[3:] == plain.captions
         assert not any("nose" in caption for caption in face.captions[:3])

@@ -134,13 +134,13 @@ def test_new_prompts_keep_to_the_salient_facts_and_looks_say_which(tmp_path: Pat
     for split in ("train", "validation"):
         write_shard(tmp_path / f"{split}-00000.parquet", [row], {})
     file = tmp_path / "train-00000.parquet"
-    one, mirror = read_faces(file, "train", 0, 9, True, salient=3)
+    one, mirror = read_faces(file, "train", 0, 9, True, salient=3, size=64)
     assert one.prompts[3:] == mirror.prompts[3:] == ("the set's own",) and len(set(one.prompts)) == 4
     assert any("glasses" in prompt for prompt in one.prompts[:3])
-    assert [face.prompts for face in read_faces(file, "train", 0, 9, False)] == [("the set's own",)]
+    assert [face.prompts for face in read_faces(file, "train", 0, 9, False, size=64)] == [("the set's own",)]
     salient = {"gender_presentation": "woman", "glasses": True, "hair_colour": "red"}
     assert one.looks == mirror.looks == salient and (one.mirror, mirror.mirror) == (False, True)
-    (unseen,) = read_faces(tmp_path / "validation-00000.parquet", "validation", 0, 9, True)
+    (unseen,) = read_faces(tmp_path / "validation-00000.parquet", "validation", 0, 9, True, size=64)
     assert unseen.validation and unseen.looks == salient
 
 

@@ -33,18 +33,19 @@ def _vector(size: int, kind: pa.DataType | None = None) -> pa.DataType:
     return pa.list_(kind or pa.float32(), size)
 
 
-# Lengths and units are those of `limner.faces.record.Face`; points are pixels of the 256² picture.
+# Lengths and units are those of `limner.faces.record.Face`; points are in
+# a frame of 256 units, whatever the picture's side.
 FIELDS: tuple[tuple[str, pa.DataType], ...] = (
     ("id", pa.string()),
     ("source", pa.string()),
     ("licence", pa.string()),
     ("person", pa.string()),  # whose face, as far as the source tells
     ("split", pa.string()),
-    ("image", _picture),  # 256² JPEG, FFHQ-style alignment
-    ("crop", _vector(6)),  # (2, 3) affine, photo → 256², row by row
+    ("image", _picture),  # JPEG, 256² or as `--size` says; FFHQ-style alignment
+    ("crop", _vector(6)),  # (2, 3) affine, photo → the frame of 256 units, row by row
     ("box", _vector(4)),  # XYXY, pixels of the photo
     ("score", pa.float32()),  # of the detector, 0..1
-    ("regions", _picture),  # 256² PNG, grey values 0..18
+    ("regions", _picture),  # PNG of the same side, grey values 0..18
     ("landmarks", _vector(468 * 3)),  # (468, 3) row by row
     ("pose", _vector(3)),  # yaw, pitch, roll, degrees
     ("gaze", _vector(2)),  # yaw, pitch, degrees

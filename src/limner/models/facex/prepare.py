@@ -22,12 +22,11 @@ import numpy as np
 import torch
 
 from limner.codecs.continuous import KLCodec
+from limner.data.pictures import fit
 from limner.data.preparing import Portion, Share, device_of, join, portions, write_shards
 from limner.data.tensor_shards import Shard, columns, finish, shard_file
 from limner.errors import InputError
 from limner.faces.batches import to_model
-from limner.faces.geometry import resize
-from limner.faces.picture import read_picture, read_region_map
 from limner.faces.topology import Topology
 from limner.weights.tensors import opened
 
@@ -66,16 +65,7 @@ def read_rows(file: Path, split: str, start: int, stop: int, size: int) -> Itera
 
 def portrait_of_row(row: dict[str, Any], size: int, topology: Topology) -> Portrait:
     """A row of a shard, which is aligned already, as a portrait of side ``size``."""
-    picture, regions = read_picture(row["image"]["bytes"]), read_region_map(row["regions"]["bytes"])
-    if picture.shape[0] < size:
-        raise InputError(
-            f"pictures of {picture.shape[0]} pixels are not enlarged to {size}: build the set with --size {size}, or "
-            f"prepare with --size {picture.shape[0]}"
-        )
-    if picture.shape[0] != size:
-        picture = resize(picture, (size, size))
-        places = ((np.arange(size) + 0.5) * regions.shape[0] / size).astype(int)
-        regions = regions[places][:, places]
+    picture, regions = fit(row, size)
     motion = motion_of(row["landmarks"], row["expression"], row["gaze"], topology)
     return Portrait(picture, regions, motion, row["light"], np.eye(2, 3))
 

@@ -27,13 +27,13 @@ from torch import Tensor
 from limner.codecs.continuous import KLCodec
 from limner.data.balance import looks_of, rarity_weights
 from limner.data.groups import groups
+from limner.data.pictures import fit
 from limner.data.prepared import Prepared
 from limner.data.preparing import Portion, Share, device_of, join, portions, write_shards
 from limner.data.tensor_shards import columns, finish, flatten, pack
 from limner.data.texts import CHOICES, missing, texts_of
 from limner.errors import InputError
 from limner.faces.batches import to_model
-from limner.faces.picture import read_picture, read_region_map
 from limner.faces.regions import colourise, flip
 from limner.faces.styles import STYLES
 from limner.words.captions import compose_prompts
@@ -100,19 +100,26 @@ class Makers:
 
 
 def read_faces(
-    file: Path, split: str, start: int, stop: int, prompts: int = 0, keep: float = 1.0, texts: str = "grammar"
+    file: Path,
+    split: str,
+    start: int,
+    stop: int,
+    prompts: int = 0,
+    keep: float = 1.0,
+    texts: str = "grammar",
+    size: int = 256,
 ) -> Iterator[Face]:
     """Faces of one file of a built set.
 
     texts: "grammar" for the set's prompts, which fit a small text encoder, "carried" for the captions the source
     brought along, "both" for both. Before them come `prompts` new ones that keep to the salient facts (``keep`` of
-    `compose_prompts`), unless only carried ones are wanted.
+    `compose_prompts`), unless only carried ones are wanted. size: side of the pictures; InputError for smaller ones.
     """
     from limner.data.shards import read_range, unpack_attributes
 
     wanted = ["id", "image", "regions", "prompts", "captions", "stated", "questions", "attributes"]
     for row in read_range(file, start, stop, wanted):
-        picture, regions = read_picture(row["image"]["bytes"]), read_region_map(row["regions"]["bytes"])
+        picture, regions = fit(row, size)
         attributes = unpack_attributes(row["attributes"])
         random = np.random.default_rng(zlib.crc32(row["id"].encode()))
         count = 0 if texts == "carried" else prompts
@@ -231,6 +238,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--live-text", action="store_true", help="keep captions as words, encoded in training (always with --flux)"
     )
+    parser.add_argument("--size", type=int, help="side of the pictures; default: 256, with --flux 512")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where to compute")
     parser.add_argument("--no-mirror", action="store_true", help="do not add mirrored faces")
     parser.add_argument("--palette", action="store_true", help="also encode the coloured region maps")
@@ -260,8 +268,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
             live=live,
             device=device,
         )
-        load = partial(read_faces, prompts=given.salient, keep=given.keep, texts=given.texts)
-        words = {"texts": given.texts, "salient": given.salient, "keep": given.keep}
+        size = given.size or (512 if given.flux is not None else 256)
+        load = partial(read_faces, prompts=given.salient, keep=given.keep, texts=given.texts, size=size)
+        words = {"texts": given.texts, "salient": given.salient, "keep": given.keep, "size": size}
         silent = lambda done, total: None  # noqa: E731
         cut = portions(given.shards, load)
         prepare(cut, given.out, makers, {**facts, **words}, share, report if share.first else silent)

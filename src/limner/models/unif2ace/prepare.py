@@ -28,12 +28,12 @@ from torch import Tensor
 
 from limner.codecs.discrete import LFQCodec
 from limner.data.balance import looks_of, rarity_weights
+from limner.data.pictures import fit
 from limner.data.preparing import Portion, Share, device_of, join, portions, write_shards
 from limner.data.tensor_shards import columns, finish
 from limner.data.texts import CHOICES, COLUMNS, missing, texts_of
 from limner.errors import InputError
 from limner.faces.batches import to_model
-from limner.faces.picture import read_picture
 from limner.faces.reader import FaceReader
 from limner.weights.fingerprint import weights_hash
 from limner.words.captions import compose_prompts
@@ -108,7 +108,7 @@ class Makers:
 
 
 def read_faces(
-    file: Path, split: str, start: int, stop: int, mirror: bool, salient: int = 0, texts: str = "both"
+    file: Path, split: str, start: int, stop: int, mirror: bool, salient: int = 0, texts: str = "both", size: int = 256
 ) -> Iterator[Face]:
     """Faces of one file of a built set; training faces are followed by their mirror images.
 
@@ -124,7 +124,7 @@ def read_faces(
         count = 0 if texts == "carried" else salient
         new = compose_prompts(attributes, np.random.default_rng(seed), count, keep=KEEP) if count else []
         words = said.captions, (*(caption.text for caption in new), *said.prompts)
-        picture, looks = read_picture(row["image"]["bytes"]), salient_facts(attributes)
+        picture, looks = fit(row, size, regions=False)[0], salient_facts(attributes)
         face = Face(picture, *words, said.questions, validation, looks, seed)
         if not (face.captions and face.prompts and (face.questions or texts == "carried")):
             raise missing(texts, file, ("captions",) if texts == "carried" else ("captions", "prompts", "questions"))
@@ -271,6 +271,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--no-mirror", action="store_true", help="do not add mirrored faces")
     parser.add_argument("--texts", choices=CHOICES, default="both", help="the source's own, the grammar's, or both")
+    parser.add_argument("--size", type=int, default=256, help="side of the pictures (default: %(default)s)")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where to compute")
     given = parser.parse_args(arguments)
 
@@ -288,10 +289,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         makers = Makers(codec, clip, face, tokenizer, reader, device)
         made = {"codec": given.codec, "tokenizer": given.tokenizer, "clip": given.clip, "face": given.face}
         made |= {"codec_hash": weights_hash(codec.encoder), "tokenizer_hash": tokenizer.hash}
-        made |= {"texts": given.texts, "mirror": not given.no_mirror}
+        made |= {"texts": given.texts, "mirror": not given.no_mirror, "size": given.size}
         if reader is not None:
             made |= {"shown": SHOWN_AS, "decoder_hash": weights_hash(codec.decoder)}
-        load = partial(read_faces, mirror=not given.no_mirror, salient=given.salient, texts=given.texts)
+        load = partial(
+            read_faces, mirror=not given.no_mirror, salient=given.salient, texts=given.texts, size=given.size
+        )
         silent = lambda done, total: None  # noqa: E731
         prepared = prepare(
             portions(given.sets, load), given.out, makers, made, given.salient, share, report if share.first else silent

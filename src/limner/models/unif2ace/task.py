@@ -12,6 +12,8 @@ from torch import Tensor, nn
 
 from limner.codecs.discrete import LFQCodec
 from limner.data.balance import WeightedDraw
+from limner.data.order import EpochOrder
+from limner.data.tensor_shards import TensorShards
 from limner.errors import InputError
 from limner.faces.batches import to_pictures
 from limner.faces.folders import data_root
@@ -21,7 +23,7 @@ from .code_bits import folded_weights, share_bits
 from .config import GROUPS, PRESETS, Group, UniF2aceConfig, preset
 from .d3diff import ALPHA, draw_masks
 from .loading import COMPANIONS
-from .losses import FOILS_FROM, SHARPNESS, Answered, Painted, balance, conversation_loss, foil_loss, paint_loss
+from .losses import FOILS_FROM, SHARPNESS, Answered, Painted, balance, conversation_loss, foil_loss, paint_loss, text_loss
 from .painting import guided_logits, read_words
 from .prepared import Prepared, unpad, unpad_turns
 from .routing import Routing
@@ -85,6 +87,12 @@ class UniF2aceSettings(BaseModel):
         default=0.0, ge=0, description="Weight of the loss of words told from their foils (foil_loss); 0: none."
     )
     sharpness: float = Field(default=SHARPNESS, gt=0, description="Of that loss: β.")
+    text: str | None = Field(
+        default=None,
+        description="Plain text (prepare_text.py), relative to LIMNER_DATA, whose next tokens are learnt too [S].",
+    )
+    text_rows: int = Field(default=4, gt=0, description="Documents of it in each batch.")
+    text_weight: float = Field(default=0.1, ge=0, description="Weight of their loss [S].")
     foiled: float = Field(
         default=0.5,
         gt=0,
@@ -113,6 +121,15 @@ class UniF2aceTask:
         self.weighted = self.data.weighted(self.train) if s.balanced else None
         if s.foils and s.only == "understand":
             raise InputError('foils teach painting, only = "understand" leaves it as it is: leave one out')
+        self.text: TensorShards | None = None
+        if s.text is not None:
+            if s.only == "paint":
+                raise InputError('text teaches understanding, only = "paint" leaves it as it is: leave one out')
+            self.text = TensorShards.read(data_root() / s.text, "plain text: make it with prepare_text")
+            learned, has = self.text.header["tokenizer_hash"], self.data.header.get("tokenizer_hash")
+            if has is not None and learned != has:
+                raise InputError(f"{s.text} was made with another tokenizer than {s.data}: make it with the same")
+            self.text_order = EpochOrder(self.text.by_shard(np.arange(len(self.text))), seed)
         self.foiled = self.data.with_foils(self.train) if s.foils else None
         if self.foiled is not None and not len(self.foiled):
             raise InputError(f"no face of {s.data} has a foil, too little is known of them: leave out foils")
@@ -170,6 +187,8 @@ class UniF2aceTask:
         if self.weighted is not None:
             painted = self.weighted.draw(np.random.default_rng([self.seed, 3, step]), self.batch_size)
         drawn = self.data.batch(rows, rng, bool(long), self.settings.turns, painted)
+        if self.text is not None:
+            drawn["plain"] = self.text.take(["ids"], self.text_order.rows(step, self.settings.text_rows))["ids"]
         if self.foil_draw is None:
             return drawn
         random, count = np.random.default_rng([self.seed, 4, step]), round(self.settings.foiled * self.batch_size)
@@ -185,6 +204,12 @@ class UniF2aceTask:
         painted = None if only == "understand" else self._painted(model, batch, generator)
         answered = None if only == "paint" else self._answered(model, batch, step)
         total, parts = self._weighed(painted, answered)
+        if "plain" in batch:
+            plain = text_loss(model, unpad(batch["plain"]))
+            weight = self.settings.balance_understand
+            even = (self.settings.balance if weight is None else weight) * balance(plain.routing)
+            total = total + self.settings.text_weight * (plain.loss + even)
+            parts = {**parts, "text": plain.loss.detach()}
         if self.foiled is not None:
             foil, told = self._foil_loss(model, batch, generator)
             total, parts = total + self.settings.foils * foil, {**parts, "foil": foil.detach(), "told": told}
