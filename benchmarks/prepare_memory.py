@@ -33,8 +33,8 @@ from limner.faces.expression import EXPRESSION_NAMES
 from limner.faces.picture import encode_png
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
-from facex.tiny import write_nano_base  # noqa: E402
-from training.tiny_sets import FACEX, MDITFACE, UNIF2ACE  # noqa: E402
+from facex.tiny import write_nano_base
+from training.tiny_sets import FACEX, MDITFACE, UNIF2ACE
 
 SYSTEMS = ("mditface", "unif2ace", "facex")
 SIDE, FILE, STEPS, BATCH = 64, 1024, 40, 16

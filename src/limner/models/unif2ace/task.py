@@ -23,7 +23,17 @@ from .code_bits import folded_weights, share_bits
 from .config import GROUPS, PRESETS, Group, UniF2aceConfig, preset
 from .d3diff import ALPHA, draw_masks
 from .loading import COMPANIONS
-from .losses import FOILS_FROM, SHARPNESS, Answered, Painted, balance, conversation_loss, foil_loss, paint_loss, text_loss
+from .losses import (
+    FOILS_FROM,
+    SHARPNESS,
+    Answered,
+    Painted,
+    balance,
+    conversation_loss,
+    foil_loss,
+    paint_loss,
+    text_loss,
+)
 from .painting import guided_logits, read_words
 from .prepared import Prepared, unpad, unpad_turns
 from .routing import Routing
