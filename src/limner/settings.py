@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -22,14 +23,36 @@ def check_numbers(settings: Mapping[str, Any], whole: Whole, scales: Scales) -> 
     for name, (low, high) in whole.items():
         value = settings[name]
         if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
-            raise InputError(f"{name}={value}: choose a whole number from {low} to {high}")
+            raise InputError(f"{name}={value!r}: choose a whole number from {low} to {high}")
     for name, (low, high) in scales.items():
         value = settings[name]
-        if not isinstance(value, int | float) or not low <= value <= high:  # nan is not, either
-            raise InputError(f"{name}={value}: choose a number from {low} to {high}")
+        # nan is outside every range
+        if not isinstance(value, int | float) or isinstance(value, bool) or not low <= value <= high:
+            raise InputError(f"{name}={value!r}: choose a number from {low} to {high}")
 
 
 def check_sampler(sampler: Any, samplers: Iterable[str]) -> None:
     """``InputError`` for a sampler that is none of these."""
-    if sampler not in samplers:
+    if not isinstance(sampler, str) or sampler not in samplers:
         raise InputError(f"sampler {sampler!r} does not exist: choose {' or '.join(samplers)}")
+
+
+def check_device(device: Any, precision: Any) -> None:
+    """``InputError`` for a device that is not written ``auto``, ``cpu``, ``cuda`` or ``cuda:N``, and for a precision
+    other than ``auto``, ``bf16`` and ``fp32``. Whether the device is there is not looked at."""
+    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", str(device)):
+        raise InputError(f"device={device!r}: choose auto, cpu, cuda or cuda:N")
+    if precision not in ("auto", "bf16", "fp32"):
+        raise InputError(f"precision={precision!r}: choose auto, bf16 or fp32")
+
+
+def check_text(text: Any, name: str = "text") -> None:
+    """``InputError`` for what is no string."""
+    if not isinstance(text, str):
+        raise InputError(f"{name} must be a string, not {type(text).__name__} ({_short(text)})")
+
+
+def _short(value: Any) -> str:
+    """A value in at most 40 characters, on one line."""
+    shown = " ".join(repr(value).split())
+    return shown if len(shown) <= 40 else f"{shown[:39]}…"

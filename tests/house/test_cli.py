@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from importlib.metadata import metadata
@@ -177,3 +178,30 @@ def test_models_verify_says_ok_or_bad(monkeypatch, tmp_path: Path, capsys: pytes
 def test_models_pull_of_embedded_weights_prints_the_licence(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["models", "pull", "minilm"]) == 0
     assert capsys.readouterr().out.startswith("minilm: licence Apache-2.0\n")
+
+
+@pytest.mark.parametrize(
+    ("shell", "words", "wanted"),
+    [
+        ("bash", "limner pa", ["paint"]),
+        ("bash", "limner paint --mas", ["--mask", "--mask-guidance"]),
+        ("bash", "limner models ver", ["verify"]),
+        ("fish", "limner comp", ["compare"]),
+    ],
+)
+def test_a_shell_completes_verbs_and_options(shell: str, words: str, wanted: list[str]) -> None:
+    """As a shell asks, by the variables of typer's own scripts."""
+    asked = {"_LIMNER_COMPLETE": f"complete_{shell}", "COMP_WORDS": words, "COMP_CWORD": str(len(words.split()) - 1),
+             "_TYPER_COMPLETE_ARGS": words, "_TYPER_COMPLETE_FISH_ACTION": "get-args"}  # fmt: skip
+    ended = subprocess.run(
+        [sys.executable, "-m", "limner"], env={**os.environ, **asked}, capture_output=True, text=True, check=True
+    )
+    assert [line.split("\t")[0].split()[0] for line in ended.stdout.splitlines()] == wanted
+
+
+def test_the_completion_script_is_shown() -> None:
+    shown = subprocess.run(
+        [sys.executable, "-m", "limner", "--show-completion", "bash"], capture_output=True, text=True, check=True,
+        env={**os.environ, "_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"},
+    )  # fmt: skip
+    assert "_LIMNER_COMPLETE=complete_bash" in shown.stdout

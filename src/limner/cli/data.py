@@ -14,6 +14,7 @@ from limner.cli import pairs
 from limner.cli.bars import bar
 from limner.cli.data_write import write
 from limner.cli.stored import keep
+from limner.cli.terminal import console
 from limner.errors import InputError
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="Make, build, write and show sets of face records.")
@@ -173,13 +174,12 @@ def stats(
     if as_json:
         print(json.dumps(figures, indent=2, ensure_ascii=False))
         return
-    from rich.console import Console
     from rich.table import Table
 
     table = Table("", "measured", "UniF²aceD-1M, published", box=None, pad_edge=False, header_style="bold")
     for row in compare(numbers):
         table.add_row(*row)
-    Console().print(table)
+    console().print(table)
     print(f"page: {place / 'index.html'}")
 
 
@@ -192,10 +192,9 @@ def parse_shares(text: str) -> tuple[int, int, int]:
 
 
 def _print_numbers(numbers: dict[str, Any]) -> None:
-    from rich.console import Console
     from rich.table import Table
 
-    console = Console()
+    out = console()
     table = Table(box=None, pad_edge=False, show_header=False)
     for name in (
         "rows",
@@ -216,9 +215,9 @@ def _print_numbers(numbers: dict[str, Any]) -> None:
     for name in ("captions", "prompts"):
         table.add_row(f"tokens of {name}", json.dumps(numbers["tokens"][name])[1:-1].replace('"', ""))
     table.add_row("facts per caption", json.dumps(numbers["facts_per_caption"])[1:-1].replace('"', ""))
-    console.print(table)
+    out.print(table)
     table = Table("attribute", "of faces", "confidence", "values", box=None, pad_edge=False, header_style="bold")
     for name, found in numbers["attributes"].items():
         values = ", ".join(f"{value} {share:.0%}" for value, share in list(found["values"].items())[:6])
         table.add_row(name, f"{found['faces']:.0%}", f"{found['confidence']:.2f}", values)
-    console.print(table)
+    out.print(table)

@@ -12,6 +12,7 @@ import typer
 from limner.cli.bars import bar
 from limner.cli.cells import run_cells
 from limner.cli.stored import keep, store
+from limner.cli.terminal import console
 from limner.errors import InputError
 
 SUITES = ("answers", "phrasings", "refusals", "captions", "painting", "prompted")
@@ -153,7 +154,6 @@ def unif2ace(
 
 
 def _print_table(suite: str, figures: dict[str, Any]) -> None:
-    from rich.console import Console
     from rich.table import Table
 
     from limner.evaluation.published import published
@@ -162,7 +162,7 @@ def _print_table(suite: str, figures: dict[str, Any]) -> None:
     table = Table("figure", "ours", f"{MODEL}, published", box=None, pad_edge=False, header_style="bold")
     for row in table_rows(suite, figures):
         table.add_row(*row)
-    Console().print(table)
+    console().print(table)
     if PUBLISHED[suite]:
         found = published()
         print(f"published: {found['set']}; other set, other judges and features: no number-by-number comparison")

@@ -13,6 +13,7 @@ import typer
 from limner.cli.bars import bar
 from limner.cli.data_write import DryRun, Limit, MaxCost, Prompts, Rpm, Threads, Timeout, Tpm, Tries, Yes
 from limner.cli.stored import store
+from limner.cli.terminal import console
 from limner.errors import InputError
 
 if TYPE_CHECKING:
@@ -152,7 +153,6 @@ def published(
     as_json: Annotated[bool, typer.Option("--json", help="Print everything that is stored, as JSON.")] = False,
 ) -> None:
     """The figures that UniF²ace publishes for itself and others."""
-    from rich.console import Console
     from rich.table import Table
 
     from limner.evaluation.published import published as stored
@@ -165,7 +165,7 @@ def published(
     table = Table("model", "parameters", *metrics, box=None, pad_edge=False, header_style="bold")
     for name, row in found["models"].items():
         table.add_row(name, row["parameters"], *(f"{row[m]:g}" if m in row else "–" for m in metrics))
-    Console().print(table)
+    console().print(table)
     print(f"source: {found['source']}; {found['note']}")
 
 
@@ -263,12 +263,12 @@ def _pictures(place: Path, limit: int | None) -> np.ndarray:
 
     from limner.data.shards import is_built, iterate
     from limner.faces.geometry import resize
-    from limner.faces.picture import SUFFIXES, read_picture
+    from limner.faces.picture import is_picture_name, read_picture
 
     if is_built(place):
         found = [read_picture(row["image"]["bytes"]) for row in islice(iterate(place, None, ["image"]), limit)]
     else:
-        files = sorted(p for p in place.glob("*") if p.suffix.lower() in SUFFIXES) if place.is_dir() else []
+        files = sorted(p for p in place.glob("*") if is_picture_name(p)) if place.is_dir() else []
         found = [read_picture(file) for file in files[:limit]]
     if not found:
         raise InputError(f"{place} holds no pictures: give a folder of pictures or a built set")

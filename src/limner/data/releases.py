@@ -190,7 +190,7 @@ def _celebv(place: Path, label: str) -> Iterator[Item]:
         raise InputError(f"{place} is no CelebV-HQ: it needs {CELEBV_INFO}") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{info} is not CelebV-HQ's list of clips ('clips', each with 'ytb_id')") from error
-    videos = {path.stem: path for path in sorted(place.rglob("*")) if path.suffix.lower() in _VIDEOS}
+    videos = {path.stem: path for path in sorted(place.rglob("[!.]*")) if path.suffix.lower() in _VIDEOS}
     for name in sorted(people):
         if name in videos:
             person = f"{label}/{people[name]}"  # clips of one video show the same people

@@ -20,6 +20,8 @@ from PIL import ExifTags, Image, ImageCms, ImageOps, PngImagePlugin, Unidentifie
 
 from limner.errors import InputError
 from limner.faces.regions import from_palette
+from limner.faces.video import OTHERS
+from limner.faces.video import SUFFIXES as READ_VIDEOS
 from limner.files import write_bytes_atomic
 
 Source: TypeAlias = str | os.PathLike[str] | bytes | bytearray | memoryview | Image.Image | np.ndarray
@@ -46,8 +48,15 @@ _BROKEN = (
     OSError, SyntaxError, ValueError, EOFError, IndexError, TypeError, RuntimeError, OverflowError, struct.error,
     zlib.error,
 )  # fmt: skip
+VIDEOS = (*READ_VIDEOS, *OTHERS)
 _ASCII = b"ASCII\0\0\0"  # how EXIF marks the letters of a UserComment
 _SIXTEEN_BIT = ("I;16", "I;16L", "I;16B", "I;16N")
+
+
+def is_picture_name(name: str | os.PathLike[str]) -> bool:
+    """Whether a file in a folder counts as a picture: by its suffix, and not hidden (macOS writes ``._photo.jpg``)."""
+    path = Path(name)
+    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
 
 
 class PictureError(InputError):
@@ -237,9 +246,8 @@ def _decoding(name: str) -> Iterator[None]:
     except (Image.DecompressionBombWarning, Image.DecompressionBombError):
         raise PictureError(f"{name} has more than 40 megapixels: make it smaller") from None
     except UnidentifiedImageError:
-        raise PictureError(
-            f"{name} is not a picture Limner can read: give a PNG, JPEG, WebP, AVIF, GIF or TIFF"
-        ) from None
+        kind = "a film, not a picture" if Path(name).suffix.lower() in VIDEOS else "not a picture Limner can read"
+        raise PictureError(f"{name} is {kind}: give a PNG, JPEG, WebP, AVIF, GIF or TIFF") from None
     except PermissionError:
         raise PictureError(f"{name} may not be read: check its permissions") from None
     except _BROKEN as error:

@@ -19,7 +19,7 @@ from limner.errors import InputError
 from limner.faces.batches import to_pictures
 from limner.faces.picture import Source, read_picture
 from limner.faces.reader import FaceReader
-from limner.faces.record import Face
+from limner.faces.record import Face, choose_face
 from limner.faces.shape import ShapeModel
 from limner.progress import Look, Progress, Watch
 from limner.provenance.picture import Picture
@@ -35,7 +35,7 @@ from .loading import NANO, Parts, Strength, find_style, load_parts
 from .masks import check_hole, unpack_mask
 from .names import renamed, short_names
 from .plan import CANVAS, EditPlan
-from .portrait import choose_face, hash_of, portrait_of
+from .portrait import hash_of, portrait_of
 from .reference import Reference, assemble_reference, drawn_hole, repaint_mask
 from .sample import SAMPLERS, draw_noise, make_scheduler, sample, weighed
 from .unseen import visible_rest
@@ -154,6 +154,10 @@ class FaceX:
         seed: int = 0,
     ) -> Prepared:
         """The first half of ``edit``, up to sampling: what differs between edits that ``finish`` paints together."""
+        if not isinstance(plan, EditPlan):
+            raise InputError(
+                f"plan must be a limner.EditPlan, not {type(plan).__name__}: for example EditPlan.motion(smile=0.5)"
+            )
         if plan.empty:
             raise InputError(
                 "nothing to edit: the plan paints nothing anew, so name parts in `repaint`, or give a hole"

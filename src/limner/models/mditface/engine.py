@@ -21,7 +21,7 @@ from limner.faces.picture import read_region_map
 from limner.faces.regions import colourise
 from limner.progress import Progress, Watch
 from limner.provenance.picture import Picture
-from limner.settings import BATCH
+from limner.settings import BATCH, check_text
 from limner.weights.device import choose
 from limner.weights.fingerprint import weights_hash
 
@@ -177,6 +177,8 @@ class MDiTFace:
         merge: int | str | None,
         size: int | None,
     ) -> dict[str, Any]:
+        if text is not None:
+            check_text(text)
         words, side = (text or "").strip(), self.parts.size if size is None else size
         request = {
             "text": words,

@@ -20,7 +20,7 @@ from limner.faces.reader import FaceReader
 from limner.faces.record import Attribute
 from limner.progress import Progress
 from limner.provenance.picture import Picture
-from limner.settings import BATCH
+from limner.settings import BATCH, check_numbers, check_text
 from limner.weights.device import choose
 from limner.weights.fingerprint import weights_hash
 
@@ -199,10 +199,15 @@ class UniF2ace:
         """
         if len(questions) != look.count:
             raise ValueError(f"{len(questions)} questions for {look.count} faces: one for each is needed")
+        for question in questions:
+            check_text(question, "question")
         if any(not question.strip() for question in questions):
             raise InputError("the question is empty: ask something")
-        if not 1 <= limit <= 4096:
-            raise InputError(f"limit={limit}: choose 1 to 4096 tokens")
+        check_numbers({"limit": limit}, {"limit": (1, 4096)}, {})
+        for number in [seed] if isinstance(seed, int | str) else seed:
+            check_numbers({"seed": number}, {"seed": (0, 2**63 - 1)}, {})
+        if choice is not None and not isinstance(choice, Choice):
+            raise InputError(f"choice must be a Choice, not {type(choice).__name__}")
         tokenizer, config = self.parts.tokenizer, self.parts.model.config
         asked = [tokenizer.question(question.strip()) for question in questions]
         seeds = [seed + k for k in range(look.count)] if isinstance(seed, int) else seed
@@ -259,6 +264,7 @@ class UniF2ace:
         the logits for ``leap`` (default: 1). ``InputError`` for what cannot be painted. Of a long text the end is not
         read (``unread``).
         """
+        check_text(text)
         if temperature is None:
             temperature = self.parts.temperature if sampler == "confidence" else 1.0
         if best < 1:
