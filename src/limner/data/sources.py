@@ -81,7 +81,8 @@ def open_sources(
     that do not say theirs. people: "folder" if each sub-folder is a person, "file" if each file is, "auto" for file
     at the top of a source and folder below it. aligned: plain pictures are FFHQ-aligned already. layout: what the
     folders are, of `releases.LAYOUTS` (here, not in a store); "auto" to look, "photos" for plain folders even if they
-    look like a public data set. columns: of a release of UniF²aceD-1M (`releases.parse_columns`). Raises InputError for a place that is none of these, or is empty.
+    look like a public data set. columns: of a release of UniF²aceD-1M (`releases.parse_columns`). Raises InputError for
+    a place that is none of these, or is empty.
     """
     if people not in PEOPLE:
         raise InputError(f"people is {people!r}: choose one of {', '.join(PEOPLE)}")

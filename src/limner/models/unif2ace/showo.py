@@ -25,9 +25,10 @@ def from_showo(
 ) -> UniF2aceTransformer:
     """Load a Show-o folder: ``config.json`` and safetensors with names ``showo.model…`` and ``showo.lm_head…``.
 
-    The weights are one of WEIGHTS, whole or in shards with an index. config: the sizes expected, which Show-o's own ``config.json`` does not hold (it names Phi-1.5 instead). Strict: the
-    first missing, unexpected or mis-shaped tensor is an ``InputError`` that names it. The variants that read CLIP
-    instead of image codes have a tensor ``mm_projector.0.weight`` too, and are refused by that name.
+    The weights are one of WEIGHTS, whole or in shards with an index. config: the sizes expected, of which Show-o's own
+    ``config.json`` holds few (it names Phi-1.5 instead); image tokens are compared with it. Strict: the first missing,
+    unexpected or mis-shaped tensor is an ``InputError`` that names it. The variants that read CLIP instead of image
+    codes have a tensor ``mm_projector.0.weight`` too, and are refused by that name.
     """
     place = Path(folder)
     if not (place / "config.json").is_file():
