@@ -5,7 +5,8 @@
 The faces are synthetic rows of a built set with pictures of 64 pixels, and small functions stand in for the networks
 (codec, text encoder, CLIP, ArcFace), so that what is measured is the machinery: reading the set, writing shards, the
 index, the order of an epoch, and batches. Each figure is the peak resident memory of a process of its own (the
-libraries included). Training is 40 steps with batches of 16 and a tiny model, from the shards, on random places of the epoch.
+libraries included). Training is 40 steps with batches of 16 and a tiny model, from the shards, on random places of
+the epoch.
 """
 
 from __future__ import annotations

@@ -106,8 +106,6 @@ def unif2ace(
             figures, entries, drawn = paint_suite(
                 engine, folder, count, unseen or 0, seed, painting, progress, keeping, texts or "grammar"
             )
-                engine, folder, count, unseen or 0, seed, painting, progress, keeping, texts or "grammar"
-            )
         settings |= {"faces": unseen or 0, **painting}
         if gallery is not None:
             told.append(f"for judges: {gallery.write()}")
