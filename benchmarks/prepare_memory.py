@@ -93,7 +93,9 @@ class Codec(torch.nn.Module):
     def encode(self, pictures: torch.Tensor) -> torch.Tensor:
         means = torch.nn.functional.adaptive_avg_pool2d(pictures, 3 if self.codes else GRID[1])
         if self.codes:
-            return (means[:, 0].flatten(1) * 7 + torch.arange(9) + 7).long() % 16
+            codes = (means[:, 0].flatten(1) * 7 + torch.arange(9) + 7).long() % 16
+            codes[:, 0] = 15  # so that the codebook has sixteen
+            return codes
         return torch.cat([means, means.mean(1, keepdim=True)], 1)
 
 
@@ -210,8 +212,8 @@ def main() -> None:
                     said = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
                     figures.setdefault(system, {}).setdefault(stage, {})[str(faces)] = json.loads(said)
                     print(system, stage, faces, said.strip(), flush=True)
-    settings = {"faces": given.faces, "steps": STEPS, "batch": BATCH, "pixels": SIDE}
-    store_result(given.out, "python benchmarks/prepare_memory.py", figures, 0, settings)
+                    settings = {"faces": given.faces, "steps": STEPS, "batch": BATCH, "pixels": SIDE}
+                    store_result(given.out, "python benchmarks/prepare_memory.py", figures, 0, settings)
 
 
 if __name__ == "__main__":

@@ -72,6 +72,10 @@ def build(
     ] = None,
     licence: Annotated[str | None, typer.Option(help="Licence of pictures that do not say theirs.")] = None,
     shares: Annotated[str, typer.Option(help="Percent of people in train/validation/test.")] = "90/5/5",
+    split_list: Annotated[
+        list[str] | None,
+        typer.Option(metavar="FORM=PLACE", help="Published splits: train=LIST, test=LIST, celeba=FOLDER or ffhq=JSON."),
+    ] = None,
     captions: Annotated[int, typer.Option(min=0, help="Long captions a face.")] = 5,
     prompts: Annotated[int, typer.Option(min=0, help="Short texts a face.")] = 6,
     questions: Annotated[int, typer.Option(min=0, help="Questions a face.")] = 10,
@@ -91,6 +95,7 @@ def build(
     """Read faces, measure them, write captions and questions; a set that `datasets` opens."""
     from limner.data.build import Progress
     from limner.data.build import build as build_set
+    from limner.data.published_splits import read_splits, with_splits
     from limner.data.releases import parse_columns
     from limner.data.sources import open_sources
     from limner.data.stages import RecordSettings
@@ -106,6 +111,8 @@ def build(
     )
     columns = parse_columns(column or [])
     items = open_sources(sources, licence, people, aligned, layout, columns)[:limit]
+    if splits := read_splits(split_list or []):
+        items = with_splits(items, splits)
     began = time.monotonic()
     with bar("reading") as show:
 

@@ -9,6 +9,7 @@ import typer
 
 from limner.cli.bars import bar
 from limner.cli.evaluate_facex import facex, facex_ablation
+from limner.cli.evaluate_paper import app as paper_app
 from limner.cli.evaluate_unif2ace import unif2ace, unif2ace_ablation, unif2ace_experts
 from limner.cli.judge import app as judge_app
 from limner.cli.stored import picture, store
@@ -19,6 +20,7 @@ app = typer.Typer(
     help="Measure weights and write tables and figures. Paths of data sets start from LIMNER_DATA.",
 )
 app.add_typer(judge_app, name="judge")
+app.add_typer(paper_app, name="paper")
 Out = Annotated[Path, typer.Option(help="Folder the result (JSON) is written to.")]
 Sheet = Annotated[
     Path | None,

@@ -38,7 +38,7 @@ class Item:
     rows of one person go into the same split. aligned: the picture is an FFHQ-aligned face already. w: the latent
     (512,) float16 of a synthetic face. stored: the row, when the bytes lie in column `column` of a Parquet file.
     frame: where in a video (0..1). captions, questions: what the source says of the picture. masks: part masks drawn by
-    hand, named as in CelebAMask-HQ.
+    hand, named as in CelebAMask-HQ. split: the published one, where there is one.
     """
 
     id: str
@@ -54,6 +54,7 @@ class Item:
     captions: tuple[str, ...] = ()
     questions: tuple[tuple[str, str], ...] = ()
     masks: tuple[Path, ...] = ()
+    split: str | None = None
 
     def load(self) -> bytes:
         """The encoded picture. Raises OSError or InputError when it cannot be read."""

@@ -97,6 +97,7 @@ def open_item(item: Item) -> Row:
         "person": item.person,
         "aligned": item.aligned,
         "w": None if item.w is None else np.asarray(item.w, np.float16),
+        "given_split": item.split,
         "captions": list(item.captions),
         "questions": list(item.questions),
         "drawn": read_part_masks(item.masks) if item.masks else None,
@@ -254,7 +255,7 @@ def finish(row: Row, settings: RecordSettings) -> Row:
             name: row[name]
             for name in ("id", "source", "licence", "person", "captions", "prompts", "stated", "questions")
         },
-        "split": choose_split(row["person"], settings.shares),
+        "split": row.get("given_split") or choose_split(row["person"], settings.shares),
         "image": {"bytes": encode_jpeg(row["picture"], settings.quality), "path": f"{row['id']}.jpg"},
         "crop": _flat(row["crop"]),
         "box": _flat(box),
