@@ -17,7 +17,7 @@ from limner.data.tensor_shards import TensorShards, finish, write_shard
 from limner.errors import InputError
 from limner.models.unif2ace.losses import text_loss
 from limner.models.unif2ace.prepare_text import main, prepare_text, read_documents
-from limner.models.unif2ace.prepared import ABSENT, TEXTS, Prepared, pad_texts
+from limner.models.unif2ace.prepared import ABSENT, Prepared, pad_texts
 from limner.models.unif2ace.tokenizer import Tokenizer
 from limner.models.unif2ace.transformer import UniF2aceTransformer
 from unif2ace.tiny import TINY, draw_codes, draw_features, random_model

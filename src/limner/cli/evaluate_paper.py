@@ -209,6 +209,6 @@ def _show(
     drawn = Table(*header, box=None, pad_edge=False, header_style="bold")
     for row in rows:
         drawn.add_row(*row)
-    Console(width=max(120, 16 * len(header))).print(drawn)
+    Console(width=max(120, 30 + 14 * len(header))).print(drawn)
     print(f"published: {stored['source']}; {stored['note']}")
     print(f"stored in {path}")

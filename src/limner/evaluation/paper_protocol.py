@@ -150,10 +150,10 @@ def _agreement(painted: Path, parser: ExternalParser) -> np.ndarray:
 
 
 def table(measured: dict[str, dict[str, float]], published: dict[str, dict[str, float]]) -> list[list[str]]:
-    """Rows of the printed table: a header, then a row a metric; our columns first, published ones beside them."""
+    """Rows of the printed table: a header, then ours, then the published ones; a column a metric."""
     metrics = list(dict.fromkeys(name for row in (*measured.values(), *published.values()) for name in row))
-    rows = [["metric", *measured, *(f"{name} (published)" for name in published)]]
-    for metric in metrics:
-        cells = [row.get(metric) for row in (*measured.values(), *published.values())]
-        rows.append([metric, *("–" if value is None else f"{value:.4g}" for value in cells)])
-    return rows
+    named = [*measured.items(), *((f"{name} (published)", row) for name, row in published.items())]
+    return [
+        ["", *metrics],
+        *([name, *(f"{row[m]:.5g}" if m in row else "–" for m in metrics)] for name, row in named),
+    ]
