@@ -1,12 +1,18 @@
-"""Settings of a request held to their limits, each refused in one sentence that says the way out."""
+"""Settings of requests: their types, for signatures; and their limits, each refused in a sentence with the way out."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from limner.errors import InputError
+
+if TYPE_CHECKING:
+    from limner.faces.picture import Source
+    from limner.models.unif2ace.answering import Choice
+    from limner.models.unif2ace.engine import Stream
+    from limner.progress import Progress, Watch
 
 BATCH = 8
 """Pictures, or faces spoken about, that an engine computes at once."""
@@ -15,6 +21,70 @@ Whole = Mapping[str, tuple[int, int]]
 """Names of whole numbers, and the least and most each may be."""
 Scales = Mapping[str, tuple[float, float]]
 """The same of numbers."""
+
+
+class PaintSettings(TypedDict, total=False):
+    """Keyword arguments of ``paint``. ``MDiTFace.paint`` and ``UniF2ace.paint`` say what each means and its default."""
+
+    steps: int
+    guidance: float | None
+    seed: int
+    sampler: str
+    callback: Progress | None
+    mask_guidance: float | None  # MDiTFace alone, as are the next two
+    merge: int | str | None
+    size: int | None
+    temperature: float | None  # UniF²ace alone, as is the next
+    best: int
+
+
+class TurnSettings(TypedDict, total=False):
+    """How one turn of a conversation is written; ``UniF2ace.ask`` says what each means."""
+
+    limit: int
+    choice: Choice | None
+    seed: int
+
+
+class AnswerSettings(TurnSettings, total=False):
+    """Keyword arguments of ``describe`` and ``ask``."""
+
+    stream: Stream | None
+
+
+class ChatSettings(TurnSettings, total=False):
+    """Keyword arguments of ``chat``; ``before``: turns of an earlier conversation, questions and answers."""
+
+    before: Sequence[tuple[str, str]]
+
+
+class BatchedSettings(TypedDict, total=False):
+    """Keyword arguments of ``UniF2ace.describe_each`` and ``ask_each`` besides ``seed``."""
+
+    limit: int
+    choice: Choice | None
+    stream: Stream | None
+
+
+class SamplingSettings(TypedDict, total=False):
+    """Keyword arguments of ``swap``, ``reenact`` and ``animate``; ``FaceX.edit`` says what each means."""
+
+    face: int | None
+    faces: Mapping[str, int] | None
+    seed: int
+    steps: int
+    guidance: float | None
+    likeness: float | None
+    draft: float | None
+    sampler: str
+    callback: Progress | None
+    watch: Watch | None
+
+
+class EditSettings(SamplingSettings, total=False):
+    """Keyword arguments of ``edit``: those, and the other photos that its plan names."""
+
+    photos: Mapping[str, Source] | None
 
 
 def check_numbers(settings: Mapping[str, Any], whole: Whole, scales: Scales) -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, TypedDict, overload
+from typing import TYPE_CHECKING, overload
 
 from limner.errors import InputError
 from limner.settings import check_device, check_text
@@ -26,69 +26,15 @@ if TYPE_CHECKING:
     from limner.models.facex.engine import FaceX
     from limner.models.facex.plan import EditPlan
     from limner.models.mditface.engine import MDiTFace
-    from limner.models.unif2ace.answering import Choice
     from limner.models.unif2ace.answers import Answer, Look
-    from limner.models.unif2ace.engine import Chat, Stream, UniF2ace
-    from limner.progress import Progress, Watch
+    from limner.models.unif2ace.engine import Chat, UniF2ace
+    from limner.progress import Progress
     from limner.provenance.picture import Picture
+    from limner.settings import AnswerSettings, ChatSettings, EditSettings, PaintSettings, SamplingSettings
 
 # Scales by name: which weights serve which engine.
 PAINTERS = {"nano": "mditface-nano"}
 EDITORS = {"nano": "facex-nano"}
-
-
-class PaintSettings(TypedDict, total=False):
-    """Keyword arguments of ``paint``. ``MDiTFace.paint`` and ``UniF2ace.paint`` say what each means and its default."""
-
-    steps: int
-    guidance: float | None
-    seed: int
-    sampler: str
-    callback: Progress | None
-    mask_guidance: float | None  # MDiTFace alone, as are the next two
-    merge: int | str | None
-    size: int | None
-    temperature: float | None  # UniF²ace alone, as is the next
-    best: int
-
-
-class AnswerSettings(TypedDict, total=False):
-    """Keyword arguments of ``describe`` and ``ask``; ``UniF2ace.ask`` says what each means."""
-
-    limit: int
-    choice: Choice | None
-    seed: int
-    stream: Stream | None
-
-
-class ChatSettings(TypedDict, total=False):
-    """Keyword arguments of ``chat``; ``UniF2ace.chat`` says what each means."""
-
-    before: Sequence[tuple[str, str]]
-    limit: int
-    choice: Choice | None
-    seed: int
-
-
-class SamplingSettings(TypedDict, total=False):
-    """Keyword arguments of ``swap``, ``reenact`` and ``animate``; ``FaceX.edit`` says what each means."""
-
-    face: int | None
-    faces: Mapping[str, int] | None
-    seed: int
-    steps: int
-    guidance: float | None
-    likeness: float | None
-    draft: float | None
-    sampler: str
-    callback: Progress | None
-    watch: Watch | None
-
-
-class EditSettings(SamplingSettings, total=False):
-    """Keyword arguments of ``edit``: those, and the other photos that its plan names."""
-
-    photos: Mapping[str, Source] | None
 
 
 _MDITFACE_ONLY = ("mask_guidance", "merge", "size")

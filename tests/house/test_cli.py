@@ -16,6 +16,7 @@ from limner.cli.app import EXTRAS, VERBS, Verb, main, run
 from limner.errors import InputError
 from limner.weights.registry import EMBEDDED, registry
 
+PHOTO = Path(limner.__file__).parent / "demo" / "photographs" / "astronaut.jpg"
 HEAVY = {"torch", "numpy", "PIL", "transformers", "diffusers", "onnxruntime", "pyarrow", "pydantic", "rich", "typer"}
 
 
@@ -33,6 +34,22 @@ def test_starting_loads_nothing_heavy(code: str, allowed: set[str]) -> None:
     script = f"import sys\n{code}\nprint(*sorted({HEAVY!r} & set(sys.modules)), file=sys.stderr)"
     ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert set(ended.stderr.split()) <= allowed
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "words", [["paint", "a man", "--steps", "1", "--out", "one.png"], ["read", str(PHOTO)], ["describe", str(PHOTO)]]
+)
+def test_everyday_verbs_start_without_what_they_do_not_use(words: list[str], tmp_path: Path) -> None:
+    """Diffusers alone takes longer to import than a picture to paint."""
+    unused = {"diffusers", "transformers", "pyarrow", "peft", "einops", "gradio", "fastapi", "matplotlib"}
+    script = (
+        f"import sys\nfrom limner.cli.app import main\nstatus = main({words!r})\n"
+        f"print(*sorted({unused!r} & set(sys.modules)), file=sys.stderr)\nsys.exit(status)"
+    )
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=tmp_path)
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stderr.split() == []
 
 
 def test_installed_command_runs() -> None:

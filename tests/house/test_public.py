@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 import limner
-from limner import toolkit
+from limner import settings
 from limner.errors import InputError
 from limner.models.facex.engine import FaceX
 from limner.models.mditface.engine import MDiTFace
@@ -80,21 +80,21 @@ def test_signatures() -> None:
 
 
 @pytest.mark.parametrize(
-    ("settings", "engines"),
+    ("declared", "engines"),
     [
-        (toolkit.PaintSettings, [MDiTFace.paint, UniF2ace.paint]),
-        (toolkit.AnswerSettings, [UniF2ace.ask]),
-        (toolkit.ChatSettings, [UniF2ace.chat, UniF2ace.ask]),
-        (toolkit.EditSettings, [FaceX.edit]),
+        (settings.PaintSettings, [MDiTFace.paint, UniF2ace.paint]),
+        (settings.AnswerSettings, [UniF2ace.ask]),
+        (settings.ChatSettings, [UniF2ace.chat, UniF2ace.ask]),
+        (settings.EditSettings, [FaceX.edit]),
     ],
 )
-def test_settings_are_those_of_the_engines(settings: type, engines: list) -> None:
+def test_settings_are_those_of_the_engines(declared: type, engines: list) -> None:
     """Every keyword that a method of the toolkit declares is an engine's, and none of the engine's is missing."""
     taken = {name for engine in engines for name in inspect.signature(engine).parameters}
     own = {"self", "text", "mask", "n", "photo", "question", "plan", "settings"}  # the toolkit's own parameters
-    if settings is toolkit.ChatSettings:
+    if declared is settings.ChatSettings:
         own |= {"stream"}  # of a turn, not of a conversation
-    assert set(settings.__annotations__) == taken - own
+    assert set(declared.__annotations__) == taken - own
 
 
 WRONG = [

@@ -50,6 +50,9 @@ VERBS = (
     Verb("demo", "limner.cli.demo", "demo", "Read and repaint the bundled photographs; writes one page."),
 )
 
+LASTING = ("serve", "studio", "train", "data")
+"""Verbs that may run for hours."""
+
 # What an absent module means to a user: the extra of pyproject.toml that brings it.
 EXTRAS = {
     "tensorboard": "train",
@@ -119,6 +122,9 @@ def run(verb: Verb, words: list[str]) -> int:
     """Load a verb's file and hand it the rest of the command line."""
     import typer
 
+    from limner.threads import choose_threads
+
+    choose_threads(os.environ, lasting=verb.name in LASTING)
     try:
         target = getattr(importlib.import_module(verb.module), verb.attribute)
         if isinstance(target, typer.Typer):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import os
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,11 +25,13 @@ from limner.provenance.picture import Picture
 from limner.settings import BATCH, check_text
 from limner.weights.device import choose
 from limner.weights.fingerprint import weights_hash
+from limner.weights.pretrained import PretrainedEngine, files_below
+from limner.weights.store import locate
 
 from .embedding import Prompt
 from .flow import SAMPLERS, draw_noise, schedule
 from .guidance import branches, guided_velocity
-from .loading import Parts, load_parts
+from .loading import MASK_LORA, Parts, is_pipeline, load_parts, saved_lora, weight_file
 from .mask_cache import MaskCache, encode_mask, fingerprint, join
 from .merging import merge_regions, merge_similar
 from .picture import map_ingredient, pack_map, unpack_map
@@ -44,11 +47,18 @@ TOGETHER = ("steps", "guidance", "mask_guidance", "sampler", "merge", "size")
 """What requests that are painted in one batch have in common; they also all have words or all none, and masks alike."""
 
 
-class MDiTFace:
+class MDiTFace(PretrainedEngine):
     """Paints portraits. Make one with ``MDiTFace.load``; use it from one thread at a time."""
 
-    def __init__(self, parts: Parts, name: str, why: str) -> None:
+    ENGINE = "mditface"
+    PAPER = "https://arxiv.org/abs/2511.12631"
+
+    def __init__(
+        self, parts: Parts, name: str, why: str, source: str | os.PathLike[str] = "", lora: Path | None = None
+    ) -> None:
+        """source, lora: the files that the parts were loaded from, for ``save_pretrained``."""
         self.parts, self.name, self.why = parts, name, why
+        self._source, self._lora = source or name, lora
         encoder = getattr(parts.encoder, "model", None)  # a pair of encoders is known by its pipeline's transformer
         self._companions = {
             "codec": weights_hash(parts.codec),
@@ -69,7 +79,16 @@ class MDiTFace:
         chose, and why, stands in ``.why``. lora: mask corrections trained for FLUX. Raises ``InputError``.
         """
         where, dtype, why = choose(device, precision)
-        return cls(load_parts(source, where, dtype, lora), str(source), why)
+        added = saved_lora(source) if lora is None else Path(lora)
+        return cls(load_parts(source, where, dtype, added), str(source), why, source, added)
+
+    def pretrained_files(self) -> dict[str, Path]:
+        """Its weight file, or every file of its FLUX.1 pipeline; and its mask corrections."""
+        place = Path(locate(self._source))
+        if is_pipeline(place):
+            files = files_below(place)
+            return files if self._lora is None else {**files, MASK_LORA: self._lora}
+        return {"model.safetensors": weight_file(place)}
 
     def paint(
         self,

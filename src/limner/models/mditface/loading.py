@@ -23,6 +23,9 @@ from .folding import fold_mask_lora
 from .lora import load_mask_lora
 from .transformer import MDiT
 
+MASK_LORA = "mask_lora.safetensors"
+"""Name of the mask corrections in a saved pipeline's folder."""
+
 
 @dataclass(frozen=True)
 class Parts:
@@ -49,14 +52,26 @@ def load_parts(
     lora: file of trained mask corrections, for FLUX. Raises ``InputError`` with the way out.
     """
     place = Path(locate(source))
-    if place.is_dir() and ((place / "transformer").is_dir() or (place / "model_index.json").is_file()):
+    if is_pipeline(place):
         return _flux(place, device, dtype, lora)
     if lora is not None:
         raise InputError("--lora holds corrections for FLUX.1: nano weights take none")
-    return _nano(_weight_file(place), device, dtype)
+    return _nano(weight_file(place), device, dtype)
 
 
-def _weight_file(place: Path) -> Path:
+def is_pipeline(place: Path) -> bool:
+    """Whether a folder is a FLUX.1 pipeline in diffusers' layout."""
+    return place.is_dir() and ((place / "transformer").is_dir() or (place / "model_index.json").is_file())
+
+
+def saved_lora(source: str | os.PathLike[str]) -> Path | None:
+    """The mask corrections that ``save_pretrained`` wrote into a pipeline's folder; None where there are none."""
+    place = Path(locate(source))
+    return place / MASK_LORA if is_pipeline(place) and (place / MASK_LORA).is_file() else None
+
+
+def weight_file(place: Path) -> Path:
+    """The one weight file of a folder, or the file itself. ``InputError`` for a folder with none, or several."""
     if place.is_file():
         return place
     files = sorted(place.glob("*.safetensors"))
