@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -186,7 +185,9 @@ def child(system: str, stage: str, data: Path) -> None:
     torch.set_num_threads(1)
     began = time.monotonic()
     prepare(system, data / "set", data / f"prepared-{system}") if stage == "prepare" else train(system, data)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    # not getrusage: its peak is never below that of the process that started this one
+    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    peak = int(status["VmHWM"].split()[0]) / 1024
     print(json.dumps({"peak_mb": round(peak, 1), "seconds": round(time.monotonic() - began, 1)}))
 
 
@@ -200,7 +201,8 @@ def main() -> None:
     given = parser.parse_args()
     if given.child:
         return child(given.child[0], given.child[1], Path(given.child[2]))
-    figures: dict[str, Any] = {}
+    # systems and counts may be measured one after another
+    figures: dict[str, Any] = json.loads(given.out.read_text("utf-8"))["figures"] if given.out.is_file() else {}
     for faces in given.faces:
         with tempfile.TemporaryDirectory() as place:
             folder = Path(place)
@@ -212,7 +214,7 @@ def main() -> None:
                     said = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
                     figures.setdefault(system, {}).setdefault(stage, {})[str(faces)] = json.loads(said)
                     print(system, stage, faces, said.strip(), flush=True)
-                    settings = {"faces": given.faces, "steps": STEPS, "batch": BATCH, "pixels": SIDE}
+                    settings = {"steps": STEPS, "batch": BATCH, "pixels": SIDE}
                     store_result(given.out, "python benchmarks/prepare_memory.py", figures, 0, settings)
 
 
