@@ -15,6 +15,8 @@ from PIL import Image
 from torch import Tensor
 
 from limner import __version__
+from limner.aliases import PICTURE_RECIPE
+from limner.aliases import renamed as with_new_names
 from limner.errors import InputError
 from limner.faces.image_tensors import to_pictures
 from limner.faces.picture import Source, read_picture
@@ -238,6 +240,7 @@ class FaceX(PretrainedEngine):
 
         ``InputError`` if a photo is another one, or the weights are.
         """
+        recipe = with_new_names(recipe, PICTURE_RECIPE)
         if "plan" in recipe and recipe.get("render_version") != RENDER_VERSION:
             raise InputError("another version of limner draws and blends what it edits: use the one that made this")
         try:

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from limner.aliases import CONTROLLER_HEADER, renamed
 from limner.errors import InputError
 from limner.weights.registry import registry
 from limner.weights.store import locate
@@ -83,6 +84,7 @@ def load_components(
 
 def strength_of(header: Mapping[str, Any]) -> Strength:
     """The weights' own, from a controller's header; the defaults of ``Strength`` where it names none."""
+    header = renamed(header, CONTROLLER_HEADER)
     return Strength(**{f.name: float(header.get(f.name, f.default)) for f in fields(Strength)})
 
 
