@@ -102,7 +102,7 @@ def renamed(values: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, An
 
 
 def renamed_training(data: Mapping[str, Any]) -> dict[str, Any]:
-    """A training config (``name``, ``[task]``, ``[train]``) with new keys. Raises ``ValueError`` as ``renamed`` does."""
+    """A training config (``name``, ``[task]``, ``[train]``) with new keys. Raises ``ValueError`` like ``renamed``."""
     out = dict(data)
     task, train = out.get("task"), out.get("train")
     if isinstance(train, Mapping):

@@ -198,7 +198,7 @@ def test_an_unfinished_set_and_single_people_are_refused(folder: Path, tmp_path:
     with pytest.raises(InputError, match="no person has two faces"):
         single = list(rows(3, 1))
         prepare(cut(single, 2), tmp_path / "single", codec, load_decomposer(config, codec), {})
-    with pytest.raises(InputError, match=r"task\.shares"):
+    with pytest.raises(InputError, match=r"task\.task_shares"):
         task(task_shares={"heads": 1.0})
 
 

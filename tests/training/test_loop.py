@@ -195,7 +195,7 @@ def test_a_run_goes_on_only_as_what_it_was(tmp_path: Path) -> None:
     other = config().model_copy(update={"task": {"kind": "tiny", "width": 8}})
     with pytest.raises(InputError, match=r"started with task\.width = None, not 8"):
         train(TinyTask(), other, tmp_path, resume=True)
-    changes = {"steps": 3, "learning_rate": 0.01, "warmup": 1, "log_every": 2, "threads": 0, "loaders": 2}
+    changes = {"steps": 3, "learning_rate": 0.01, "warmup": 1, "log_every": 2, "threads": 0, "loader_threads": 2}
     assert train(TinyTask(), config(**changes), tmp_path, resume=True).is_file()
     assert latest(tmp_path) == 3
 

@@ -18,7 +18,7 @@ from limner.training.memory_estimate import Shape, plan
 from limner.training.optimizer import make_optimizers
 from training.tiny_sets import MDITFACE, config, prepare
 
-RECIPES = Path(__file__).parents[2] / "recipes"
+RECIPES = Path(__file__).parents[2] / "configs"
 
 
 def settings(**fields) -> TrainSettings:

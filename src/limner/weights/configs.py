@@ -17,7 +17,10 @@ def to_header(config: Any) -> dict[str, Any]:
 
 
 def from_header(kind: type[Config], values: Mapping[str, Any]) -> Config:
-    """Inverse of ``to_header``: lists become tuples, old field names new ones; an unknown field raises ``ValueError``."""
+    """Inverse of ``to_header``: lists become tuples, old field names new ones.
+
+    Raises ``ValueError`` naming an unknown field.
+    """
     values = renamed(values, CONFIG_FIELDS.get(kind.__name__, {}))
     known = [field.name for field in fields(kind)]  # type: ignore[arg-type]
     unknown = sorted(set(values) - set(known))
