@@ -1,4 +1,4 @@
-"""Faces spread evenly over ages, glasses and beards: steps are drawn as said, and a set keeps to one kind of faces."""
+"""Faces whose looks are spread evenly: targets, choice and steps are as said, and a set keeps to one kind of faces."""
 
 from __future__ import annotations
 
@@ -8,50 +8,93 @@ import numpy as np
 import pytest
 
 from data.test_synthetic import TinyGenerator
-from limner.data.balanced_generator import OLDEST, BalancedGenerator, draw_steps
+from limner.data.balanced_generator import (
+    AGES,
+    CHILDREN,
+    HAIR,
+    OLDEST,
+    SOUGHT,
+    BalancedGenerator,
+    draw_steps,
+    sample_targets,
+)
 from limner.data.directions import Directions
+from limner.data.look_probes import LOOKS, LookProbes
 from limner.data.synthetic import FaceGenerator, read_info, write_set
 from limner.errors import InputError
 
 
+def tiny_probes() -> LookProbes:
+    """Each look is one number of w, in standard deviations of the tiny generator's styles."""
+    styles = np.stack([FaceGenerator.w_of(TinyGenerator(), i) for i in range(200)])
+    spread = styles.std(0)[: len(LOOKS)]
+    weights = np.eye(len(LOOKS), 512, dtype=np.float32) / spread[:, None]
+    mean = styles.mean(0)[: len(LOOKS)]
+    return LookProbes(
+        names=tuple(LOOKS),
+        weights=weights,
+        intercepts=(-mean / spread).astype(np.float32),
+        means=np.full(len(LOOKS), 40.0, np.float32),
+        spreads=np.full(len(LOOKS), 15.0, np.float32),
+        r2=np.ones(len(LOOKS), np.float32),
+    )
+
+
 class TinyVaried(BalancedGenerator, TinyGenerator):
-    """The varied generator on the tiny one's networks."""
+    """The varied generator on the tiny one's networks and probes."""
 
-    def map(self, z: np.ndarray) -> np.ndarray:
-        return (super().map(z) - 3) / 10  # about where the directions were fitted
-
-
-def test_ages_spread_and_glasses_and_beards_are_common() -> None:
-    directions, mean = Directions.load(), np.zeros(512, np.float32)
-    at = {name: k for k, name in enumerate(directions.names)}
-    towards = directions.weights[at["woman"]] / np.linalg.norm(directions.weights[at["woman"]]) ** 2
-    expected = float(directions.expect(mean)[at["woman"]])
-    ages, worn = [], {True: [], False: []}
-    for man in (True, False):
-        w = mean + towards * ((0.0 if man else 1.0) - expected)
-        start = float(directions.expect(w)[at["age"]])
-        for seed in range(400):
-            steps = draw_steps(directions, w, np.random.default_rng(seed))
-            ages.append(start + steps["age"] * directions.spreads[at["age"]])
-            worn[man].append([name in steps for name in ("glasses", "beard")])
-            assert 0 <= steps["age"] <= OLDEST and steps.get("glasses", 2.5) >= 2
-    shares = np.histogram(ages, [0, 40, 60, 85])[0] / len(ages)
-    assert shares.min() > 0.2, "younger, middle-aged and older alike"
-    glasses, beards = np.mean(worn[True], 0)
-    assert 0.25 < glasses < 0.45 and 0.33 < beards < 0.47
-    assert np.mean(worn[False], 0)[1] == 0 < np.mean(worn[False], 0)[0], "women get no beard"
+    probes = tiny_probes()
 
 
-def test_a_varied_face_is_a_function_of_its_index_and_older_than_the_plain_one() -> None:
+def test_targets_are_spread_evenly() -> None:
+    targets = [sample_targets(np.random.default_rng(i)) for i in range(2000)]
+    women = np.mean([one["woman"] > 0 for one in targets])
+    assert 0.46 < women < 0.54
+    tones = [round(one["skin"], 2) for one in targets]
+    assert len(set(tones)) == 6 and min(tones.count(tone) for tone in set(tones)) > 250
+    assert not any("bald" in one for one in targets if one["woman"] > 0), "no woman is to be bald"
+    assert not any("beard" in one for one in targets if one["woman"] > 0)
+    assert not any({"glasses", "sunglasses"} <= one.keys() for one in targets)
+    assert all(sum(name in one for name in HAIR) == 1 for one in targets)
+    share = np.mean(["red_hair" in one for one in targets])
+    assert 0.09 < share < 0.15, "one in eight"
+
+
+def test_the_chosen_style_fits_its_targets_better_than_a_plain_draw() -> None:
+    varied = TinyVaried()
+    gained = []
+    for index in range(12):
+        random = np.random.default_rng(index)
+        targets = sample_targets(random)
+        chosen = varied._choose(targets, random)
+        plain = FaceGenerator.w_of(varied, index)
+        columns = [varied.probes.names.index(name) for name in targets]
+        missed = [
+            np.abs(varied.probes.score(w[None])[0, columns] - list(targets.values())).mean() for w in (chosen, plain)
+        ]
+        gained.append(missed[1] - missed[0])
+    assert np.mean(gained) > 0.2
+
+
+def test_steps_add_what_a_face_still_lacks() -> None:
+    directions, random = Directions.load(), np.random.default_rng(0)
+    w = np.zeros(512, np.float32)
+    expected = dict(zip(directions.names, directions.expect(w), strict=True))
+    steps = draw_steps(directions, w, {"glasses": SOUGHT, "beard": SOUGHT}, 80.0, random)
+    assert 2.0 <= steps["glasses"] <= 3.0 and 1.5 <= steps["beard"] <= 3.0
+    spread = directions.spreads[directions.index("age")]
+    assert steps["age"] == pytest.approx(min((80 - expected["age"]) / spread, OLDEST))
+    assert draw_steps(directions, w, {}, 5.0, random) == {"age": 0.0}, "nobody is made younger"
+    assert draw_steps(directions, w, {}, None, random) == {}
+    wearing = w + 3 * directions.steps[directions.index("glasses")]
+    assert "glasses" not in draw_steps(directions, wearing, {"glasses": SOUGHT}, None, random), "there already"
+
+
+def test_a_varied_face_is_a_function_of_its_index() -> None:
     varied, again = TinyVaried(), TinyVaried()
     assert np.array_equal(varied.w_of(5), again.w_of(5)) and varied.w_of(5).dtype == np.float32
-    age = varied.directions.index("age")
-    plain = [FaceGenerator.w_of(varied, i) for i in range(20)]
-    gained = [
-        varied.directions.expect(varied.w_of(i) - w)[age] - varied.directions.expect(w * 0)[age]
-        for i, w in enumerate(plain)
-    ]
-    assert min(gained) > -1e-3 and max(gained) > 20
+    assert not np.array_equal(varied.w_of(5), varied.w_of(6))
+    assert 0 < CHILDREN < 0.2 and AGES[0][0] == 18.0
 
 
 def test_a_folder_holds_one_kind_of_faces(tmp_path: Path) -> None:

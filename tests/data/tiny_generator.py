@@ -22,14 +22,15 @@ class PhotoGenerator(FaceGenerator):
     def w_of(self, index: int) -> np.ndarray:
         return np.random.default_rng(index).normal(0, 0.01, WIDTH).astype(np.float32)
 
-    def synthesise(self, w: np.ndarray) -> np.ndarray:
+    def face_of(self, w: np.ndarray) -> np.ndarray:
         self.made += 1
         layers = np.broadcast_to(w, (LAYERS, WIDTH))
         photo = Image.fromarray(skimage.data.astronaut()[0:256, 96:352]).resize((512, 512), Image.Resampling.BICUBIC)
         shear = float(layers[:, 0].mean()) * 0.2
         turned = photo.transform((512, 512), Image.Transform.AFFINE, (1, shear, -90 * shear, 0, 1, 0))
         across = np.linspace(-1, 1, 512)[None, :, None] * float(layers[-1, 1]) * 0.5
-        return np.clip(np.asarray(turned) * (1 + across), 0, 255).astype(np.uint8)
+        made = Image.fromarray(np.clip(np.asarray(turned) * (1 + across), 0, 255).astype(np.uint8))
+        return np.asarray(made.resize((256, 256), Image.Resampling.LANCZOS))
 
 
 def plain_directions() -> Directions:

@@ -7,6 +7,8 @@ from typing import Any
 
 import torch
 
+from limner.codecs.generator import GeneratorConfig
+from limner.codecs.generator_codec import GeneratorCodec, GeneratorCodecConfig
 from limner.models.mditface.config import MDiTConfig
 from limner.weights.tensors import save_tensors
 from mditface.tiny import TINY, random_model
@@ -36,6 +38,24 @@ def write_nano(folder: Path, seed: int = 0, **changes: object) -> Path:
     config = MDiTConfig.from_dict({**TINY.to_dict(), **fields, **changes})
     header = {"model": config.to_dict(), "codec": str(folder / "codec"), "size": 64, "guidance": 2.0}
     file = folder / f"nano-{seed}.safetensors"
+    save_tensors(file, random_model(config, seed).state_dict(), header, dtype=torch.float16)
+    return file
+
+
+def write_token_painter(folder: Path, seed: int = 0) -> Path:
+    """A weight file of a tiny painter on a tiny generator codec: 4 × 4 grid tokens and a style, 64 and 128 px."""
+    torch.manual_seed(seed)
+    generator = GeneratorConfig(style=32, mapping_layers=1, widths=(32, 16, 16, 16, 8))
+    codec = GeneratorCodec(GeneratorCodecConfig(generator=generator, cut=1, channels=6, patch=2, head=(3, 8, 8)))
+    for parameter in codec.parameters():
+        parameter.data.normal_(std=0.3)
+    codec.fit(torch.randn(100, 32))
+    codec.save(folder / "codec", {}, dtype=torch.float32)
+    fields = {"text_width": 384, "text_pooled": 384, "text_length": 8}
+    sizes = {"latent_channels": 24, "latent_factor": 16, "patch": 1, "positions": [4, 4], "vector_tokens": 1}
+    config = MDiTConfig.from_dict({**TINY.to_dict(), **fields, **sizes})
+    header = {"model": config.to_dict(), "codec": str(folder / "codec"), "size": 64, "guidance": 2.0}
+    file = folder / "painter.safetensors"
     save_tensors(file, random_model(config, seed).state_dict(), header, dtype=torch.float16)
     return file
 

@@ -32,6 +32,7 @@ KINDS: dict[str, dict[str, Any]] = {
     "own": {"mask_weights": "own"},
     "palette": {"mask_embedding": "palette"},
     "placed": {"positions": (4, 4)},
+    "vectors": {"positions": (4, 4), "patch": 1, "latent_factor": 32, "latent_channels": 6, "vector_tokens": 2},
     "doubles": {"single_blocks": 0},
     "full": {"modulation_rank": None, "guidance_embed": True, "mask_rank": 0, "null_conditions": False},
 }
@@ -62,8 +63,11 @@ def inputs(model: MDiT, batch: int = 2, seed: int = 0, size: int = 8) -> dict[st
         torch.randn(batch, config.text_pooled, generator=g),
         torch.rand(batch, config.text_length, generator=g) < 0.7,
     )
+    shape = (config.latent_channels, size, size)
+    if config.vector_tokens:
+        shape = (config.image_tokens, config.packed_channels)
     made = {
-        "latents": torch.randn(batch, config.latent_channels, size, size, generator=g),
+        "latents": torch.randn(batch, *shape, generator=g),
         "t": torch.rand(batch, generator=g),
         "prompt": prompt,
     }
@@ -75,6 +79,6 @@ def draw_mask(model: MDiT, batch: int = 1, seed: int = 7, size: int = 8) -> Tens
     g, config = torch.Generator().manual_seed(seed), model.config
     if config.mask_embedding == "palette":
         return torch.randn(batch, config.latent_channels, size, size, generator=g)
-    pixels = size * config.latent_factor
+    pixels = size // TINY.patch * config.token_pixels
     blobs = torch.randint(0, config.mask_classes, (batch, 1, pixels // 8, pixels // 8), generator=g).float()
     return torch.nn.functional.interpolate(blobs, size=(pixels, pixels))[:, 0].to(torch.uint8)

@@ -33,10 +33,10 @@ def synth(
     start: Annotated[int, typer.Option(min=0, help="Index of the first face.")] = 0,
     threads: Annotated[int | None, typer.Option(min=1, help="Cores to use; all of them by default.")] = None,
     varied: Annotated[
-        bool, typer.Option("--varied", help="Older faces, glasses and beards as often as the others.")
+        bool, typer.Option("--varied", help="Balance ages, skin tones, hair, glasses, beards, hats and more.")
     ] = False,
 ) -> None:
-    """Make N faces of people who do not exist: face i is the same everywhere (extra `synth`)."""
+    """Make N faces of people who do not exist: face i is the same everywhere."""
     from limner.data.balanced_generator import BalancedGenerator
     from limner.data.synthetic import LICENCE, FaceGenerator, write_set
 

@@ -82,6 +82,38 @@ def codec(
         picture(sheet, codec_sheet(faces[:6], loaded))
 
 
+@app.command("generator-codec")
+def generator_codec(
+    count: Annotated[int, typer.Option(min=8, help="How many unseen synthetic faces to measure on.")] = 500,
+    photographs: Annotated[str | None, typer.Option(help="Folder of portraits for the encoder of photographs.")] = None,
+    weights: Engine = "generator-codec",
+    lpips: Annotated[str, typer.Option(help="LPIPS weights.")] = "lpips/alex.safetensors",
+    seed: Seed = 0,
+    out: Out = RESULTS,
+    sheet: Sheet = None,
+) -> None:
+    """What the generator codec keeps of a face, what noise it forgives, how fast it decodes; or its photo encoder."""
+    from limner.codecs.generator_codec import GeneratorCodec
+    from limner.codecs.perceptual import LPIPS
+    from limner.evaluation.face_sets import face_set
+    from limner.evaluation.generator_latents import decode_seconds, evaluate_latents, evaluate_photo_encoder
+    from limner.faces.data_folders import data_root
+
+    codec, perceptual = GeneratorCodec.load(weights), LPIPS.load(data_root() / lpips)
+    name = Path(weights).name
+    with bar("measuring") as progress:
+        if photographs is not None:
+            faces = face_set(photographs, align=True)
+            figures, drawn = evaluate_photo_encoder(codec, faces, perceptual, progress)
+            name = f"{name}.{photographs.replace('/', '-')}"
+        else:
+            figures, drawn = evaluate_latents(codec, count, perceptual, seed, progress)
+            figures["decode_seconds"] = decode_seconds(codec)
+    store(out / f"{name}.json", figures, seed, {"weights": weights, "photographs": photographs})
+    if sheet is not None:
+        picture(sheet, drawn)
+
+
 @app.command()
 def masks(
     pairs: Annotated[str, typer.Option(help="Folder of labelled faces.")] = "celebamask",

@@ -25,8 +25,11 @@ TASKS = {
     "codec": ("limner.codecs.kl_task", "CodecTask"),
     "facex": ("limner.models.facex.task", "FaceXTask"),
     "facex-base": ("limner.models.facex.base_task", "FaceXBaseTask"),
+    "generator-codec": ("limner.codecs.generator_codec_task", "GeneratorCodecTask"),
+    "latent-lfq": ("limner.codecs.latent_lfq_task", "LatentLFQTask"),
     "lfq": ("limner.codecs.lfq_task", "LFQTask"),
     "mditface": ("limner.models.mditface.task", "MDiTFaceTask"),
+    "photo-encoder": ("limner.codecs.photo_encoder_task", "PhotoEncoderTask"),
     "unif2ace": ("limner.models.unif2ace.task", "UniF2aceTask"),
 }
 # The same for `--plan`: a function from the [task] table to sizes.

@@ -64,6 +64,10 @@ class KLCodec(nn.Module):
             autoencoder = autoencoder.to(dtype)
         return cls(autoencoder).eval().requires_grad_(False)
 
+    def latent_shape(self, size: int) -> tuple[int, int, int]:
+        """(C, h, w) of a picture of ``size`` × ``size`` pixels."""
+        return self.channels, size // self.factor, size // self.factor
+
     def encode(self, pictures: Tensor) -> Tensor:
         """Latents of pictures; the mean of the posterior where the autoencoder has one (no sampling noise)."""
         encoded = self.autoencoder.encode(pictures)

@@ -140,9 +140,7 @@ def fit_directions(w: np.ndarray, factors: np.ndarray, identity: np.ndarray) -> 
     known = np.isfinite(factors)
     means, spreads = np.nanmean(factors, 0, dtype=np.float64), np.nanstd(factors, 0, dtype=np.float64)
     standard = (factors - means) / spreads  # (N, K)
-    penalties, scores = _choose_penalties(centred, standard, unit)
-    columns = zip(known.T, standard.T, penalties, strict=True)
-    b = np.stack([_ridge(centred[rows], y[rows], penalty * unit) for rows, y, penalty in columns], 1)  # (D, K)
+    b, scores, penalties = _ridges(centred, standard)  # (D, K)
     a = _ridge(centred, (identity - identity.mean(0)) / identity.std(), 0.3 * unit)  # (D, 128)
     covariance = centred.T @ centred / len(w) + 0.01 * unit * np.eye(WIDTH)
     metric = np.linalg.inv(covariance) + IDENTITY_WEIGHT * a @ a.T
@@ -162,6 +160,23 @@ def fit_directions(w: np.ndarray, factors: np.ndarray, identity: np.ndarray) -> 
             },
         },
     )
+
+
+def fit_ridge(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Ridge regressions of y (N, K), NaN where not known, on centred x (N, D): weights (D, K) and held-out R² (K,).
+
+    Each column has the penalty that explains most of the faces that were held out.
+    """
+    weights, scores, _ = _ridges(x, y)
+    return weights, scores
+
+
+def _ridges(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray, list[float]]:
+    unit = float((x**2).mean())
+    penalties, scores = _choose_penalties(x, y, unit)
+    known = np.isfinite(y)
+    columns = zip(known.T, y.T, penalties, strict=True)
+    return np.stack([_ridge(x[rows], k[rows], penalty * unit) for rows, k, penalty in columns], 1), scores, penalties
 
 
 def _smallest_steps(metric: np.ndarray, b: np.ndarray) -> np.ndarray:

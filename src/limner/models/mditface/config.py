@@ -22,6 +22,9 @@ class MDiTConfig:
     """Pixels of the picture per latent cell, along one side."""
     patch: int = 2
     """Latent cells per token, along one side (FLUX packs 2 x 2)."""
+    vector_tokens: int = 0
+    """Tokens of the codec that stand for no place in the picture (the style of a generator codec). They come before the
+    grid's tokens, are as wide as these, and belong to the image stream. With them ``positions`` gives the grid."""
     width: int = 384
     """Model width D, shared by the three streams."""
     heads: int = 6
@@ -88,7 +91,7 @@ class MDiTConfig:
         ):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)}: must be at least 1")
-        for name in ("double_blocks", "single_blocks", "mask_rank"):
+        for name in ("double_blocks", "single_blocks", "mask_rank", "vector_tokens"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name}={getattr(self, name)}: must not be negative")
         if self.double_blocks + self.single_blocks < 1:
@@ -101,6 +104,8 @@ class MDiTConfig:
             raise ValueError(f"modulation_rank={self.modulation_rank}: None for full projections, or 0 and more")
         if self.positions is not None and (len(self.positions) != 2 or min(self.positions) < 1):
             raise ValueError(f"positions={self.positions}: None, or rows and columns of the token grid")
+        if self.vector_tokens and self.positions is None:
+            raise ValueError(f"vector_tokens={self.vector_tokens}: positions must say how many tokens the grid has")
         if self.gelu not in ("none", "tanh"):
             raise ValueError(f"gelu={self.gelu!r}: choose 'none' or 'tanh'")
         if self.mask_weights not in ("lora", "own"):
@@ -121,6 +126,13 @@ class MDiTConfig:
     def packed_channels(self) -> int:
         """Numbers in one image token before embedding: channels x patch x patch."""
         return self.latent_channels * self.patch * self.patch
+
+    @property
+    def image_tokens(self) -> int:
+        """Tokens of the image stream where the grid is fixed: vector tokens and the grid's."""
+        if self.positions is None:
+            raise ValueError("positions is None: the number of image tokens depends on the picture's size")
+        return self.vector_tokens + self.positions[0] * self.positions[1]
 
     @property
     def token_pixels(self) -> int:

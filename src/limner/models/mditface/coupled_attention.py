@@ -34,16 +34,15 @@ def coupled_velocity(
     blind: bool = True,
     timeless: bool = True,
 ) -> tuple[Tensor, MaskFeatures]:
-    """One evaluation with the mask stream inside. latents: (B, C, h, w); t: (B,).
+    """One evaluation with the mask stream inside. latents: as for ``MDiT.forward``; t: (B,).
 
-    mask: as for ``MDiT.embed_mask``, or embedded already, (B, M, D). Returns the velocity (B, C, h, w), and the keys
+    mask: as for ``MDiT.embed_mask``, or embedded already, (B, M, D). Returns the velocity in their shape, and the keys
     and values the mask had in this evaluation.
     """
-    patch, device = model.config.patch, latents.device
-    rows, columns = latents.shape[2] // patch, latents.shape[3] // patch
+    device, grid = latents.device, model.grid_of(latents)
     text, conditioning = model.condition(t, prompt, guidance)
     c_m = model.mask_conditioning(device, text.dtype) if timeless else conditioning
-    freqs = model.rotary_frequencies((rows, columns), text.shape[1], device)
+    freqs = model.rotary_frequencies(grid, text.shape[1] + model.config.vector_tokens, device)
     embedded = mask.ndim == 3 and mask.is_floating_point()
     m = mask if embedded else model.embed_mask(mask)
     m = m.expand(len(latents), -1, -1)
@@ -60,7 +59,7 @@ def coupled_velocity(
         tx, m, k, v = _single(block, tx, m, conditioning, c_m, freqs, blind)
         keys.append(k)
         values.append(v)
-    velocity = model.read_out(tx[:, text.shape[1] :], conditioning, *latents.shape[2:])
+    velocity = model.read_out(tx[:, text.shape[1] :], conditioning, grid)
     return velocity, MaskFeatures(tuple(keys), tuple(values))
 
 
@@ -76,13 +75,13 @@ def _double(
 ) -> tuple[Tensor, ...]:
     sizes = [text.shape[1], x.shape[1], m.shape[1]]
     if blind or block.last:
-        m, k_m, v_m = block.static(m, c_m, freqs[sizes[0] :])
+        m, k_m, v_m = block.static(m, c_m, freqs[-m.shape[1] :])
         return *block.dynamic(text, x, c, freqs, (k_m, v_m, None)), m, k_m, v_m
     stream, mod_m = block.mask_stream(c_m)
     mod_t, mod_x = block.text.modulation(c), block.image.modulation(c)
     q_t, k_t, v_t, _ = block.text.enter(text, mod_t, None)
     q_x, k_x, v_x, _ = block.image.enter(x, mod_x, freqs[sizes[0] :])
-    q_m, k_m, v_m, hidden = stream.enter(m, mod_m, freqs[sizes[0] :], block.adapter)
+    q_m, k_m, v_m, hidden = stream.enter(m, mod_m, freqs[-m.shape[1] :], block.adapter)
     q, k, v = torch.cat([q_t, q_x, q_m], 2), torch.cat([k_t, k_x, k_m], 2), torch.cat([v_t, v_x, v_m], 2)
     o_t, o_x, o_m = attend(q, k, v).split(sizes, dim=1)
     text, x = block.text.leave(text, o_t, None, mod_t), block.image.leave(x, o_x, None, mod_x)
@@ -93,13 +92,12 @@ def _single(
     block: SingleBlock, tx: Tensor, m: Tensor, c: Conditioning, c_m: Conditioning, freqs: Tensor, blind: bool
 ) -> tuple[Tensor, ...]:
     sizes = [tx.shape[1], m.shape[1]]
-    length = sizes[0] - sizes[1]
     if blind or block.last:
-        m, k_m, v_m = block.static(m, c_m, freqs[length:])
+        m, k_m, v_m = block.static(m, c_m, freqs[-m.shape[1] :])
         return block.dynamic(tx, c, freqs, (k_m, v_m, None)), m, k_m, v_m
     stream, mod_m = block.mask_stream(c_m)
     mod = block.merged.modulation(c)
     q, k, v, hidden = block.merged.enter(tx, mod, freqs)
-    q_m, k_m, v_m, hidden_m = stream.enter(m, mod_m, freqs[length:], block.adapter)
+    q_m, k_m, v_m, hidden_m = stream.enter(m, mod_m, freqs[-m.shape[1] :], block.adapter)
     o, o_m = attend(torch.cat([q, q_m], 2), torch.cat([k, k_m], 2), torch.cat([v, v_m], 2)).split(sizes, dim=1)
     return block.merged.leave(tx, o, hidden, mod), stream.leave(m, o_m, hidden_m, mod_m, block.adapter), k_m, v_m

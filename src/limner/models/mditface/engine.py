@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import os
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,8 @@ from PIL import Image
 from torch import Tensor
 
 from limner import __version__
+from limner.codecs.continuous import KLCodec
+from limner.codecs.latent_codec import decode_at
 from limner.errors import InputError
 from limner.faces.align_map import align_map
 from limner.faces.geometry import warp
@@ -118,9 +121,8 @@ class MDiTFace(PretrainedEngine):
         ids, a palette picture (array, PIL image or file). guidance, mask_guidance: how strongly words and mask are
         followed, 1 is unguided (defaults: the weights' own for words; 1 for a mask with words, 1.5 without). seed:
         picture k is that of seed + k, whatever n. sampler: ``euler`` or ``heun``. merge: mask tokens to keep per
-        layer, or ``regions``; None merges nothing. size: side in pixels, for FLUX. palette: of the mask, see
-        ``region_map``. Raises ``InputError`` for what
-        cannot be painted.
+        layer, or ``regions``; None merges nothing. size: side in pixels, one that the weights offer. palette: of the
+        mask, see ``region_map``. Raises ``InputError`` for what cannot be painted.
         """
         settings = self._settings(text, mask, n, steps, guidance, mask_guidance, seed, sampler, merge, size, palette)
         return self._paint([settings], None if callback is None else lambda done, total, _: callback(done, total))[0]
@@ -186,12 +188,13 @@ class MDiTFace(PretrainedEngine):
         """The cache of a region map (H, W), H = W = size; of the null mask for None; None where there is none."""
         model, config = self.components.model, self.components.model.config
         if regions is None:
-            cells = (size or self.components.size) // config.token_pixels
+            cells = self._map_side(size or self.components.size) // config.token_pixels
             return None if model.no_mask is None else encode_mask(model, None, (cells, cells))
         if model.mask_in is not None:
             return encode_mask(model, torch.from_numpy(regions)[None].to(self._device))
         pictures = to_model(colourise(regions)[None]).to(self._device)
         with torch.no_grad():
+            assert isinstance(self.components.codec, KLCodec), "palette maps are encoded as pictures are"
             return encode_mask(model, self.components.codec.encode(pictures))
 
     def _settings(
@@ -224,7 +227,13 @@ class MDiTFace(PretrainedEngine):
             "size": side,
         }
         check_request(request, self.components)
-        return request if mask is None else {**request, "mask": pack_map(region_map(mask, side, palette))}
+        if mask is None:
+            return request
+        return {**request, "mask": pack_map(region_map(mask, self._map_side(side), palette))}
+
+    def _map_side(self, size: int) -> int:
+        """Side of the region map for a picture of this size: its own, but one where all sizes have the same latents."""
+        return size if self.components.sizes is None else self.components.size
 
     @property
     def _mask_alone(self) -> float:
@@ -253,17 +262,17 @@ class MDiTFace(PretrainedEngine):
             has_words=bool(settings["text"]) or not config.null_conditions,
             distilled=settings["guidance"] if distilled else None,
         )
-        cells = side // config.latent_factor
-        shape = (config.latent_channels, cells, cells)
+        shape = self.components.codec.latent_shape(side)
         noise = torch.cat([draw_noise(shape, row["seed"] + k, 1) for row, k in rows]).to(self._device)
-        times = schedule(settings["steps"], self.components.shift((cells // config.patch) ** 2))
+        times = schedule(settings["steps"], self.components.shift(noise[0].numel() // config.packed_channels))
         latents = SAMPLERS[settings["sampler"]](
-            velocity, noise, times, lambda step, t, x, estimate: progress(step, lambda: self._decode(estimate))
+            velocity, noise, times, lambda step, t, x, estimate: progress(step, lambda: self._decode(estimate, None))
         )
         alone = all(row is settings for row, _ in rows)
         shared = {} if alone else {"batched_with": len(rows) - 1}
         return [
-            self._picture(image, row, k, shared) for image, (row, k) in zip(self._decode(latents), rows, strict=True)
+            self._picture(image, row, k, shared)
+            for image, (row, k) in zip(self._decode(latents, side), rows, strict=True)
         ]
 
     def _prompt(self, texts: list[str]) -> Prompt:
@@ -290,8 +299,10 @@ class MDiTFace(PretrainedEngine):
             return merge_regions(cache, torch.from_numpy(regions)[None], self.components.model.config.token_pixels)
         return merge_similar(cache, int(how))
 
-    def _decode(self, latents: Tensor) -> np.ndarray:
-        return to_pictures(torch.cat([self.components.codec.decode(one[None]) for one in latents]))
+    def _decode(self, latents: Tensor, size: int | None) -> np.ndarray:
+        """Pictures (B, H, W, 3) uint8, one after the other. size: None for a preview, which may be small."""
+        decode = partial(decode_at, self.components.codec, size=size or self.components.size)
+        return to_pictures(torch.cat([decode(one[None]) for one in latents]))
 
     def _picture(self, pixels: np.ndarray, settings: dict[str, Any], index: int, shared: dict[str, int]) -> Picture:
         has_words, has_mask = bool(settings["text"]), settings["mask"] is not None

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 Velocity = Callable[[Tensor, float], Tensor]
-"""(x_t, t) to v, all (B, C, h, w)."""
+"""(x_t, t) to v, both in the latents' shape, (B, C, h, w) or (B, N, P)."""
 
 Callback = Callable[[int, float, Tensor, Tensor], None]
 """After each step: (step from 1, time reached, x_t, estimate of x_0). To cancel, raise."""

@@ -83,7 +83,7 @@ def guided_velocity(
     def velocity(x: Tensor, t: float) -> Tensor:
         times = torch.full((pictures * len(parts),), t, device=x.device)
         strength = None if distilled is None else torch.full_like(times, distilled)
-        every = model(x.repeat(len(parts), 1, 1, 1), times, prompts, features, strength).float()  # (R B, C, h, w)
+        every = model(torch.cat([x] * len(parts)), times, prompts, features, strength).float()  # (R B, ...)
         return torch.stack([factor * v for factor, v in zip(factors, every.split(pictures))]).sum(0)
 
     return velocity

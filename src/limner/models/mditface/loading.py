@@ -11,6 +11,8 @@ from typing import Any
 import torch
 
 from limner.codecs.continuous import KLCodec
+from limner.codecs.generator_codec import GeneratorCodec
+from limner.codecs.latent_codec import load_latent_codec
 from limner.errors import InputError
 from limner.weights.store import locate
 from limner.weights.tensors import check_keys, load_tensors, read_tensors
@@ -32,12 +34,12 @@ class MDiTFaceComponents:
     """Everything a painter paints with."""
 
     model: MDiT
-    codec: KLCodec
+    codec: KLCodec | GeneratorCodec
     encoder: TextEncoder
     size: int
-    """Side of a picture in pixels unless told otherwise."""
-    fixed: bool
-    """Whether it can paint no other size."""
+    """Side of a picture, and of a region map, in pixels unless told otherwise."""
+    sizes: tuple[int, ...] | None
+    """The sides it can paint, from one size of latents; None: any, each with latents of its own."""
     shift: Callable[[int], float]
     """Shift of the sampling times by number of image tokens."""
     guidance: float
@@ -87,7 +89,7 @@ def _nano(file: Path, device: torch.device, dtype: torch.dtype) -> MDiTFaceCompo
     tensors = load_tensors(file)[0]
     check_keys(tensors, model.state_dict(), where=str(file))
     model.load_state_dict({key: value.to(device, dtype) for key, value in tensors.items()}, strict=True, assign=True)
-    codec = KLCodec.load(header.get("codec", "kl-codec-nano")).to(device)
+    codec = load_latent_codec(header.get("codec", "kl-codec-nano")).to(device)
     shift = float(header.get("shift", 1.0))
     side = int(header.get("size", 256))
     guidance = float(header.get("guidance", 3.0))
@@ -97,7 +99,7 @@ def _nano(file: Path, device: torch.device, dtype: torch.dtype) -> MDiTFaceCompo
         codec,
         MiniLM.load(device=device),
         side,
-        True,
+        codec.config.sizes if isinstance(codec, GeneratorCodec) else (side,),
         lambda tokens: shift,
         guidance,
     )
@@ -141,5 +143,5 @@ def _flux(
     codec = KLCodec.load(folder / "vae").to(device)
     dev = model.config.guidance_embed
     return MDiTFaceComponents(
-        model.requires_grad_(False), codec, encoder, 512, False, flux_shift if dev else lambda tokens: 1.0, 3.5
+        model.requires_grad_(False), codec, encoder, 512, None, flux_shift if dev else lambda tokens: 1.0, 3.5
     )

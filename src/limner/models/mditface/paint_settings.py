@@ -31,9 +31,9 @@ def check_request(settings: dict[str, Any], components: MDiTFaceComponents) -> d
         raise InputError("nothing to paint: give words, a mask, or both")
     check_sampler(sampler, SAMPLERS)
     check_numbers(settings, WHOLE, SCALES)
-    side, token = settings["size"], components.model.config.token_pixels
-    if components.fixed and side != components.size:
-        raise InputError(f"size={side}: these weights paint {components.size} pixels and nothing else")
+    side, sizes, token = settings["size"], components.sizes, components.model.config.token_pixels
+    if sizes is not None and side not in sizes:
+        raise InputError(f"size={side}: these weights paint {' or '.join(map(str, sizes))} pixels")
     if side % token:
         raise InputError(f"size={side}: choose a multiple of {token}")
     merge = settings["merge"]

@@ -17,6 +17,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from limner.codecs.continuous import KLCodec
+from limner.codecs.generator_codec import GeneratorCodec
+from limner.codecs.latent_codec import load_latent_codec
 from limner.data.prepared_set import PreparedSet, read_words
 from limner.data.sampling_weights import WeightedDraw
 from limner.errors import InputError
@@ -36,6 +38,8 @@ from .lora import add_mask_lora, mask_parameters, save_mask_lora
 from .mask_cache import encode_mask
 from .transformer import MaskFeatures, MDiT
 
+VECTOR_WEIGHT = 1 / 8
+"""Weight of the vector tokens' mean loss beside the grid's."""
 MODES = {"both": (True, True), "mask": (False, True), "text": (True, False)}  # (words, mask)
 
 
@@ -99,7 +103,7 @@ class MDiTFaceTask:
                 f"--text-length {self.config.text_length}"
             )
         self.modes = MODES if self.config.null_conditions else {"both": MODES["both"]}
-        self.codec: KLCodec | None = None
+        self.codec: KLCodec | GeneratorCodec | None = None
         self.encoder: TextEncoder | None = None
 
     def build(self) -> nn.Module:
@@ -185,7 +189,7 @@ class MDiTFaceTask:
     def samples(self, model: nn.Module) -> np.ndarray | None:
         """Rows: held-out maps; painted from mask and words, from the mask, from the words; the codec's own limit."""
         assert isinstance(model, MDiT)
-        codec = self.codec = self.codec or KLCodec.load(self.settings.codec or self.data.header["codec"])
+        codec = self.codec = self.codec or load_latent_codec(self.settings.codec or self.data.header["codec"])
         rows = self.held_out[: self.settings.sample_faces]
         batch = self.with_features(_to(self.data.batch(rows, np.zeros(1, np.int64)), _device(model)))
         sheet = [np.concatenate(list(colourise(batch["regions"].cpu().numpy())), axis=1)]
@@ -200,7 +204,7 @@ class MDiTFaceTask:
         assert isinstance(model, MDiT)
         if self.settings.flux is not None:
             return save_mask_lora(model, path, facts)
-        s, side = self.settings, self.data.stored.shape("latents")[1] * self.config.latent_factor
+        s, side = self.settings, self.data.stored.shape("regions")[0]
         codec = s.codec or self.data.header["codec"]
         header = {
             "model": self.config.to_dict(),
@@ -213,7 +217,7 @@ class MDiTFaceTask:
 
     def _paint(self, model: MDiT, batch: dict[str, Tensor], words: bool, mask: bool) -> Tensor:
         s, device = self.settings, batch["latents"].device
-        grid = (batch["latents"].shape[2] // self.config.patch, batch["latents"].shape[3] // self.config.patch)
+        grid = model.grid_of(batch["latents"])
         distilled = self.config.guidance_embed
         scale = s.guidance if words and self.config.null_conditions else 1.0
         with torch.autocast(device.type, torch.bfloat16):
@@ -236,13 +240,18 @@ def flow_loss(
     """
     assert isinstance(model, MDiT)
     latents = batch["latents"]
-    grid = (latents.shape[2] // model.config.patch, latents.shape[3] // model.config.patch)
+    grid = model.grid_of(latents)
     features = _mask_features(model, mask_input(model, batch), mask, grid)
     noisy = interpolate(latents, noise, times)
     guidance = torch.ones_like(times) if model.config.guidance_embed else None  # 1: as if it were not distilled
     prompt = _prompt(batch).without(~words) if model.config.null_conditions else _prompt(batch)
     velocity = model(noisy, times, prompt, features, guidance)
-    return F.mse_loss(velocity.float(), noise - latents, reduction="none").mean((1, 2, 3))
+    losses = F.mse_loss(velocity.float(), noise - latents, reduction="none")
+    vectors = model.config.vector_tokens
+    if not vectors:
+        return losses.flatten(1).mean(1)
+    # Our choice: the style token counts as much as an eighth of the grid, because one token in 65 decides all colours.
+    return losses[:, vectors:].flatten(1).mean(1) + VECTOR_WEIGHT * losses[:, :vectors].flatten(1).mean(1)
 
 
 def _mask_features(model: MDiT, masks: Tensor, keep: Tensor, grid: tuple[int, int]) -> MaskFeatures:
@@ -258,13 +267,13 @@ def _mask_features(model: MDiT, masks: Tensor, keep: Tensor, grid: tuple[int, in
     return MaskFeatures(tuple(k[rows] for k in keys), tuple(v[rows] for v in values))
 
 
-def mask_input(model: MDiT, batch: dict[str, Tensor], codec: KLCodec | None = None) -> Tensor:
+def mask_input(model: MDiT, batch: dict[str, Tensor], codec: KLCodec | GeneratorCodec | None = None) -> Tensor:
     """What ``embed_mask`` takes: region ids, or the palette picture's latents (``ValueError`` without a codec)."""
     if model.mask_in is not None:
         return batch["regions"]
     if "palette" in batch:
         return batch["palette"]
-    if codec is None:
+    if not isinstance(codec, KLCodec):
         raise ValueError("mask_embedding='palette' needs the codec, or the coloured maps' latents as batch['palette']")
     pictures = PALETTE[batch["regions"].cpu().numpy()]
     return codec.encode(to_model(pictures)).to(batch["latents"].device)

@@ -51,6 +51,11 @@ class MDiT(nn.Module):
         self.no_mask = nn.Parameter(torch.empty(width)) if config.null_conditions else None
         grid = config.positions
         self.position = None if grid is None else nn.Parameter(torch.empty(grid[0] * grid[1], width))
+        self.vector_in = self.vector_position = self.vector_head = None
+        if config.vector_tokens:
+            self.vector_in = nn.Linear(config.packed_channels, width)
+            self.vector_position = nn.Parameter(torch.empty(config.vector_tokens, width))
+            self.vector_head = nn.Linear(width, config.packed_channels)
         self.modulation = SharedModulation(config)
         last = config.blocks - 1
         doubles = config.double_blocks
@@ -127,27 +132,44 @@ class MDiT(nn.Module):
     ) -> Tensor:
         """Velocity v = noise - data at x_t, time t: 0 data, 1 noise.
 
-        latents: (B, C, h, w); t: (B,) in [0, 1]; guidance: (B,), for models with ``guidance_embed`` only. Returns the
-        latents' shape. Raises ``InputError`` for a cache made by another model and ``ValueError`` for guidance that
-        the model does not take, or lacks.
+        latents: (B, C, h, w), or, with ``vector_tokens``, tokens (B, V + N, P): V vectors, then a grid row by row;
+        t: (B,) in [0, 1]; guidance: (B,), for models with ``guidance_embed`` only. Returns the latents' shape. Raises
+        ``InputError`` for a cache made by another model and ``ValueError`` for guidance that the model does not take,
+        or lacks.
         """
         features = mask if mask is None or isinstance(mask, MaskFeatures) else mask.features_for(self)
-        patch = self.config.patch
-        rows, columns = latents.shape[2:]
+        grid = self.grid_of(latents)
         text, conditioning = self.condition(t, prompt, guidance)
         x = self.embed_image(latents)  # (B, N, D)
-        freqs = self.rotary_frequencies((rows // patch, columns // patch), text.shape[1], x.device)
+        freqs = self.rotary_frequencies(grid, text.shape[1] + self.config.vector_tokens, x.device)
         layers = _by_layer(features, freqs.shape[0])
         for block in self.double_blocks:
             text, x = block.dynamic(text, x, conditioning, freqs, next(layers))  # type: ignore[operator]
         tx = torch.cat([text, x], dim=1)  # (B, T + N, D)
         for block in self.single_blocks:
             tx = block.dynamic(tx, conditioning, freqs, next(layers))  # type: ignore[operator]
-        return self.read_out(tx[:, text.shape[1] :], conditioning, rows, columns)
+        return self.read_out(tx[:, text.shape[1] :], conditioning, grid)
+
+    def grid_of(self, latents: Tensor) -> tuple[int, int]:
+        """Rows and columns of grid tokens in latents, as ``forward`` takes them."""
+        if self.config.vector_tokens:
+            assert self.config.positions is not None
+            return self.config.positions
+        patch = self.config.patch
+        return latents.shape[2] // patch, latents.shape[3] // patch
 
     def embed_image(self, latents: Tensor) -> Tensor:
-        """(B, C, h, w) to image tokens (B, N, D)."""
-        return self._placed(self.image_in(pack(latents.to(self.image_in.weight.dtype), self.config.patch)))
+        """(B, C, h, w) to image tokens (B, N, D); tokens (B, V + N, P) to (B, V + N, D)."""
+        latents = latents.to(self.image_in.weight.dtype)
+        if self.vector_in is None:
+            return self._placed(self.image_in(pack(latents, self.config.patch)))
+        assert self.vector_position is not None
+        vectors, grid = latents.split_with_sizes(self._lengths(latents.shape[1]), dim=1)
+        placed = self.vector_in(vectors) + self.vector_position.to(latents.dtype)
+        return torch.cat([placed, self._placed(self.image_in(grid))], dim=1)
+
+    def _lengths(self, tokens: int) -> list[int]:
+        return [self.config.vector_tokens, tokens - self.config.vector_tokens]
 
     def _placed(self, tokens: Tensor) -> Tensor:
         if self.position is None:
@@ -174,10 +196,15 @@ class MDiT(nn.Module):
             c_m = c_m + self.guidance_in(timestep_embedding(torch.ones(1, device=device)).to(dtype))
         return self.modulation(c_m)
 
-    def read_out(self, x: Tensor, conditioning: Conditioning, rows: int, columns: int) -> Tensor:
-        """Image tokens (B, N, D) to latents (B, C, h, w); text and mask tokens are not read."""
+    def read_out(self, x: Tensor, conditioning: Conditioning, grid: tuple[int, int]) -> Tensor:
+        """Image tokens of a grid of tokens to latents, as ``embed_image`` takes them; text and mask are not read."""
         scale, shift = self.head_modulation(conditioning.active)[:, None].chunk(2, dim=2)
-        return unpack(self.head(modulate(x, shift, scale)), self.config.patch, rows, columns)
+        x = modulate(x, shift, scale)
+        if self.vector_head is None:
+            patch = self.config.patch
+            return unpack(self.head(x), patch, grid[0] * patch, grid[1] * patch)
+        vectors, rest = x.split_with_sizes(self._lengths(x.shape[1]), dim=1)
+        return torch.cat([self.vector_head(vectors), self.head(rest)], dim=1)
 
     def rotary_frequencies(self, grid: tuple[int, int], text: int, device: torch.device) -> Tensor:
         """Rotations of ``text`` text tokens and a grid of image tokens: (T + N, E / 2)."""
