@@ -269,6 +269,11 @@ class UniF2ace(PretrainedEngine):
             config.sot, *tokenizer.question(question.strip()), *tokenizer.encode([answer.strip()])[0], config.eot
         ]  # fmt: skip
 
+    def prompt_tokens(self, question: str, before: Sequence[tuple[str, str]] = ()) -> int:
+        """Tokens that are read before an answer about one face: its picture, the turns before, and the question."""
+        turns = sum(len(self.turn(*each)) for each in before)
+        return self.parts.model.config.image_tokens + turns + len(self.parts.tokenizer.question(question.strip()))
+
     def paint(
         self,
         text: str,
