@@ -31,9 +31,10 @@ class PaintSettings(TypedDict, total=False):
     seed: int
     sampler: str
     callback: Progress | None
-    mask_guidance: float | None  # MDiTFace alone, as are the next two
+    mask_guidance: float | None  # MDiTFace alone, as are the next three
     merge: int | str | None
     size: int | None
+    palette: str
     temperature: float | None  # UniF²ace alone, as is the next
     best: int
 

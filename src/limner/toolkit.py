@@ -37,7 +37,7 @@ PAINTERS = {"nano": "mditface-nano"}
 EDITORS = {"nano": "facex-nano"}
 
 
-_MDITFACE_ONLY = ("mask_guidance", "merge", "size")
+_MDITFACE_ONLY = ("mask_guidance", "merge", "size", "palette")
 _UNIF2ACE_ONLY = ("temperature", "best")
 
 
@@ -263,8 +263,6 @@ class Toolkit:
             return [picture for each in text for picture in self.paint(each, mask, n, **settings)]
         if text is not None:
             check_text(text)
-        from PIL import Image
-
         from limner.models.unif2ace.engine import UniF2ace
 
         painter = self.painter
@@ -276,11 +274,6 @@ class Toolkit:
             if mask is not None:
                 raise InputError("UniF²ace paints from words alone: leave the mask out, or load an MDiTFace")
             return painter.paint(text or "", n=n, **settings)  # type: ignore[arg-type]
-
-        if isinstance(mask, str | os.PathLike | Image.Image):
-            from limner.faces.picture import read_region_map
-
-            mask = read_region_map(mask)
         return painter.paint(text, mask, n=n, **settings)  # type: ignore[arg-type]
 
     def swap(self, source: Source, target: Source, head: bool = False, **settings: Unpack[SamplingSettings]) -> Picture:

@@ -203,7 +203,8 @@ def _plan(
     """All that was asked for as one plan; InputError, one line, for what there is not."""
     from pydantic import ValidationError
 
-    from limner.models.facex.masks import FACTORS_OF_PART, read_mask
+    from limner.models.facex.drawn_mask import read_mask
+    from limner.models.facex.masks import FACTORS_OF_PART
     from limner.models.facex.plan import EditPlan
 
     moved = {name: value for name, value in sliders.items() if value is not None}

@@ -13,8 +13,6 @@ from limner.cli.outputs import Overwrite, numbered_names, refuse_existing, unuse
 from limner.errors import InputError
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from limner.provenance.picture import Picture
 
 Engine = Annotated[
@@ -34,6 +32,10 @@ def paint(
         Path | None, typer.Option(help="Region map to follow: a picture of ids or of a known palette's colours.")
     ] = None,
     like: Annotated[Path | None, typer.Option(help="Photo whose largest face's regions to follow.")] = None,
+    palette: Annotated[
+        str,
+        typer.Option(help="Label order or colours of --mask: celebamask, bisenet, or auto, which finds out."),
+    ] = "auto",
     edit_mask: Annotated[
         str | None, typer.Option(help='Change the mask first: "hair: longer; glasses: removed; lips: wider 4".')
     ] = None,
@@ -122,7 +124,8 @@ def paint(
 
     painter = MDiTFace.load(engine, device=device, precision=precision, lora=lora)
     if regions is not None and edit_mask is not None:
-        regions = edited(region_map(regions, size or painter.parts.size), edit_mask)
+        regions = edited(region_map(regions, size or painter.parts.size, palette), edit_mask)
+        palette = "celebamask"
     with bar(f"painting ({painter.why})", shown=not as_json) as show:
         pictures = painter.paint(
             words,
@@ -135,6 +138,7 @@ def paint(
             sampler=sampler or "euler",
             merge=int(merge) if merge is not None and merge.isdigit() else merge,
             size=size,
+            palette=palette,
             callback=show,
         )
     _report(_save(pictures, out, watermark, manifest, overwrite), as_json)
@@ -241,7 +245,7 @@ def _compare(again: Picture, file: Path, out: Path | None) -> None:
 
 
 def _regions(mask: Path | None, like: Path | None) -> Any:
-    """The regions asked for, as the engine takes them: a Face, a map, or None."""
+    """The regions asked for, as the engine takes them: a Face, a map's file, or None."""
     if like is not None:
         from limner.faces.reader import FaceReader
 
@@ -249,12 +253,7 @@ def _regions(mask: Path | None, like: Path | None) -> Any:
         if not faces:
             raise InputError(f"no face was found in {like.name}: give another photo, or a region map with --mask")
         return faces[0]
-    if mask is not None:
-        from limner.faces.picture import read_region_map
-
-        regions: np.ndarray = read_region_map(mask)
-        return regions
-    return None
+    return mask
 
 
 def _files(out: Path, seed: int, n: int, overwrite: bool) -> list[Path]:

@@ -19,7 +19,7 @@ import numpy as np
 from PIL import ExifTags, Image, ImageCms, ImageOps, PngImagePlugin, UnidentifiedImageError
 
 from limner.errors import InputError
-from limner.faces.regions import from_palette
+from limner.faces.map_colours import read_map_picture
 from limner.faces.video import OTHERS
 from limner.faces.video import SUFFIXES as READ_VIDEOS
 from limner.files import write_bytes_atomic
@@ -121,20 +121,32 @@ def check_picture(source: Source, name: str = "this picture") -> tuple[int, int]
         return (height, width) if turned else (width, height)
 
 
-def read_region_map(source: Source) -> np.ndarray:
+def read_region_map(source: Source, palette: str = "auto", drawn: bool = False) -> np.ndarray:
     """Decode a picture of a region map: numbers 0..18 as grey or as palette indices, or colours of a known palette.
 
-    Returns (H, W) uint8. Raises PictureError as `read_picture` does and InputError when it shows no region map.
+    palette, drawn: see `map_colours.read_map_picture`. What is transparent is background. Returns (H, W) uint8. Raises
+    PictureError as `read_picture` does and InputError when it shows no region map.
     """
     if isinstance(source, np.ndarray):
-        return from_palette(source)
+        return read_map_picture(source, palette, drawn)
     with _opened(source) as (image, name), _decoding(name):
+        image = ImageOps.exif_transpose(image)
         if image.mode == "P":
             try:
-                return from_palette(np.array(image.convert("RGB")))
+                return read_map_picture(np.array(_on_black(image)), palette, drawn)
             except InputError:
-                return from_palette(np.array(image))
-        return from_palette(np.array(image if image.mode == "L" else image.convert("RGB")))
+                return read_map_picture(np.array(image), palette, drawn)
+        numbers = image.mode == "L" or image.mode in _SIXTEEN_BIT or image.mode == "I"
+        return read_map_picture(np.array(image if numbers else _on_black(image)), palette, drawn)
+
+
+def _on_black(image: Image.Image) -> Image.Image:
+    """A map with black, which is background, where it is transparent."""
+    if not image.has_transparency_data:
+        return image.convert("RGB")
+    ground = Image.new("RGBA", image.size, "black")
+    ground.alpha_composite(image.convert("RGBA"))
+    return ground.convert("RGB")
 
 
 def read_alpha(source: Source, name: str = "this picture") -> np.ndarray:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import binascii
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import numpy as np
@@ -18,7 +20,6 @@ from limner.faces.picture import (
     picture_size,
     read_alpha,
     read_picture,
-    read_region_map,
     read_small,
 )
 from limner.provenance.picture import Picture
@@ -73,24 +74,18 @@ class Photos:
     def load(self, reference: str) -> np.ndarray:
         """A picture given by id or data URL as (H, W, 3) uint8."""
         file = decode_data_url(reference) if reference.startswith("data:") else self.table.data(reference)
-        with self._claimed(file):
+        with self.decoding(file):
             return read_picture(file)
-
-    def region_map(self, picture: str) -> np.ndarray:
-        """As ``read_region_map``, of a picture given by id."""
-        file = self.table.data(picture)
-        with self._claimed(file):
-            return read_region_map(file)
 
     def alpha(self, file: bytes, name: str = "this picture") -> np.ndarray:
         """As ``read_alpha``, of a file."""
-        with self._claimed(file):
+        with self.decoding(file):
             return read_alpha(file, name)
 
     def recipe(self, picture: str) -> dict[str, Any] | None:
         """The recipe in a picture's file; None if it has none. ``InputError`` if it is damaged."""
         file = self.table.data(picture)
-        with self._claimed(file):
+        with self.decoding(file):
             return find_recipe(file)
 
     def thumbnail(self, picture: str, side: int) -> bytes:
@@ -110,9 +105,12 @@ class Photos:
         """What is known of a picture, and its file; ``NotThere``."""
         return self.table.picture(picture), self.table.data(picture)
 
-    def _claimed(self, file: bytes):
+    @contextmanager
+    def decoding(self, file: bytes) -> Iterator[None]:
+        """Take the pixels of a picture file from the budget, while the block decodes it."""
         width, height = picture_size(file)
-        return self._budget.claim(width * height)
+        with self._budget.claim(width * height):
+            yield
 
 
 def decode_data_url(url: str) -> bytes:

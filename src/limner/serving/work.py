@@ -68,7 +68,9 @@ def _paint(
         face = None if photo is None else largest_face(engines, photo)
         regions = None if face is None else region_map(face, side)
         if isinstance(request, PaintRequest) and request.mask is not None:
-            regions = region_map(photos.region_map(request.mask), side)
+            file = photos.table.data(request.mask)
+            with photos.decoding(file):
+                regions = region_map(file, side)
         if regions is not None and request.edit_mask is not None:
             regions = edit_mask(regions, request.edit_mask)
         arguments = {**request.settings(), "text": request.text, "mask": regions}

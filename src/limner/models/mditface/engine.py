@@ -40,7 +40,7 @@ from .request import GenerationConfig
 if TYPE_CHECKING:
     from limner.faces.record import Face
 
-    Mask = Face | np.ndarray | Image.Image | str | os.PathLike[str]
+    Mask = Face | np.ndarray | Image.Image | bytes | str | os.PathLike[str]
 
 MOST_THREADS = 1024  # that a recipe may ask for
 TOGETHER = ("steps", "guidance", "mask_guidance", "sampler", "merge", "size")
@@ -102,6 +102,7 @@ class MDiTFace(PretrainedEngine):
         sampler: str = "euler",
         merge: int | str | None = None,
         size: int | None = None,
+        palette: str = "auto",
         callback: Progress | None = None,
     ) -> list[Picture]:
         """Paint ``n`` pictures.
@@ -110,10 +111,11 @@ class MDiTFace(PretrainedEngine):
         ids, a palette picture (array, PIL image or file). guidance, mask_guidance: how strongly words and mask are
         followed, 1 is unguided (defaults: the weights' own for words; 1 for a mask with words, 1.5 without). seed:
         picture k is that of seed + k, whatever n. sampler: ``euler`` or ``heun``. merge: mask tokens to keep per
-        layer, or ``regions``; None merges nothing. size: side in pixels, for FLUX. Raises ``InputError`` for what
+        layer, or ``regions``; None merges nothing. size: side in pixels, for FLUX. palette: of the mask, see
+        ``region_map``. Raises ``InputError`` for what
         cannot be painted.
         """
-        config = self._config(text, mask, n, steps, guidance, mask_guidance, seed, sampler, merge, size)
+        config = self._config(text, mask, n, steps, guidance, mask_guidance, seed, sampler, merge, size, palette)
         return self._paint([config], None if callback is None else lambda done, total, _: callback(done, total))[0]
 
     def paint_together(self, requests: Sequence[dict[str, Any]], watch: Watch | None = None) -> list[list[Picture]]:
@@ -195,6 +197,7 @@ class MDiTFace(PretrainedEngine):
         sampler: str = "euler",
         merge: int | str | None = None,
         size: int | None = None,
+        palette: str = "auto",
     ) -> GenerationConfig:
         """The arguments of ``paint`` with the weights' own defaults in place, checked."""
         if text is not None:
@@ -213,7 +216,7 @@ class MDiTFace(PretrainedEngine):
             size=side,
         )
         config.check_weights(self.parts)
-        return config if mask is None else replace(config, mask=pack_map(region_map(mask, side)))
+        return config if mask is None else replace(config, mask=pack_map(region_map(mask, side, palette)))
 
     @property
     def _mask_alone(self) -> float:
@@ -306,14 +309,17 @@ def together(config: GenerationConfig) -> tuple[Any, ...]:
     return (*(getattr(config, name) for name in TOGETHER), config.has_words, config.has_mask)
 
 
-def region_map(mask: Mask, side: int) -> np.ndarray:
+def region_map(mask: Mask, side: int, palette: str = "auto") -> np.ndarray:
     """A mask in any of its forms as region ids (side, side) uint8.
+
+    palette: the label order of its numbers, or the palette of its colours: ``celebamask``, ``bisenet``, or ``auto``,
+    which tells them by colours and places. A map that was mirrored without exchanging left and right is set right.
 
     A Face gives its own regions, aligned as faces are for training. A map of a whole photo, as ``limner read
     --regions`` writes it, is aligned by its eyes and mouth; an aligned one is only resized, without mixing labels.
-    ``InputError`` for what is no region map, or cannot be aligned.
+    ``InputError`` for what is no region map, shows no face, or cannot be aligned.
     """
     if hasattr(mask, "regions") and hasattr(mask, "crop"):
         regions, crop = mask.regions, np.asarray(mask.crop, np.float64)  # type: ignore[union-attr]
         return warp(regions, crop * (side / 256), side, nearest=True)
-    return align_map(read_region_map(mask), side)  # type: ignore[arg-type]
+    return align_map(read_region_map(mask, palette, drawn=True), side)  # type: ignore[arg-type]
