@@ -19,11 +19,11 @@ from starlette.concurrency import run_in_threadpool
 
 from limner.errors import InputError
 from limner.serving.errors import RESPONSES
+from limner.serving.job_store import QueueFull, WrongState
 from limner.serving.limits import MOST_PICTURES
 from limner.serving.requests import PaintRequest, RepaintRequest, Request
 from limner.serving.routes import BUSY, Here, ended
 from limner.serving.server import Server
-from limner.serving.table import QueueFull, WrongState
 
 router = APIRouter(
     tags=["OpenAI"], responses={**{status: RESPONSES[status] for status in (400, 401, 403, 413, 422)}, **BUSY}

@@ -22,7 +22,7 @@ from limner.serving.openai import CLIENT_GONE, OpenAIRequest
 from limner.serving.picture_refs import picture_reference
 from limner.serving.routes import BUSY, Here
 from limner.serving.server import Server, TokenCount, begun, events, pieces
-from limner.serving.telling import Tell
+from limner.serving.token_stream import Tell
 from limner.settings import TurnSettings
 
 router = APIRouter(
@@ -97,9 +97,12 @@ class ChatRequest(OpenAIRequest):
 
     def settings(self) -> TurnSettings:
         """As ``UniF2ace.chat`` takes them."""
-        from limner.models.unif2ace.answering import Choice
+        from limner.models.unif2ace.generation import SamplingParams
 
-        made: TurnSettings = {"choice": Choice(temperature=self.temperature, top_p=self.top_p), "seed": self.seed}
+        made: TurnSettings = {
+            "choice": SamplingParams(temperature=self.temperature, top_p=self.top_p),
+            "seed": self.seed,
+        }
         if self.limit is not None:
             made["limit"] = self.limit
         return made
