@@ -100,7 +100,7 @@ class ChatRequest(OpenAIRequest):
         from limner.models.unif2ace.generation import SamplingParams
 
         made: TurnSettings = {
-            "choice": SamplingParams(temperature=self.temperature, top_p=self.top_p),
+            "sampling": SamplingParams(temperature=self.temperature, top_p=self.top_p),
             "seed": self.seed,
         }
         if self.limit is not None:

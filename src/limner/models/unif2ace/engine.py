@@ -247,7 +247,7 @@ class UniF2ace(PretrainedEngine):
         for number in [seed] if isinstance(seed, int | str) else seed:
             check_numbers({"seed": number}, {"seed": (0, 2**63 - 1)}, {})
         if sampling is not None and not isinstance(sampling, SamplingParams):
-            raise InputError(f"choice must be a Choice, not {type(sampling).__name__}")
+            raise InputError(f"sampling must be a SamplingParams, not {type(sampling).__name__}")
         tokenizer, config = self.components.tokenizer, self.components.model.config
         asked = [tokenizer.question(question.strip()) for question in questions]
         seeds = [seed + k for k in range(look.count)] if isinstance(seed, int) else seed
