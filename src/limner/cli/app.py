@@ -49,6 +49,8 @@ VERBS = (
 # What an absent module means to a user: the extra of pyproject.toml that brings it.
 EXTRAS = {
     "tensorboard": "train",
+    "prodigyopt": "train",
+    "torchao": "train",
     "ray": "scale",
     "torchmetrics": "eval",
     "torch_fidelity": "eval",

@@ -61,22 +61,25 @@ class MDiTFace:
         source: str | os.PathLike[str] = "mditface-nano",
         device: str = "auto",
         precision: str = "auto",
-        lora: str | os.PathLike[str] | None = None,
+        lora: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] = (),
+        text_length: int | None = None,
     ) -> MDiTFace:
         """From a registry name, a weight file, or the folder of a FLUX.1 pipeline.
 
         device: ``auto`` (a GPU if there is one), ``cpu``, ``cuda``. precision: ``auto``, ``bf16``, ``fp32``; what auto
-        chose, and why, stands in ``.why``. lora: mask corrections trained for FLUX. Raises ``InputError``.
+        chose, and why, stands in ``.why``. lora: for FLUX, files of corrections: ours, or any FLUX LoRA. text_length:
+        for FLUX, T5 tokens a prompt is padded or cut to, if not the published number. Raises ``InputError``.
         """
         where, dtype, why = choose(device, precision)
-        return cls(load_parts(source, where, dtype, lora), str(source), why)
+        files = [lora] if isinstance(lora, (str, os.PathLike)) else list(lora)
+        return cls(load_parts(source, where, dtype, files, text_length), str(source), why)
 
     def paint(
         self,
         text: str | None = None,
         mask: Mask | None = None,
         n: int = 1,
-        steps: int = 28,
+        steps: int | None = None,
         guidance: float | None = None,
         mask_guidance: float | None = None,
         seed: int = 0,
@@ -87,12 +90,12 @@ class MDiTFace:
     ) -> list[Picture]:
         """Paint ``n`` pictures.
 
-        text: what to paint. mask: a Face that ``read`` returned (its own regions, aligned), a region map (H, W) of
-        ids, a palette picture (array, PIL image or file). guidance, mask_guidance: how strongly words and mask are
-        followed, 1 is unguided (defaults: the weights' own for words; 1 for a mask with words, 1.5 without). seed:
-        picture k is that of seed + k, whatever n. sampler: ``euler`` or ``heun``. merge: mask tokens to keep per
-        layer, or ``regions``; None merges nothing. size: side in pixels, for FLUX. Raises ``InputError`` for what
-        cannot be painted.
+        text: what to paint. mask: a Face that ``read`` returned (its own regions, aligned), a region map (H, W) of ids,
+        a palette picture (array, PIL image or file). steps: 28, or 4 with FLUX.1-schnell, unless given. guidance,
+        mask_guidance: how strongly words and mask are followed, 1 is unguided (defaults: the weights' own for words; 1
+        for a mask with words, 1.5 without). seed: picture k is that of seed + k, whatever n. sampler: ``euler`` or
+        ``heun``. merge: mask tokens to keep per layer, or ``regions``; None merges nothing. size: side in pixels, for
+        FLUX. Raises ``InputError`` for what cannot be painted.
         """
         settings = self._settings(text, mask, n, steps, guidance, mask_guidance, seed, sampler, merge, size)
         return self._paint([settings], None if callback is None else lambda done, total, _: callback(done, total))[0]
@@ -137,6 +140,8 @@ class MDiTFace:
         check_request(made, self.parts)
         if not 0 <= picture < made["n"] or not 1 <= threads <= MOST_THREADS:
             raise InputError(f"picture={picture}, threads={threads}: no recipe that limner writes says so")
+        if recipe.get("text_length", self.parts.text_length) != self.parts.text_length:
+            raise InputError(f"this picture was made with text_length={recipe['text_length']}: load the model with it")
         if weights != self.weights():
             raise InputError("this picture was made with other weights or precision than are loaded: see its recipe")
         before = torch.get_num_threads()
@@ -169,7 +174,7 @@ class MDiTFace:
         text: str | None,
         mask: Mask | None,
         n: int,
-        steps: int,
+        steps: int | None,
         guidance: float | None,
         mask_guidance: float | None,
         seed: int,
@@ -182,7 +187,7 @@ class MDiTFace:
             "text": words,
             "mask": None if mask is None else "",  # packed last, when its size is known to be right
             "n": n,
-            "steps": steps,
+            "steps": self.parts.steps if steps is None else steps,
             "guidance": self.parts.guidance if guidance is None else guidance,
             "mask_guidance": (1.0 if words else self._mask_alone) if mask_guidance is None else mask_guidance,
             "seed": seed,
@@ -215,7 +220,7 @@ class MDiTFace:
             self._prompt(texts),
             None if maps[0] is None else self._caches(maps, settings["merge"]),
             self.encode_mask(None, side),
-            1.0 if distilled else settings["guidance"],
+            settings["guidance"] if config.null_conditions else 1.0,
             settings["mask_guidance"],
             has_words=bool(settings["text"]) or not config.null_conditions,
             distilled=settings["guidance"] if distilled else None,
@@ -235,7 +240,7 @@ class MDiTFace:
 
     def _prompt(self, texts: list[str]) -> Prompt:
         """The prompts of a batch; each text is encoded once, and alone, so that it is the same in any company."""
-        encoded = {text: self.parts.encoder.encode([text], self.parts.model.config.text_length) for text in set(texts)}
+        encoded = {text: self.parts.encoder.encode([text], self.parts.text_length) for text in set(texts)}
         prompts = {text: Prompt(f.tokens, f.pooled, f.mask).to(self._device) for text, f in encoded.items()}
         return Prompt.join([prompts[text] for text in texts])
 
@@ -266,8 +271,9 @@ class MDiTFace:
             "source": self.name,
             **settings,
             **shared,
+            **({} if self.parts.fixed else {"text_length": self.parts.text_length}),
             "picture": index,
-            "branches": 1 if self.parts.model.config.guidance_embed else len(branches(has_words, has_mask, *scales)),
+            "branches": len(branches(has_words, has_mask, *scales)) if self.parts.model.config.null_conditions else 1,
             "weights": self.weights(),
             "precision": str(self.parts.model.image_in.weight.dtype).removeprefix("torch."),
             "device": self._device.type,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,10 +17,10 @@ from limner.weights.tensors import check_keys, load_tensors, read_tensors
 from limner.words.encoder import MiniLM, TextEncoder
 
 from .config import MDiTConfig
-from .flow import flux_shift
 from .flux import from_flux
+from .flux_times import read_shift
 from .folding import fold_mask_lora
-from .lora import load_mask_lora
+from .lora_file import load_lora
 from .transformer import MDiT
 
 
@@ -39,20 +39,33 @@ class Parts:
     """Shift of the sampling times by number of image tokens."""
     guidance: float
     """Guidance of words unless told otherwise."""
+    guided: bool = True
+    """Whether guidance changes anything: FLUX.1-schnell is distilled to a fixed one."""
+    steps: int = 28
+    """Sampling steps unless told otherwise."""
+    text_length: int = 32
+    """Text tokens a prompt is padded or cut to."""
 
 
 def load_parts(
-    source: str | os.PathLike[str], device: torch.device, dtype: torch.dtype, lora: str | os.PathLike[str] | None = None
+    source: str | os.PathLike[str],
+    device: torch.device,
+    dtype: torch.dtype,
+    lora: Sequence[str | os.PathLike[str]] = (),
+    text_length: int | None = None,
 ) -> Parts:
     """Load what ``source`` names: nano weights (one file) or a FLUX.1 pipeline folder in diffusers' format.
 
-    lora: file of trained mask corrections, for FLUX. Raises ``InputError`` with the way out.
+    lora: files of corrections, for FLUX. text_length: text tokens of FLUX (see ``flux_text_length``); None: the
+    published number. Raises ``InputError`` with the way out.
     """
     place = Path(locate(source))
     if place.is_dir() and ((place / "transformer").is_dir() or (place / "model_index.json").is_file()):
-        return _flux(place, device, dtype, lora)
-    if lora is not None:
+        return _flux(place, device, dtype, lora, text_length)
+    if lora:
         raise InputError("--lora holds corrections for FLUX.1: nano weights take none")
+    if text_length is not None:
+        raise InputError("--text-length is a setting of FLUX.1: the length of nano weights is fixed")
     return _nano(_weight_file(place), device, dtype)
 
 
@@ -85,6 +98,7 @@ def _nano(file: Path, device: torch.device, dtype: torch.dtype) -> Parts:
         True,
         lambda tokens: shift,
         guidance,
+        text_length=config.text_length,
     )
 
 
@@ -112,12 +126,38 @@ def flux_encoder(folder: Path, device: torch.device | str, dtype: torch.dtype) -
     )
 
 
-def _flux(folder: Path, device: torch.device, dtype: torch.dtype, lora: str | os.PathLike[str] | None) -> Parts:
-    model = from_flux(folder, dtype).to(device)
-    model = load_mask_lora(model, lora) if lora is not None else model
-    encoder = flux_encoder(folder, device, dtype)
-    codec = KLCodec.load(folder / "vae").to(device)
+def flux_text_length(config: MDiTConfig, wanted: int | None) -> int:
+    """T5 tokens of a prompt, padding included: 512 for FLUX.1-dev and 256 for FLUX.1-schnell, as they were trained.
+
+    Fewer are cheaper (diffusers calls it ``max_sequence_length``): the padding that is left out is what the mask's and
+    the image's queries no longer read. ``InputError`` outside 1 to the published number.
+    """
+    if wanted is None:
+        return config.text_length
+    if not 1 <= wanted <= config.text_length:
+        raise InputError(f"text length {wanted}: this FLUX.1 takes 1 to {config.text_length} tokens")
+    return wanted
+
+
+def _flux(
+    folder: Path,
+    device: torch.device,
+    dtype: torch.dtype,
+    lora: Sequence[str | os.PathLike[str]],
+    text_length: int | None,
+) -> Parts:
+    model = from_flux(folder, dtype, device)
+    model = load_lora(model, *lora) if lora else model
     dev = model.config.guidance_embed
     return Parts(
-        model.requires_grad_(False), codec, encoder, 512, False, flux_shift if dev else lambda tokens: 1.0, 3.5
+        model=model.requires_grad_(False),
+        codec=KLCodec.load(folder / "vae").to(device),
+        encoder=flux_encoder(folder, device, dtype),
+        size=512,
+        fixed=False,
+        shift=read_shift(folder, dev),
+        guidance=3.5 if dev else 1.0,
+        guided=dev,
+        steps=28 if dev else 4,
+        text_length=flux_text_length(model.config, text_length),
     )

@@ -22,6 +22,7 @@ from torch import Tensor
 from limner.codecs.continuous import KLCodec
 from limner.data.arrays import ArrayFolder, groups
 from limner.data.balance import rarity_weights
+from limner.data.empty_prompt import write_empty_prompt
 from limner.data.prepared import Prepared
 from limner.errors import InputError
 from limner.faces.batches import to_model
@@ -149,6 +150,7 @@ def prepare(
     if start != rows:
         raise InputError(f"{rows} faces were to come, and {start} came: the sets changed meanwhile; prepare again")
     _write_texts(folder, list(texts.numbers), encoder, text_length, report)
+    write_empty_prompt(out, encoder, text_length)
     np.save(out / "captions.npy", choices)
     np.save(out / "validation.npy", validation)
     np.save(out / "weights.npy", rarity_weights(facts_of))

@@ -36,6 +36,10 @@ def check_request(settings: dict[str, Any], parts: Parts) -> dict[str, Any]:
         raise InputError(f"size={side}: these weights paint {parts.size} pixels and nothing else")
     if side % token:
         raise InputError(f"size={side}: choose a multiple of {token}")
+    if not parts.guided and settings["guidance"] != 1:
+        raise InputError(
+            f"guidance={settings['guidance']}: FLUX.1-schnell is distilled and takes no guidance; leave it out"
+        )
     merge = settings["merge"]
     if merge is not None and mask is None:
         raise InputError("merge: there is no mask whose tokens could be merged")
