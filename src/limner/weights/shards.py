@@ -21,7 +21,7 @@ from limner.errors import InputError
 
 
 class Shards:
-    """The tensors of `folder/name`, or of the files that `folder/name.index.json` lists; at first only headers are read.
+    """The tensors of `folder/name`, or of the files that `folder/name.index.json` lists; headers alone are read first.
 
     Raises InputError naming the file: an index that lists a file that is not there, a truncated file, an index that
     names tensors its files do not hold.

@@ -37,7 +37,7 @@ from .names import renamed, short_names
 from .plan import CANVAS, EditPlan
 from .portrait import choose_face, hash_of, portrait_of
 from .reference import Reference, assemble_reference, drawn_hole, repaint_mask
-from .sample import SAMPLERS, draw_noise, make_scheduler, sample, weighed
+from .sample import SAMPLERS, OnStep, draw_noise, make_scheduler, sample, weighed
 from .unseen import visible_rest
 
 MOST_THREADS = 1024  # that a recipe may ask for
@@ -175,11 +175,13 @@ class FaceX:
         draft: float | None = None,
         sampler: str = "euler",
         watch: Watch | None = None,
+        on_step: OnStep | None = None,
     ) -> list[Picture]:
         """The second half of ``edit``, for any number of edits at once, ``BATCH`` in a batch; one picture each.
 
         A picture is the one that its edit gives alone, up to what kernels round by batch size (measured in
-        tests/facex/test_together.py); ``painted_with`` in its recipe counts the others of its batch.
+        tests/facex/test_together.py); ``painted_with`` in its recipe counts the others of its batch. on_step: may look
+        at and change the latents after each step.
         """
         strength = self.parts.strength.replaced(guidance, likeness, draft)
         pictures: list[Picture] = []
@@ -194,7 +196,7 @@ class FaceX:
                     watch(before + done, total, lambda: [each.blend(crop) for each, crop in zip(batch, look())])
 
             shared = {"painted_with": len(batch) - 1} if len(batch) > 1 else {}
-            for each, crop in zip(batch, self.paint(batch, steps, strength, sampler, step)):
+            for each, crop in zip(batch, self.paint(batch, steps, strength, sampler, step, on_step)):
                 recipe = self.recipe(each.plan, each.subjects, each.seed, steps, strength, sampler)
                 image = Image.fromarray(each.blend(crop))
                 pictures.append(Picture(image, recipe | shared, ingredients(each.subjects), each.photo))
@@ -277,7 +279,13 @@ class FaceX:
 
     @torch.no_grad()
     def paint(
-        self, prepared: Sequence[Prepared], steps: int, strength: Strength, sampler: str, watch: Watch | None = None
+        self,
+        prepared: Sequence[Prepared],
+        steps: int,
+        strength: Strength,
+        sampler: str,
+        watch: Watch | None = None,
+        on_step: OnStep | None = None,
     ) -> np.ndarray:
         """The aligned pictures (B, S, S, 3) uint8 that B prepared edits lead to; ``watch`` sees them on their way."""
         for each in prepared:
@@ -316,6 +324,7 @@ class FaceX:
             steps,
             None if watch is None else lambda done, total, estimate: watch(done, total, lambda: decode(estimate)),
             begun.drafts,
+            on_step,
         )
         return decode(latents)
 

@@ -27,6 +27,7 @@ from limner.errors import InputError
 from limner.weights.shards import Shards
 from limner.weights.tensors import save_tensors
 
+from .blocks import Block
 from .flux import linear_sources
 from .lora import STEM, LowRank, StreamAdapter, add_mask_lora, attach, mask_names
 
@@ -177,12 +178,27 @@ def _fuse(parts: list[list[Factors]], layer: torch.nn.Linear, width: int, where:
 
 
 def _with_mask(model: MDiT, found: Corrections, where: str) -> MDiT:
-    ranks = {factors.a.shape[0] for factors in found.mask.values()}
-    if len(ranks) != 1:
-        raise InputError(f"{where}: mask corrections of several ranks ({sorted(ranks)}); this file is not whole")
     if model.config.mask_rank:
         raise InputError(f"{where}: this model has mask corrections already")
-    adapted = add_mask_lora(model, ranks.pop())
+    adapted = add_mask_lora(model, mask_rank(found, where))
+    parameters = dict(adapted.named_parameters())
+    with torch.no_grad():
+        for name, value in mask_values(adapted, found, where).items():
+            parameters[name].copy_(value)
+    return adapted
+
+
+def mask_rank(found: Corrections, where: str) -> int:
+    """The rank of a file's mask corrections; ``InputError`` where there are several, or none."""
+    ranks = {factors.a.shape[0] for factors in found.mask.values()}
+    if len(ranks) != 1:
+        raise InputError(f"{where}: mask corrections of {len(ranks)} ranks; a file of ours has them in one")
+    return ranks.pop()
+
+
+def mask_values(adapted: MDiT, found: Corrections, where: str) -> dict[str, Tensor]:
+    """The values of a model's mask corrections, which may lie on the meta device, by name. ``InputError`` if the file
+    does not fit them."""
     values: dict[str, Tensor] = {}
     modules = dict(adapted.named_modules())
     left = set(found.mask)
@@ -191,29 +207,26 @@ def _with_mask(model: MDiT, found: Corrections, where: str) -> MDiT:
             continue
         name, layer = ".".join(target.split(".")[:2]), ".".join(target.split(".")[3:])
         block = modules[name]
-        if modules[".".join(target.split(".")[:3])] is not block.base():  # type: ignore[operator]
+        assert isinstance(block, Block) and isinstance(block.adapter, StreamAdapter)
+        if modules[".".join(target.split(".")[:3])] is not block.base():
             continue
         if layer == "modulation.full":
             values[f"{name}.adapter.table"] = _need(found.constants, sources[0], where)
-        elif layer in block.adapter.layers:  # type: ignore[operator,union-attr]
+        elif layer in block.adapter.layers:
             corrected = sources[1:3] if layer == "qkv" and block.last else sources
             parts = [_need(found.mask, source, where) for source in corrected]
             left -= set(corrected)
             if any(not torch.equal(part.a, parts[0].a) for part in parts):
-                raise InputError(
-                    f"{where}: the parts of '{sources[0]}' have different factors: no mask corrections of ours"
-                )
+                raise InputError(f"{where}: the parts of '{sources[0]}' have different factors, which ours never have")
             values[f"{name}.adapter.layers.{layer}.down.weight"] = parts[0].a
             values[f"{name}.adapter.layers.{layer}.up.weight"] = torch.cat([part.b for part in parts])
     if left:
         raise InputError(f"{where} corrects the mask layer '{min(left)}', which this model does not have")
     parameters = dict(adapted.named_parameters())
-    with torch.no_grad():
-        for name in mask_names(adapted):
-            if parameters[name].shape != values[name].shape:
-                raise InputError(f"{where}: tensor '{name}' is of another size than this model's layer")
-            parameters[name].copy_(values[name])
-    return adapted
+    for name in mask_names(adapted):
+        if parameters[name].shape != values[name].shape:
+            raise InputError(f"{where}: tensor '{name}' is of another size than this model's layer")
+    return values
 
 
 def _need(found: Mapping[str, Any], name: str, where: str) -> Any:

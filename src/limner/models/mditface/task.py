@@ -62,9 +62,10 @@ class MDiTFaceSettings(BaseModel):
     drop_mask: float = Field(default=0.1, ge=0, le=1, description="Share trained without mask.")
     drop_both: float = Field(default=0.05, ge=0, le=1, description="Share trained without either.")
     shift: float | None = Field(
-        default=None, gt=0,
-        description="Shift of training and sampling times towards noise. None: 1; of FLUX.1 what sampling has at this size.",
-    )  # fmt: skip
+        default=None,
+        gt=0,
+        description="Shift of training and sampling times towards noise. None: 1; of FLUX.1 the sampler's at this size.",
+    )
     validation_faces: int = Field(default=96, gt=0, description="Held-out faces the validation loss is taken on.")
     sample_faces: int = Field(default=6, gt=0, description="Columns of a sample sheet.")
     sample_steps: int = Field(default=20, gt=0, description="Euler steps of sample sheets.")
