@@ -53,9 +53,7 @@ def pipe(folder: Path, reader: FaceReader) -> Any:
 def test_it_edits_as_limner_does_and_leaves_the_unet_plain(folder: Path, pipe: Any, photo, reader: FaceReader) -> None:
     plan = EditPlan.motion(yaw=10.0)
     seed = int(torch.randint(0, 2**62, (), generator=torch.Generator().manual_seed(5)))
-    editor = FaceX.load(
-        folder / "controller.safetensors", base=folder, device="cpu", precision="fp32", reader=reader
-    )
+    editor = FaceX.load(folder / "controller.safetensors", base=folder, device="cpu", precision="fp32", reader=reader)
     ours = np.asarray(editor.edit(photo, plan, seed=seed, steps=2).image).astype(int)
     before = {key: value.clone() for key, value in pipe.unet.state_dict().items()}
     made = pipe(photo, plan, num_inference_steps=2, generator=torch.Generator().manual_seed(5)).images[0]

@@ -1,4 +1,4 @@
-"""Optimisers besides AdamW: they learn, keep what the plan says, and a resumed run is the uninterrupted one."""
+"""Optimisers: they learn, keep what the plan says, and a resumed run is the uninterrupted one."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from limner.training.optimizer import make_optimizers
 from limner.training.plan import MOMENTS
 from limner.training.recipe import TrainSettings
 
-RATES = {"adamw8bit": 1e-2, "prodigy": 1.0}
-STEPS = {"adamw8bit": 40, "prodigy": 200}  # prodigy's step size starts at a millionth and has to grow first
+RATES = {"adamw": 1e-2, "prodigy": 1.0}
+STEPS = {"adamw": 40, "prodigy": 200}  # prodigy's step size starts at a millionth and has to grow first
 
 
 def settings(optimizer: str, **fields) -> TrainSettings:

@@ -1,4 +1,4 @@
-"""The optimiser of a run: AdamW (or in 8 bits), Prodigy, or Muon for hidden matrices with AdamW for the rest."""
+"""The optimiser of a run: AdamW, Prodigy, or Muon for hidden matrices with AdamW for the rest."""
 
 from __future__ import annotations
 
@@ -6,10 +6,9 @@ from collections.abc import Iterable
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from limner.errors import InputError
-from limner.training.eight_bit import packed, plain_rates, unpacked
 from limner.training.recipe import TrainSettings
 
 # Muon orthogonalises the update of a linear map between hidden spaces; these names are maps from or to something else
@@ -33,16 +32,13 @@ class Optimizers:
 
     def __init__(self, parts: Iterable[torch.optim.Optimizer]) -> None:
         self.parts = list(parts)
-        self.peaks = [[float(group["lr"]) for group in part.param_groups] for part in self.parts]
+        self.peaks = [[group["lr"] for group in part.param_groups] for part in self.parts]
 
     def set_rate(self, share: float) -> None:
         """Every group's learning rate to `share` of its own peak."""
         for part, peaks in zip(self.parts, self.peaks, strict=True):
             for group, peak in zip(part.param_groups, peaks, strict=True):
-                if isinstance(group["lr"], Tensor):  # torchao's, which compiled code reads
-                    group["lr"].fill_(peak * share)
-                else:
-                    group["lr"] = peak * share
+                group["lr"] = peak * share
 
     def step(self) -> None:
         """One update, after which gradients are gone."""
@@ -51,34 +47,21 @@ class Optimizers:
             part.zero_grad(set_to_none=True)
 
     def state_dicts(self) -> list[dict[str, Any]]:
-        """The parts' states, in order, in plain tensors and numbers."""
-        states = [part.state_dict() for part in self.parts]
-        return [
-            {
-                "state": {index: unpacked(entry) for index, entry in state["state"].items()},
-                "param_groups": plain_rates(state["param_groups"]),
-            }
-            for state in states
-        ]
+        """The parts' states, in order."""
+        return [part.state_dict() for part in self.parts]
 
     def load_state_dicts(self, states: list[dict[str, Any]]) -> None:
         """Inverse of `state_dicts`."""
         for part, state in zip(self.parts, states, strict=True):
-            rates = [group["lr"] for group in part.param_groups]
-            entries = {index: packed(entry) for index, entry in state["state"].items()}
-            part.load_state_dict({**state, "state": entries})
-            for group, rate in zip(part.param_groups, rates, strict=True):
-                if isinstance(rate, Tensor):
-                    group["lr"] = rate.fill_(group["lr"])
+            part.load_state_dict(state)
 
 
 def make_optimizers(model: nn.Module, settings: TrainSettings) -> Optimizers:
     """As the recipe says. Matrices decay, vectors do not.
 
     `optimizer = "prodigy"` (Mishchenko and Defazio 2023, arXiv 2306.06101) finds the step size itself; the recipe's
-    learning rate is a factor of it, 1 as published. "adamw8bit" (Dettmers et al. 2021, arXiv 2110.02861; torchao's)
-    keeps two bytes of moments a weight instead of eight. With `optimizer = "muon"` (Jordan et al. 2024; learning rate
-    scaled to AdamW's update size, arXiv 2502.16982), two-dimensional weights between hidden layers go to Muon.
+    learning rate is a factor of it, 1 as published. With `optimizer = "muon"` (Jordan et al. 2024; learning rate scaled
+    to AdamW's update size, arXiv 2502.16982), two-dimensional weights between hidden layers go to Muon.
     """
     trained = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
     hidden = [p for name, p in trained if settings.optimizer == "muon" and p.dim() == 2 and _is_hidden(name)]
@@ -92,8 +75,6 @@ def make_optimizers(model: nn.Module, settings: TrainSettings) -> Optimizers:
     groups = [group for group in groups if group["params"]]
     if settings.optimizer == "prodigy":
         return Optimizers([_prodigy(groups, settings)])
-    if settings.optimizer == "adamw8bit":
-        return Optimizers([_adamw_8bit(groups, settings)])
     parts: list[torch.optim.Optimizer] = [torch.optim.AdamW(groups, settings.learning_rate, settings.betas, fused=True)]
     if hidden:
         parts.append(
@@ -119,22 +100,6 @@ def _prodigy(groups: list[dict[str, Any]], settings: TrainSettings) -> torch.opt
     return Prodigy(
         groups, lr=settings.learning_rate, betas=settings.betas, use_bias_correction=True, safeguard_warmup=True
     )
-
-
-def _adamw_8bit(groups: list[dict[str, Any]], settings: TrainSettings) -> torch.optim.Optimizer:
-    from torchao.optim import AdamW8bit
-
-    optimizer = AdamW8bit(groups, lr=settings.learning_rate, betas=settings.betas)
-    if all(p.device.type == "cpu" for group in groups for p in group["params"]):
-        # torchao compiles its step; on a CPU that asks for a C++ compiler, which a user may not have
-        step = optimizer.step
-
-        def eager_step(closure: Any = None) -> Any:
-            with torch.compiler.set_stance("force_eager"):
-                return step(closure)
-
-        optimizer.step = eager_step  # type: ignore[method-assign]
-    return optimizer
 
 
 def _is_hidden(name: str) -> bool:

@@ -52,7 +52,7 @@ class Replica:
         there. So a process never holds more of the model than it keeps."""
         self.ranks = ranks
         self.sharded = settings.strategy == "fsdp" and ranks.several
-        if self.sharded and settings.optimizer in ("muon", "adamw8bit", "prodigy"):
+        if self.sharded and settings.optimizer in ("muon", "prodigy"):
             raise InputError(
                 f"train.optimizer={settings.optimizer} needs whole weights, which fsdp cuts: use adamw, or strategy=ddp"
             )

@@ -4,7 +4,7 @@ Per process, in bytes, with W processes (bf16 means autocast: weights, gradients
 
     weights       4·P           / W with fsdp, and the largest block whole beside it
     gradients     4·P_trained   / W with fsdp
-    moments       8·P_trained   / W with fsdp (AdamW: two; adamw8bit 2.03·P_trained, prodigy 16, muon 6)
+    moments       8·P_trained   / W with fsdp (AdamW: two; prodigy 16·P_trained, muon 6)
     average       4·P_trained   / W with fsdp
     activations   K·D·T·B·L numbers, where a plain block keeps K = 17 (eq. 2 of Korthikanti et al. 2022, arXiv
                   2205.05198, without the attention matrix, which fused attention never stores), and blocks with more
@@ -36,7 +36,7 @@ GB = 1e9
 RESERVED = 2.0  # GB that CUDA, NCCL and fragmentation take on a device
 PROCESS = 3.0  # GB of host memory of a process with PyTorch and CUDA loaded
 PER_HOST = 8  # devices of one machine
-MOMENTS = {"adamw": 8.0, "adamw8bit": 2 + 2 * 4 / 256, "prodigy": 16.0, "muon": 6.0}
+MOMENTS = {"adamw": 8.0, "prodigy": 16.0, "muon": 6.0}
 """Bytes a trained weight. Muon keeps one moment for most weights; prodigy four numbers."""
 
 

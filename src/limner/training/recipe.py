@@ -31,9 +31,9 @@ class TrainSettings(BaseModel):
     )
     recompute: bool = Field(default=False, description="Keep only blocks' inputs; compute the rest again going back.")
     compile: bool = Field(default=False, description="torch.compile the repeated blocks.")
-    optimizer: Literal["adamw", "adamw8bit", "prodigy", "muon"] = Field(
+    optimizer: Literal["adamw", "prodigy", "muon"] = Field(
         default="adamw",
-        description="adamw8bit: moments in 8 bits; prodigy: finds its step size; muon: hidden matrices.",
+        description="prodigy: finds its step size; muon: Muon for hidden matrices.",
     )
     learning_rate: float = Field(default=1e-3, gt=0, description="Peak learning rate, reached after the warm-up.")
     final_learning_rate: float = Field(default=0.0, ge=0, description="Learning rate at the end of the cosine.")

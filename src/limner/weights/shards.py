@@ -58,11 +58,19 @@ class Shards:
         """A whole tensor, in the type it is stored in."""
         return self._files[self._place[name]].get_tensor(name)
 
+    def files(self) -> list[Path]:
+        """The files the tensors are in."""
+        return [self.folder / name for name in self._files]
+
+    def type_of(self, name: str) -> str:
+        """The number type a tensor is stored in, by safetensors' name for it: F32, BF16, F16 …"""
+        return str(self._slice(name).get_dtype())
+
     def types(self) -> dict[str, int]:
-        """How many tensors there are of each stored number type, by safetensors' name for it: F32, BF16, F16 …"""
+        """How many tensors there are of each stored number type, as `type_of` names it."""
         found: dict[str, int] = {}
         for name in self._place:
-            kind = str(self._slice(name).get_dtype())
+            kind = self.type_of(name)
             found[kind] = found.get(kind, 0) + 1
         return found
 

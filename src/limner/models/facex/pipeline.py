@@ -15,7 +15,7 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -64,7 +64,7 @@ class FaceXPipeline(DiffusionPipeline):
     """Edits faces in photographs with Stable Diffusion 1.5 or a relative, and a FaceX controller for its family."""
 
     model_cpu_offload_seq = "text_encoder->unet->vae"
-    _optional_components = ("safety_checker", "feature_extractor", "image_encoder", "controller")
+    _optional_components: ClassVar[list[str]] = ["safety_checker", "feature_extractor", "image_encoder", "controller"]
 
     def __init__(
         self,

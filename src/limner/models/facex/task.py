@@ -21,6 +21,7 @@ from limner.errors import InputError
 from limner.faces.batches import to_pictures
 from limner.faces.folders import data_root
 from limner.faces.identity import IdentityEncoder
+from limner.faces.iresnet import IResNet
 from limner.weights.fingerprint import weights_hash
 from limner.weights.registry import registry
 
@@ -92,6 +93,11 @@ class FaceXSettings(BaseModel):
         default=0.15, ge=0, le=1, description="Share trained without a draft, where model.drafts is true."
     )
     identity_weight: float = Field(default=0.1, ge=0, description="Weight of 1 − cosine of identity, on x0.")
+    identity: str | None = Field(
+        default=None,
+        description="ArcFace's weights (an iresnet as safetensors), relative to LIMNER_DATA, for that loss where the "
+        "set was prepared with ArcFace. Sets with Limner's own identity network need none.",
+    )
     lpips_weight: float = Field(default=0.1, ge=0, description="Weight of LPIPS, on x0.")
     lpips: str = Field(default="lpips/alex.safetensors", description="LPIPS weights, relative to LIMNER_DATA.")
     low_noise: float = Field(default=0.8, gt=0, lt=1, description="Signal share above which those two are taken.")
@@ -146,7 +152,12 @@ class FaceXTask:
             self.words = Prepared.open(data_root() / s.faces)
         self._drafts = bool(s.model.get("drafts", PRESETS[s.preset].get("drafts", False)))
         self.steered: SteeredUNet | None = None
-        self._judges: tuple[IdentityEncoder | None, LPIPS | None] | None = None
+        self._judges: tuple[nn.Module | None, LPIPS | None] | None = None
+        if s.identity_weight and self.data.header["identity_encoder"] == "arcface" and s.identity is None:
+            raise InputError(
+                "the identity loss is taken by the network that steers, ArcFace here: set task.identity to its "
+                "weights, or task.identity_weight to 0"
+            )
 
     def build(self) -> nn.Module:
         """The controller; with ``fix_unet = false`` a ModuleDict of it and the UNet."""
@@ -336,12 +347,19 @@ class FaceXTask:
         reference = Reference(batch["reference"], batch["mask"])
         return self.steered(noisy, times, text, keep, face, reference)
 
+    def _identity_network(self, device: torch.device) -> nn.Module:
+        """The network that the set's identity factors come from."""
+        if self.data.header["identity_encoder"] == "arcface":
+            assert self.settings.identity is not None
+            return IResNet.load(data_root() / self.settings.identity).to(device)
+        return IdentityEncoder.load().to(device)
+
     def _judge(self, start: Tensor, latents: Tensor) -> list[tuple[str, float, Tensor]]:
         """(name, weight, value) of the losses on pictures: what x0 shows against what the codec makes of the truth."""
         s, device = self.settings, start.device
         if self._judges is None:
             lpips = LPIPS.load(data_root() / s.lpips).to(device) if s.lpips_weight else None
-            self._judges = IdentityEncoder.load().to(device) if s.identity_weight else None, lpips
+            self._judges = self._identity_network(device) if s.identity_weight else None, lpips
             self.base.codec.to(device)
         identity, lpips = self._judges
         decode = self.base.codec.decode

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -82,7 +82,9 @@ class MaskAttention:
         mask_features: MaskFeatures | None = None,
     ) -> Any:
         """hidden_states: (B, N, D), or (B, T + N, D) in single blocks; encoder_hidden_states: (B, T, D)."""
-        q, k, v = (layer(hidden_states).unflatten(-1, (-1, attn.head_dim)) for layer in (attn.to_q, attn.to_k, attn.to_v))
+        q, k, v = (
+            layer(hidden_states).unflatten(-1, (-1, attn.head_dim)) for layer in (attn.to_q, attn.to_k, attn.to_v)
+        )
         q, k = attn.norm_q(q), attn.norm_k(k)  # (B, N, H, E)
         if encoder_hidden_states is not None:
             text = (attn.add_q_proj, attn.add_k_proj, attn.add_v_proj)
@@ -111,7 +113,7 @@ class MDiTFacePipeline(FluxPipeline):
     this class wrote, which keeps the mask corrections.
     """
 
-    _optional_components = [*FluxPipeline._optional_components, "mask_corrections"]
+    _optional_components: ClassVar[list[str]] = [*FluxPipeline._optional_components, "mask_corrections"]
 
     def __init__(
         self,

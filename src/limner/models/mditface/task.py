@@ -64,7 +64,7 @@ class MDiTFaceSettings(BaseModel):
     shift: float | None = Field(
         default=None,
         gt=0,
-        description="Shift of training and sampling times towards noise. None: 1; of FLUX.1 the sampler's at this size.",
+        description="Shift of training and sampling times towards noise. None: 1; FLUX.1: the sampler's at this size.",
     )
     validation_faces: int = Field(default=96, gt=0, description="Held-out faces the validation loss is taken on.")
     sample_faces: int = Field(default=6, gt=0, description="Columns of a sample sheet.")
