@@ -40,7 +40,9 @@ class FromCrop(torch.nn.Module):
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[IResNet, Path]:
     network, file = drawn(), tmp_path_factory.mktemp("onnx") / "glint18.onnx"
-    torch.onnx.export(FromCrop(network), (torch.zeros(1, 3, 112, 112),), str(file), dynamo=False, opset_version=13)
+    torch.onnx.export(
+        FromCrop(network).eval(), (torch.zeros(1, 3, 112, 112),), str(file), dynamo=False, opset_version=13
+    )
     return network, file
 
 

@@ -30,7 +30,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     place = flux / "transformer"
     model: Any = FluxTransformer2DModel.from_pretrained(place)
     (place / "diffusion_pytorch_model.safetensors").unlink()
-    model.to(torch.bfloat16).save_pretrained(place, max_shard_size="60KB")
+    model.to(torch.bfloat16).save_pretrained(place, max_shard_size="40KB")
     assert len(list(place.glob("*.safetensors"))) > 3
     return {
         "flux-schnell": flux,

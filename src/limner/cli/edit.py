@@ -23,6 +23,7 @@ from limner.cli.editing import (
     Identity,
     Likeness,
     Manifest,
+    MotionWeights,
     Out,
     Precision,
     Sampler,
@@ -90,6 +91,7 @@ def edit(
     base: BaseModel = None,
     identity: Identity = None,
     tower: Tower = None,
+    motion: MotionWeights = None,
     device: Device = "auto",
     precision: Precision = "auto",
     watermark: Watermark = True,
@@ -117,7 +119,7 @@ def edit(
         raise InputError("nothing to edit: give a slider (--yaw, --smile …), --from, or --erase")
     check_out(out)
     consent = require_consent(i_have_consent) if needs_consent(plan) else None
-    editor = load_editor(engine, base, device, precision, identity, tower)
+    editor = load_editor(engine, base, device, precision, identity, tower, motion)
     settings: dict[str, Any] = {"face": face, "seed": seed, "steps": steps, "guidance": guidance, "sampler": sampler}
     settings["photos"] = {donor.name: donor.file for donor in donors}
     settings["faces"] = {donor.name: donor.face for donor in donors if donor.face is not None}
@@ -144,6 +146,7 @@ def animate(
     engine: Engine = "facex-nano",
     identity: Identity = None,
     tower: Tower = None,
+    motion: MotionWeights = None,
     device: Device = "auto",
     precision: Precision = "auto",
     watermark: Watermark = True,
@@ -158,7 +161,7 @@ def animate(
     from limner.models.facex.plan import EditPlan
 
     check_out(out)
-    editor = load_editor(engine, find_style(style), device, precision, identity, tower)
+    editor = load_editor(engine, find_style(style), device, precision, identity, tower, motion)
     plan = EditPlan.animate() + EditPlan(prompt=prompt)
     settings: dict[str, Any] = {"face": face, "seed": seed, "steps": steps, "guidance": guidance, "sampler": sampler}
     edit_all(editor, photos, out, partial(editor.edit, plan=plan, **settings), watermark, manifest, as_json)

@@ -24,6 +24,7 @@ from limner.cli.editing import (
     Identity,
     Likeness,
     Manifest,
+    MotionWeights,
     Precision,
     Sampler,
     Seed,
@@ -63,6 +64,7 @@ def swap(
     base: BaseModel = None,
     identity: Identity = None,
     tower: Tower = None,
+    motion: MotionWeights = None,
     device: Device = "auto",
     precision: Precision = "auto",
     watermark: Watermark = True,
@@ -84,7 +86,7 @@ def swap(
     video = is_video(target)
     check_out(out, video)
     consent = require_consent(i_have_consent)
-    editor = load_editor(engine, base, device, precision, identity, tower)
+    editor = load_editor(engine, base, device, precision, identity, tower, motion)
     plan = EditPlan.swap("source", head=head)
     settings: dict[str, Any] = {"seed": seed, "steps": steps, "guidance": guidance, "sampler": sampler, "face": face}
     settings |= {"likeness": likeness, "draft": draft}
@@ -112,6 +114,7 @@ def reenact(
     base: BaseModel = None,
     identity: Identity = None,
     tower: Tower = None,
+    motion: MotionWeights = None,
     device: Device = "auto",
     precision: Precision = "auto",
     watermark: Watermark = True,
@@ -134,7 +137,7 @@ def reenact(
     check_out(out, video)
     names = named_results([source], out).items()
     consent = require_consent(i_have_consent)
-    editor = load_editor(engine, base, device, precision, identity, tower)
+    editor = load_editor(engine, base, device, precision, identity, tower, motion)
     plan = EditPlan.reenact("driver")
     settings: dict[str, Any] = {"seed": seed, "steps": steps, "guidance": guidance, "sampler": sampler}
     if video:

@@ -63,18 +63,20 @@ class FaceX:
         identity: str | None = None,
         regions: str | None = None,
         reader: FaceReader | None = None,
+        motion: str | None = None,
     ) -> FaceX:
         """From a registry name, a folder with ``controller.safetensors``, or that file.
 
         base: the model to steer, if not the one beside the controller or in its header: any of the same family, in
         diffusers' layout. device: ``auto``, ``cpu``, ``cuda``. precision: ``auto``, ``bf16``, ``fp32``. identity,
-        regions: weights of ArcFace and of the vision transformer, for controllers that need them. reader: shares a
-        reader's networks. Raises ``InputError``.
+        regions, motion: weights of ArcFace, of the vision transformer and of a D3DFR-style regressor, for controllers
+        that need them. reader: shares a reader's networks. Raises ``InputError``.
         """
         where, dtype, why = choose(device, precision)
-        editor = cls(load_parts(source, base, where, dtype, identity, regions), str(source), why, reader)
+        editor = cls(load_parts(source, base, where, dtype, identity, regions, motion), str(source), why, reader)
         editor._settings = {
             "source": source, "device": device, "precision": precision, "identity": identity, "regions": regions,
+            "motion": motion,
         }  # fmt: skip
         return editor
 

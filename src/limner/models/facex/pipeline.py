@@ -86,7 +86,7 @@ class FaceXPipeline(DiffusionPipeline):
             controller=controller,
         )  # fmt: skip
         self.register_to_config(requires_safety_checker=requires_safety_checker)
-        self._encoders: dict[str, str | None] = {"identity": None, "regions": None}
+        self._encoders: dict[str, str | None] = {"identity": None, "regions": None, "motion": None}
         self._reader: FaceReader | None = None
 
     def load_controller(self, source: str | os.PathLike[str]) -> None:
@@ -95,10 +95,10 @@ class FaceXPipeline(DiffusionPipeline):
         SteeredUNet(self.unet, controller.network, "this pipeline's UNet").release()
         self.register_modules(controller=controller.to(self.unet.device, self.unet.dtype))
 
-    def load_encoders(self, identity: str | None = None, tower: str | None = None) -> None:
-        """Weights that a controller of the published size was trained with: ArcFace's file and the folder of its vision
-        transformer. Controllers with Limner's own encoders need none."""
-        self._encoders = {"identity": identity, "regions": tower}
+    def load_encoders(self, identity: str | None = None, tower: str | None = None, motion: str | None = None) -> None:
+        """Weights that a controller of the published size was trained with: ArcFace's file, the folder of its vision
+        transformer, and a D3DFR-style regressor's file. Controllers with Limner's own encoders need none."""
+        self._encoders = {"identity": identity, "regions": tower, "motion": motion}
 
     @torch.no_grad()
     def __call__(

@@ -23,6 +23,7 @@ from limner.errors import InputError
 from limner.faces.batches import to_model
 from limner.faces.geometry import resize
 from limner.faces.picture import read_picture, read_region_map
+from limner.faces.reconstruction import EXPRESSION
 from limner.faces.topology import Topology
 from limner.weights.device import choose
 
@@ -175,12 +176,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--regions", choices=REGION_ENCODERS, help="encoder of region textures; default: the preset's")
     parser.add_argument("--tower", help="folder of the vision transformer, for clip, dino, farl and mae")
     parser.add_argument("--identity", help="ArcFace's weights, for the preset full")
+    parser.add_argument("--motion", help="D3DFR-style regressor (.safetensors, .onnx); default: Limner's own measures")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where to compute")
     given = parser.parse_args(arguments)
     preset = dict(PRESETS[given.preset])
     regions = given.regions or preset.get("region_encoder", ControlConfig().region_encoder)
     pooled = regions in ("efficientnet", "codec")
-    config = ControlConfig(**{**preset, "region_encoder": regions, "adapter_width": 0 if pooled else 256})
+    motion = {"motion_encoder": "d3dfr", "expression": EXPRESSION} if given.motion else {}
+    config = ControlConfig(**{**preset, "region_encoder": regions, "adapter_width": 0 if pooled else 256, **motion})
     device, _, _ = choose(given.device, "fp32")
     codec = KLCodec.load(given.codec).to(device)
     facts = {
@@ -188,6 +191,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "size": given.size,
         "region_encoder": regions,
         "identity_encoder": config.identity_encoder,
+        "motion_encoder": config.motion_encoder,
     }
 
     def report(done: int, total: int) -> None:
@@ -198,7 +202,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         read_people(given.pairs),
         given.out,
         codec,
-        load_decomposer(config, codec, given.identity, given.tower, device),
+        load_decomposer(config, codec, given.identity, given.tower, device, given.motion),
         facts,
         report=report,
     )

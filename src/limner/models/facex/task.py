@@ -168,6 +168,8 @@ class FaceXTask:
             "identity_tokens": header["identity_tokens"],
             "region_encoder": header["region_encoder"],
             "level_widths": tuple(header["level_widths"]),
+            "motion_encoder": header.get("motion_encoder", "mesh"),  # sets of before have no other
+            "expression": self.data.arrays["expression"].shape[1],
         }
         preset = PRESETS[s.preset] | found | {"adapter_width": 0 if header["pooled"] else 256}
         if self.steered is not None:
