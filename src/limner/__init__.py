@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from limner.errors import InputError
-    from limner.faces.record import Attribute, Face, Pose
+    from limner.faces.compare import Comparison
+    from limner.faces.record import Attribute, Face, Pose, ReadResult
     from limner.faces.regions import Region
+    from limner.faces.search import Match
     from limner.models.facex.plan import EditPlan
     from limner.provenance.picture import Picture
     from limner.toolkit import Toolkit, load
@@ -20,17 +22,34 @@ __version__ = "0.1.0"
 
 _HOME = {
     "Attribute": "limner.faces.record",
+    "Comparison": "limner.faces.compare",
     "EditPlan": "limner.models.facex.plan",
     "Face": "limner.faces.record",
     "InputError": "limner.errors",
+    "Match": "limner.faces.search",
     "Picture": "limner.provenance.picture",
     "Pose": "limner.faces.record",
+    "ReadResult": "limner.faces.record",
     "Region": "limner.faces.regions",
     "Toolkit": "limner.toolkit",
     "load": "limner.toolkit",
 }
 
-__all__ = ["Attribute", "EditPlan", "Face", "InputError", "Picture", "Pose", "Region", "Toolkit", "__version__", "load"]
+__all__ = [
+    "Attribute",
+    "Comparison",
+    "EditPlan",
+    "Face",
+    "InputError",
+    "Match",
+    "Picture",
+    "Pose",
+    "ReadResult",
+    "Region",
+    "Toolkit",
+    "__version__",
+    "load",
+]
 
 
 def __getattr__(name: str) -> Any:

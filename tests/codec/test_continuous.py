@@ -11,7 +11,9 @@ import torch
 from diffusers import AutoencoderDC, AutoencoderKL, AutoencoderTiny
 
 from limner.codecs.continuous import KLCodec
+from limner.codecs.deep_compression import DeepCompressionAutoencoder
 from limner.errors import InputError
+from limner.weights.fingerprint import weights_hash
 
 
 def tiny_kl() -> Any:
@@ -48,6 +50,30 @@ def saved(model: Any, folder: Path) -> Path:
         torch.nn.init.normal_(parameter, std=0.1)
     model.save_pretrained(folder)
     return folder
+
+
+@pytest.mark.parametrize("first", [0, 1])
+@pytest.mark.parametrize("shortcut", [True, False])
+def test_our_deep_compression_autoencoder_is_diffusers_to_the_bit(tmp_path: Path, first: int, shortcut: bool) -> None:
+    """The nano codec's own architecture, and the variants its configuration allows: same values, same fingerprint."""
+    make: Any = AutoencoderDC.from_config
+    config = {**dict(tiny_dc().config), "encoder_layers_per_block": (first, 1, 2), "encoder_out_shortcut": shortcut,
+              "decoder_layers_per_block": (first, 2, 1), "decoder_in_shortcut": shortcut}  # fmt: skip
+    model = make(config)
+    codec = KLCodec.load(saved(model, tmp_path))
+    assert isinstance(codec.autoencoder, DeepCompressionAutoencoder)
+    theirs = KLCodec(model.eval())
+    assert weights_hash(codec) == weights_hash(theirs)
+    x = torch.rand(2, 3, 32, 48) * 2 - 1
+    z = theirs.encode(x)
+    assert torch.equal(codec.encode(x), z) and torch.equal(codec.decode(z), theirs.decode(z))
+
+
+def test_what_ours_does_not_cover_is_diffusers_own(tmp_path: Path) -> None:
+    make: Any = AutoencoderDC.from_config
+    for change in ({"upsample_block_type": "interpolate"}, {"decoder_norm_types": "batch_norm"}):
+        model = make({**dict(tiny_dc().config), **change})
+        assert isinstance(KLCodec.load(saved(model, tmp_path)).autoencoder, AutoencoderDC)
 
 
 @pytest.mark.parametrize("make", [tiny_kl, tiny_dc, tiny_tiny])

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
 from limner.cli.app import main
 from limner.faces.regions import REGION_NAMES
+from limner.faces.vocabulary import VOCABULARY
 
 
 @pytest.fixture(scope="module")
@@ -108,3 +112,66 @@ def test_two_photos_never_share_a_name(photos, tmp_path, capsys):
 def test_an_overlay_that_is_no_png_is_refused_before_reading(tmp_path, capsys):
     assert main(["read", str(tmp_path / "absent.png"), "--overlay", str(tmp_path / "o.jpg")]) == 2
     assert "name it .png" in capsys.readouterr().err
+
+
+def test_rows_for_programs(photos, tmp_path, capsys):
+    """JSON lines, CSV and Parquet say what JSON says."""
+    assert main(["read", str(photos), "--json"]) == 0
+    whole = json.loads(capsys.readouterr().out)
+    assert main(["read", str(photos), "--jsonl"]) == 0
+    assert [json.loads(line) for line in capsys.readouterr().out.splitlines()] == whole
+    file = tmp_path / "faces.parquet"
+    assert main(["read", str(photos), "--csv", "--parquet", str(file)]) == 0
+    (row,) = csv.DictReader(io.StringIO(capsys.readouterr().out))
+    (stored,) = pq.read_table(file).to_pylist()
+    face = next(each for each in whole if each["faces"])["faces"][0]
+    assert row["file"] == stored["file"] == str(photos / "her.png") and row["face"] == "1" and stored["face"] == 1
+    assert [float(row[edge]) for edge in ("x1", "y1", "x2", "y2")] == pytest.approx(face["box"], abs=0.1)
+    assert float(row["yaw"]) == pytest.approx(face["pose"]["yaw"], abs=0.01)
+    for name in VOCABULARY:
+        if name not in face["attributes"]:
+            assert row[name] == row[f"{name}_confidence"] == "" and stored[name] is None
+            continue
+        value = face["attributes"][name]["value"]
+        assert row[name] == (f"{value:.1f}" if name == "age" else str(value))
+        assert stored[name] == (pytest.approx(value, abs=0.1) if name == "age" else value)
+    assert np.allclose(stored["identity"], face["identity"], atol=1e-4) and len(stored["landmarks"]) == 468 * 3
+    assert len(stored["kps"]) == 10
+
+
+def test_forms_are_chosen_one_at_a_time(photos, capsys):
+    assert main(["read", str(photos), "--csv", "--jsonl"]) == 2
+    assert "choose one" in capsys.readouterr().err
+    assert main(["read", str(photos), "--parquet", "faces.csv"]) == 2
+    assert "name it .parquet" in capsys.readouterr().err
+
+
+def test_names_are_shown_as_they_are(photos, tmp_path, capsys):
+    """Brackets are no markup, colons no emoji."""
+    (tmp_path / "a[").mkdir()
+    for name in ("portrait [edited].png", "a[/b].png", ":smile:.png"):
+        (tmp_path / name).write_bytes((photos / "nobody.png").read_bytes())
+        assert main(["read", str(tmp_path / name)]) == 0
+        assert name in capsys.readouterr().out.replace("\n", "")
+    (tmp_path / "[bold]her.png").write_bytes((photos / "her.png").read_bytes())
+    assert main(["read", str(tmp_path / "[bold]her.png")]) == 0
+    assert "[bold]her.png" in capsys.readouterr().out
+
+
+def test_hidden_files_are_passed_over(photos, tmp_path, capsys):
+    (tmp_path / "nobody.png").write_bytes((photos / "nobody.png").read_bytes())
+    (tmp_path / "._nobody.png").write_bytes(b"\0\5\x16\7")
+    (tmp_path / ".trash").mkdir()
+    (tmp_path / ".trash" / "broken.png").write_bytes(b"broken")
+    assert main(["read", str(tmp_path), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["file"] == str(tmp_path / "nobody.png")
+    assert main(["read", str(tmp_path / "._nobody.png")]) == 2  # named, so looked at
+
+
+def test_what_was_read_before_is_kept(photos, tmp_path, capsys):
+    where = ["--overlay", str(tmp_path / "nobody.png")]
+    (tmp_path / "nobody.png").write_bytes((photos / "nobody.png").read_bytes())
+    assert main(["read", str(tmp_path / "nobody.png"), *where]) == 2
+    assert "exists" in capsys.readouterr().err
+    assert (tmp_path / "nobody.png").read_bytes() == (photos / "nobody.png").read_bytes()
+    assert main(["read", str(tmp_path / "nobody.png"), *where, "--overwrite"]) == 0

@@ -16,12 +16,12 @@ from facex.tiny import random_controller, write_editor, write_nano_base, write_s
 from limner.errors import InputError
 from limner.faces.geometry import paste_back
 from limner.faces.reader import FaceReader
-from limner.faces.record import Face
+from limner.faces.record import Face, choose_face
 from limner.models.facex.base import load_unet
 from limner.models.facex.control import save_controller
 from limner.models.facex.engine import FaceX
 from limner.models.facex.plan import EditPlan
-from limner.models.facex.portrait import choose_face, portrait_of
+from limner.models.facex.portrait import portrait_of
 from limner.models.facex.reference import repaint_mask
 from limner.provenance.recipe import read_recipe
 from limner.toolkit import Toolkit

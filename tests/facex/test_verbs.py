@@ -101,7 +101,7 @@ def test_the_flag_counts_for_its_own_run(
     words = ["edit", "her.png", "--from", "other.png:lips", "--engine", str(weights), "-o", str(tmp_path / "x.png")]
     assert main([*words, *QUICK, "--i-have-consent"]) == 0
     assert not (limner_home / FILE).exists()
-    assert main([*words, *QUICK]) == 2
+    assert main([*words, *QUICK, "--overwrite"]) == 2
     assert "--i-have-consent" in capsys.readouterr().err
 
 
@@ -168,7 +168,7 @@ def test_a_folder_of_photos_follows_a_film(desk: Path, film: Path, weights: Path
     kept = "1 of 3 frames keep the motion before them: "
     assert shown.err.startswith(kept) and shown.err.endswith("no face was found in nobody.png: give another photo\n")
     pytest.importorskip("c2pa", reason="the extra 'provenance' is not installed")
-    assert main([*words[:-1], "--manifest", "--json", "-o", str(out)]) == 2
+    assert main([*words[:-1], "--manifest", "--json", "--overwrite", "-o", str(out)]) == 2
     first, second = json.loads(capsys.readouterr().out)
     assert first["recipe"]["photos"]["photo"]["file"] == "her.png" and first["recipe"]["video"]["as"] == "driver"
     manifest = verify(second["file"]).manifest
@@ -215,6 +215,10 @@ def test_the_next_work_of_a_bar_has_its_own_rate(monkeypatch: pytest.MonkeyPatch
         (["edit", "her.png", "--yaw", "3", "-o", "x.bmp"], "name a folder, or a .png"),
         (["edit", "her.png", "--yaw", "3", "--engine", "nowhere"], "no weights are called 'nowhere'"),
         (["swap", "her.png", "x.mp4", "-o", "x.png"], "name the film, ending in .mp4"),
+        (["swap", "her.png", "x.mxf", "-o", "x.mp4"], "x.mxf: .mxf is not a film format that is read"),
+        (["swap", "her.png", "x.xyz", "-o", "x.mp4"], "x.xyz is not one that is read"),
+        (["reenact", "her.png", "other.png", "-o", "x.mp4"], "other.png is not one that is read"),
+        (["swap", "her.png", "other.png", "-o", "other.png"], "other.png exists"),
     ],
 )
 def test_faults_are_one_line(words: list[str], line: str, desk: Path, monkeypatch, capsys) -> None:
@@ -283,3 +287,14 @@ def test_a_plan_can_be_looked_at_without_weights(desk: Path, monkeypatch, capsys
     assert capsys.readouterr().out == (
         "skin from other.png; yaw +5; the rest from the photo; the beard and the person painted anew\n"
     )
+
+
+def test_a_folder_edited_into_itself_keeps_its_photos(desk: Path, weights: Path, capsys, tmp_path: Path) -> None:
+    before = (desk / "her.png").read_bytes()
+    (tmp_path / "her.png").write_bytes(before)
+    words = ["edit", str(tmp_path), "--smile", "0.5", "--engine", str(weights), *QUICK]
+    assert main([*words, "--out", str(tmp_path)]) == 0
+    assert capsys.readouterr().out == f"{tmp_path / 'her-2.png'}\n"
+    assert (tmp_path / "her.png").read_bytes() == before
+    assert main([*words[:1], str(tmp_path / "her.png"), *words[2:], "--out", str(tmp_path / "her.png")]) == 2
+    assert "exists" in capsys.readouterr().err and (tmp_path / "her.png").read_bytes() == before

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from importlib.metadata import metadata
@@ -15,6 +16,7 @@ from limner.cli.app import EXTRAS, VERBS, Verb, main, run
 from limner.errors import InputError
 from limner.weights.registry import EMBEDDED, registry
 
+PHOTO = Path(limner.__file__).parent / "demo" / "photographs" / "astronaut.jpg"
 HEAVY = {"torch", "numpy", "PIL", "transformers", "diffusers", "onnxruntime", "pyarrow", "pydantic", "rich", "typer"}
 
 
@@ -32,6 +34,22 @@ def test_starting_loads_nothing_heavy(code: str, allowed: set[str]) -> None:
     script = f"import sys\n{code}\nprint(*sorted({HEAVY!r} & set(sys.modules)), file=sys.stderr)"
     ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert set(ended.stderr.split()) <= allowed
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "words", [["paint", "a man", "--steps", "1", "--out", "one.png"], ["read", str(PHOTO)], ["describe", str(PHOTO)]]
+)
+def test_everyday_verbs_start_without_what_they_do_not_use(words: list[str], tmp_path: Path) -> None:
+    """Diffusers alone takes longer to import than a picture to paint."""
+    unused = {"diffusers", "transformers", "pyarrow", "peft", "einops", "gradio", "fastapi", "matplotlib"}
+    script = (
+        f"import sys\nfrom limner.cli.app import main\nstatus = main({words!r})\n"
+        f"print(*sorted({unused!r} & set(sys.modules)), file=sys.stderr)\nsys.exit(status)"
+    )
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=tmp_path)
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stderr.split() == []
 
 
 def test_installed_command_runs() -> None:
@@ -177,3 +195,30 @@ def test_models_verify_says_ok_or_bad(monkeypatch, tmp_path: Path, capsys: pytes
 def test_models_pull_of_embedded_weights_prints_the_licence(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["models", "pull", "minilm"]) == 0
     assert capsys.readouterr().out.startswith("minilm: licence Apache-2.0\n")
+
+
+@pytest.mark.parametrize(
+    ("shell", "words", "wanted"),
+    [
+        ("bash", "limner pa", ["paint"]),
+        ("bash", "limner paint --mas", ["--mask", "--mask-guidance"]),
+        ("bash", "limner models ver", ["verify"]),
+        ("fish", "limner comp", ["compare"]),
+    ],
+)
+def test_a_shell_completes_verbs_and_options(shell: str, words: str, wanted: list[str]) -> None:
+    """As a shell asks, by the variables of typer's own scripts."""
+    asked = {"_LIMNER_COMPLETE": f"complete_{shell}", "COMP_WORDS": words, "COMP_CWORD": str(len(words.split()) - 1),
+             "_TYPER_COMPLETE_ARGS": words, "_TYPER_COMPLETE_FISH_ACTION": "get-args"}  # fmt: skip
+    ended = subprocess.run(
+        [sys.executable, "-m", "limner"], env={**os.environ, **asked}, capture_output=True, text=True, check=True
+    )
+    assert [line.split("\t")[0].split()[0] for line in ended.stdout.splitlines()] == wanted
+
+
+def test_the_completion_script_is_shown() -> None:
+    shown = subprocess.run(
+        [sys.executable, "-m", "limner", "--show-completion", "bash"], capture_output=True, text=True, check=True,
+        env={**os.environ, "_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"},
+    )  # fmt: skip
+    assert "_LIMNER_COMPLETE=complete_bash" in shown.stdout

@@ -12,11 +12,10 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
 
-from limner.data.arrays import HEADER
+from limner.data.tensor_shards import finish, pack, write_shard
 from limner.training.checkpoint import find_checkpoints
 from limner.training.loop import export
 from limner.training.recipe import Recipe
-from limner.weights.tensors import save_tensors
 from mditface.parts import write_flux
 from training import crew
 from training.tiny_sets import losses, train_on
@@ -36,22 +35,18 @@ def prepare(folder: Path) -> None:
     flux.save_pretrained(place, max_shard_size="60KB")
     assert len(list(place.glob("*.safetensors"))) > 3
     random, data = np.random.default_rng(0), folder / "set"
-    data.mkdir()
-    for name, array in {
+    rows = {
         "latents": random.standard_normal((6, 4, 8, 8)).astype(np.float16),
         "palette": random.standard_normal((6, 4, 8, 8)).astype(np.float16),
         "regions": random.integers(0, 19, (6, 64, 64), dtype=np.uint8),
         "captions": random.integers(0, 3, (6, 2)).astype(np.int32),
-        "tokens": random.standard_normal((3, 6, 24)).astype(np.float16),
-        "lengths": np.full(3, 6, np.int32),
-        "pooled": random.standard_normal((3, 20)).astype(np.float32),
         "validation": np.arange(6) >= 5,
-        "weights": np.ones(6, np.float32),
-    }.items():
-        np.save(data / f"{name}.npy", array)
-    empty = {"tokens": torch.zeros(6, 24), "pooled": torch.zeros(20)}
-    save_tensors(data / "empty_prompt.safetensors", empty, {"length": 6})
-    (data / HEADER).write_text('{"palette": true, "codec": "none", "rows": 6}')
+    }
+    texts = [torch.from_numpy(random.standard_normal((512, 24)).astype(np.float16)) for _ in range(3)]
+    table = pack("tokens", texts) | {"pooled": torch.from_numpy(random.standard_normal((3, 20)).astype(np.float32))}
+    write_shard(data, 0, {name: torch.from_numpy(array) for name, array in rows.items()} | table, 6, {})
+    index = {"validation": rows["validation"], "weights": np.ones(6, np.float32)}
+    finish(data, {"codec": "none", "text_length": 512, "live": False}, [6], index)
 
 
 def made(**train: Any) -> Recipe:

@@ -150,5 +150,22 @@ def test_like_follows_the_regions_of_a_photo(weights: str, tmp_path: Path, capsy
     assert 24 < columns.mean() < 40 and 24 < rows.mean() < 44  # aligned: the nose is in the middle
     capsys.readouterr()
     (tmp_path / "empty.png").write_bytes(encode_png(np.full((200, 200, 3), 90, np.uint8)))
-    assert main(["paint", "--like", str(tmp_path / "empty.png"), "--engine", weights, "--out", str(out)]) == 2
+    assert main(["paint", "--like", str(tmp_path / "empty.png"), "--engine", weights, "--out", "x.png"]) == 2
     assert "no face was found in empty.png" in capsys.readouterr().err
+
+
+def test_an_earlier_painting_is_kept(weights: str, tmp_path: Path, capsys) -> None:
+    def paint(words: str, *more: str) -> list[str]:
+        assert main(["paint", words, "--steps", "1", "--engine", weights, "--out", str(tmp_path / "out"), *more]) == 0
+        return [Path(line).name for line in capsys.readouterr().out.splitlines()]
+
+    assert paint("a man", "-n", "2") == ["0.png", "1.png", "grid.png"]
+    first = (tmp_path / "out" / "0.png").read_bytes()
+    assert paint("a woman", "-n", "2") == ["2.png", "3.png", "grid-2.png"]
+    assert (tmp_path / "out" / "0.png").read_bytes() == first
+    assert read_recipe(tmp_path / "out" / "2.png")["seed"] == 0
+    assert paint("a woman", "--overwrite") == ["0.png"]
+    assert (tmp_path / "out" / "0.png").read_bytes() != first
+    named = ["paint", "a man", "--steps", "1", "--engine", weights, "--out", str(tmp_path / "out" / "2.png")]
+    assert main(named) == 2
+    assert "--overwrite" in capsys.readouterr().err

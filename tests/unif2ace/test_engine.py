@@ -253,7 +253,7 @@ def test_words_that_find_no_room_are_named(engine: UniF2ace, folder: Path, tmp_p
     read = engine.parts.tokenizer.decode(ids[:room])
     assert rest and text.endswith(rest) and (read + rest).replace(" ", "") == text.replace(" ", "")
     assert engine.unread("A smiling woman") == ""
-    chosen = ["--engine", str(folder), "--steps", "1", "--out", str(tmp_path / "p.png")]
+    chosen = ["--engine", str(folder), "--steps", "1", "--overwrite", "--out", str(tmp_path / "p.png")]
     for words, said in ((text, f'too long for this model, left out: "{rest}"\n'), ("A smiling woman", "")):
         assert main(["paint", words, *chosen]) == 0
         assert capsys.readouterr().err == said
@@ -269,11 +269,13 @@ def test_paint_and_replay_at_the_command_line(folder: Path, tmp_path: Path, caps
     cool = ["paint", "a woman", "--engine", str(folder), "--steps", "2", "--temperature", "0.5", "--json"]
     assert main([*cool, "--out", str(out.with_name("cool.png"))]) == 0
     assert json.loads(capsys.readouterr().out)[0]["recipe"]["temperature"] == 0.5
-    assert main([*cool, "--best", "2", "--out", str(out)]) == 0
+    assert main([*cool, "--best", "2", "--overwrite", "--out", str(out)]) == 0
     assert json.loads(capsys.readouterr().out)[0]["recipe"]["best_of"] == 2
-    assert main(["paint", "a woman", "--best", "2", "--out", str(out)]) == 2
+    assert main(["paint", "a woman", "--best", "2", "--overwrite", "--out", str(out)]) == 2
     assert "--best is UniF²ace's" in capsys.readouterr().err
-    assert main(["paint", "a woman", "--temperature", "0.5", "--out", str(out)]) == 2
+    assert main(["paint", "a woman", "--temperature", "0.5", "--overwrite", "--out", str(out)]) == 2
     assert "--engine unif2ace" in capsys.readouterr().err
-    assert main(["paint", "a woman", "--engine", str(folder), "--merge", "regions", "--out", str(out)]) == 2
+    assert (
+        main(["paint", "a woman", "--engine", str(folder), "--merge", "regions", "--overwrite", "--out", str(out)]) == 2
+    )
     assert "leave --merge out" in capsys.readouterr().err

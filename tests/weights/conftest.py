@@ -1,7 +1,8 @@
-"""A hub on this machine: the three answers of huggingface.co that a download needs, over real HTTP."""
+"""A hub on this machine: the answers of huggingface.co that downloads and uploads need, over real HTTP."""
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import re
@@ -59,9 +60,44 @@ def handler(hub: Hub) -> type[BaseHTTPRequestHandler]:
                     return self.answer(404, b"{}", {"X-Error-Code": "RevisionNotFound"})
                 info = {"id": "some/model", "sha": hub.commit, "siblings": hub.listing()}
                 return self.answer(200, json.dumps(info).encode(), {"Content-Type": "application/json"})
+            if path == f"/api/models/some/model/tree/{hub.commit}":
+                tree = [{"type": "file", "path": row["rfilename"], "size": row["size"], "oid": row["blobId"]}
+                        for row in hub.listing()]  # fmt: skip
+                return self.answer(200, json.dumps(tree).encode(), {"Content-Type": "application/json"})
             if match := re.fullmatch(rf"/some/model/resolve/{hub.commit}/(.+)", path):
                 return self.send_file(match[1])
             return self.answer(404, b"{}", {"X-Error-Code": "RepoNotFound"})
+
+        def do_HEAD(self) -> None:
+            path = self.path.partition("?")[0]
+            hub.requests.append((path, None))
+            match = re.fullmatch(rf"/some/model/resolve/{hub.commit}/(.+)", path)
+            if match is None or match[1] not in hub.files:
+                return self.answer(404, b"", {"X-Error-Code": "EntryNotFound", "X-Repo-Commit": hub.commit})
+            content = hub.files[match[1]]
+            etag = f'"{hashlib.sha256(content).hexdigest()}"'
+            self.send_response(200)
+            for key, value in {"ETag": etag, "X-Repo-Commit": hub.commit, "Content-Length": str(len(content))}.items():
+                self.send_header(key, value)
+            self.end_headers()
+
+        def do_POST(self) -> None:
+            path = self.path.partition("?")[0]
+            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            hub.requests.append((path, None))
+            said: dict = {}
+            if path == "/api/repos/create":
+                said = {"url": f"{hub.url}/some/model", "name": "some/model"}
+            elif path.endswith("/preupload/main"):  # every file within the commit, none by itself
+                said = {"files": [{"path": file["path"], "uploadMode": "regular", "shouldIgnore": False}
+                                  for file in json.loads(body)["files"]]}  # fmt: skip
+            elif path.endswith("/commit/main"):
+                hub.files.clear()
+                for line in map(json.loads, body.splitlines()):
+                    if line["key"] == "file":
+                        hub.files[line["value"]["path"]] = base64.b64decode(line["value"]["content"])
+                said = {"commitUrl": f"{hub.url}/some/model/commit/{hub.commit}", "commitOid": hub.commit}
+            return self.answer(200, json.dumps(said).encode(), {"Content-Type": "application/json"})
 
         def send_file(self, name: str) -> None:
             content = hub.instead.get(name, hub.files[name])

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 from typing import NamedTuple
 
 from limner import __version__
+from limner.cli.terminal import print_any_name
 from limner.errors import InputError
 
 
@@ -27,6 +29,8 @@ class Verb(NamedTuple):
 # A new verb is one line here and one file beside this one.
 VERBS = (
     Verb("read", "limner.cli.read", "read", "Read the faces in photos: boxes, landmarks, regions, attributes."),
+    Verb("compare", "limner.cli.compare", "compare", "Do two photos show the same person?"),
+    Verb("find", "limner.cli.compare", "find", "Find the faces in a folder most like the one in a photo."),
     Verb("describe", "limner.cli.describe", "describe", "Describe the faces in photos in words."),
     Verb("ask", "limner.cli.describe", "ask", "Ask questions about the faces in photos."),
     Verb("chat", "limner.cli.describe", "chat", "Talk about a photo, turn by turn."),
@@ -47,6 +51,9 @@ VERBS = (
     Verb("demo", "limner.cli.demo", "demo", "Read and repaint the bundled photographs; writes one page."),
 )
 
+LASTING = ("serve", "studio", "train", "data")
+"""Verbs that may run for hours."""
+
 # What an absent module means to a user: the extra of pyproject.toml that brings it.
 EXTRAS = {
     "tensorboard": "train",
@@ -62,6 +69,8 @@ EXTRAS = {
     "prometheus_client": "studio",
     "python_multipart": "studio",
     "av": "video",
+    "pyarrow": "data",
+    "transformers": "full",
     "c2pa": "provenance",
     "cryptography": "provenance",
     "openvino": "synth",
@@ -72,7 +81,10 @@ EXTRAS = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line (`sys.argv` when None) and return its exit status."""
     words = list(sys.argv[1:] if argv is None else argv)
+    print_any_name()
     try:
+        if "_LIMNER_COMPLETE" in os.environ or (words and words[0] in ("--install-completion", "--show-completion")):
+            return complete(words)
         if not words or words[0] in ("--help", "-h"):
             return show_help()
         if words[0] == "--version":
@@ -85,6 +97,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
+
+
+def complete(words: list[str]) -> int:
+    """Complete a command line for a shell, or install that (`limner --install-completion`)."""
+    from limner.cli.completion import complete_app
+
+    try:
+        complete_app(VERBS)(args=words, prog_name="limner")
+    except SystemExit as leaving:
+        return leaving.code if isinstance(leaving.code, int) else int(leaving.code is not None)
+    return 0
 
 
 def find_verb(word: str) -> Verb:
@@ -101,6 +124,9 @@ def run(verb: Verb, words: list[str]) -> int:
     """Load a verb's file and hand it the rest of the command line."""
     import typer
 
+    from limner.threads import choose_threads
+
+    choose_threads(os.environ, lasting=verb.name in LASTING)
     try:
         target = getattr(importlib.import_module(verb.module), verb.attribute)
         if isinstance(target, typer.Typer):
@@ -129,7 +155,8 @@ def show_help() -> int:
     print("Reads faces, describes them in words, paints them from words and masks, and edits them.\n")
     for verb in VERBS:
         print(f"  {verb.name:<{width}}  {verb.help}")
-    print("\n`limner VERB --help` says more about a verb; `limner --version` prints the version.")
+    print("\n`limner VERB --help` says more about a verb; `limner --version` prints the version,")
+    print("`limner --install-completion` completes words in this shell.")
     return 0
 
 

@@ -6,6 +6,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Protocol, TypeVar
 
+from limner.cli.terminal import console
+
 Item = TypeVar("Item")
 
 
@@ -26,7 +28,6 @@ def _nothing(done: int, total: int, *, what: str | None = None, note: str = "") 
 @contextmanager
 def bar(title: str, shown: bool = True) -> Iterator[Show]:
     """A bar with count, rate and time left; nothing is drawn when not `shown` or when this is no terminal."""
-    from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn
     from rich.progress import TimeRemainingColumn as TimeLeft
     from rich.text import Text
@@ -35,13 +36,13 @@ def bar(title: str, shown: bool = True) -> Iterator[Show]:
         def render(self, task: Task) -> Text:
             return Text("" if not task.speed else f"{task.speed:.1f}/s")
 
-    console = Console(stderr=True)
-    if not shown or not console.is_terminal:
+    screen = console(stderr=True)
+    if not shown or not screen.is_terminal:
         yield _nothing
         return
-    said, noted = TextColumn("{task.description}"), TextColumn("{task.fields[note]}")
+    said, noted = (TextColumn(text, markup=False) for text in ("{task.description}", "{task.fields[note]}"))
     columns = (said, BarColumn(), MofNCompleteColumn(), Rate(), TimeLeft(), noted)
-    with Progress(*columns, console=console, transient=True, speed_estimate_period=60) as drawn:
+    with Progress(*columns, console=screen, transient=True, speed_estimate_period=60) as drawn:
         task = drawn.add_task(title, total=None, note="")
         at_work = title
 

@@ -14,6 +14,7 @@ from limner.cli import pairs
 from limner.cli.bars import bar
 from limner.cli.data_write import write
 from limner.cli.stored import keep
+from limner.cli.terminal import console
 from limner.errors import InputError
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="Make, build, write and show sets of face records.")
@@ -65,14 +66,25 @@ def build(
     layout: Annotated[
         str, typer.Option(help="auto, photos, unif2aced, celebv-hq, ffhq-text or mm-celeba-hq.")
     ] = "auto",
+    column: Annotated[
+        list[str] | None,
+        typer.Option(metavar="ROLE=NAME", help="unif2aced: which column is image, captions, questions, …"),
+    ] = None,
     licence: Annotated[str | None, typer.Option(help="Licence of pictures that do not say theirs.")] = None,
     shares: Annotated[str, typer.Option(help="Percent of people in train/validation/test.")] = "90/5/5",
+    split_list: Annotated[
+        list[str] | None,
+        typer.Option(metavar="FORM=PLACE", help="Published splits: train=LIST, test=LIST, celeba=FOLDER or ffhq=JSON."),
+    ] = None,
     captions: Annotated[int, typer.Option(min=0, help="Long captions a face.")] = 5,
     prompts: Annotated[int, typer.Option(min=0, help="Short texts a face.")] = 6,
     questions: Annotated[int, typer.Option(min=0, help="Questions a face.")] = 10,
     min_size: Annotated[
         int, typer.Option(min=16, help="Leave out faces of photos narrower than this, in pixels.")
     ] = 64,
+    size: Annotated[
+        int, typer.Option(help="Side of the pictures: 256, 512 or 1024. Above 256 smaller faces are left out.")
+    ] = 256,
     seed: Annotated[int, typer.Option(help="Changes the wording.")] = 0,
     rebuild: Annotated[bool, typer.Option("--rebuild", help="Make anew what other settings or code made.")] = False,
     engine: Annotated[
@@ -83,6 +95,8 @@ def build(
     """Read faces, measure them, write captions and questions; a set that `datasets` opens."""
     from limner.data.build import Progress
     from limner.data.build import build as build_set
+    from limner.data.published_splits import read_splits, with_splits
+    from limner.data.releases import parse_columns
     from limner.data.sources import open_sources
     from limner.data.stages import RecordSettings
 
@@ -91,10 +105,14 @@ def build(
         prompts=prompts,
         questions=questions,
         min_size=min_size,
+        size=size,
         shares=parse_shares(shares),
         seed=seed,
     )
-    items = open_sources(sources, licence, people, aligned, layout)[:limit]
+    columns = parse_columns(column or [])
+    items = open_sources(sources, licence, people, aligned, layout, columns)[:limit]
+    if splits := read_splits(split_list or []):
+        items = with_splits(items, splits)
     began = time.monotonic()
     with bar("reading") as show:
 
@@ -163,13 +181,12 @@ def stats(
     if as_json:
         print(json.dumps(figures, indent=2, ensure_ascii=False))
         return
-    from rich.console import Console
     from rich.table import Table
 
     table = Table("", "measured", "UniF²aceD-1M, published", box=None, pad_edge=False, header_style="bold")
     for row in compare(numbers):
         table.add_row(*row)
-    Console().print(table)
+    console().print(table)
     print(f"page: {place / 'index.html'}")
 
 
@@ -182,10 +199,9 @@ def parse_shares(text: str) -> tuple[int, int, int]:
 
 
 def _print_numbers(numbers: dict[str, Any]) -> None:
-    from rich.console import Console
     from rich.table import Table
 
-    console = Console()
+    out = console()
     table = Table(box=None, pad_edge=False, show_header=False)
     for name in (
         "rows",
@@ -206,9 +222,9 @@ def _print_numbers(numbers: dict[str, Any]) -> None:
     for name in ("captions", "prompts"):
         table.add_row(f"tokens of {name}", json.dumps(numbers["tokens"][name])[1:-1].replace('"', ""))
     table.add_row("facts per caption", json.dumps(numbers["facts_per_caption"])[1:-1].replace('"', ""))
-    console.print(table)
+    out.print(table)
     table = Table("attribute", "of faces", "confidence", "values", box=None, pad_edge=False, header_style="bold")
     for name, found in numbers["attributes"].items():
         values = ", ".join(f"{value} {share:.0%}" for value, share in list(found["values"].items())[:6])
         table.add_row(name, f"{found['faces']:.0%}", f"{found['confidence']:.2f}", values)
-    console.print(table)
+    out.print(table)

@@ -35,6 +35,7 @@ from limner.cli.editing import (
     edit_all,
     load_editor,
 )
+from limner.cli.outputs import Overwrite
 from limner.errors import InputError
 from limner.weights.registry import registry
 
@@ -97,6 +98,7 @@ def edit(
     watermark: Watermark = True,
     manifest: Manifest = None,
     as_json: AsJson = False,
+    overwrite: Overwrite = False,
     plan_only: Annotated[bool, typer.Option("--plan", help="Only say in a sentence what would be done.")] = False,
     i_have_consent: Consent = False,
 ) -> None:
@@ -117,14 +119,14 @@ def edit(
         return
     if plan.empty:
         raise InputError("nothing to edit: give a slider (--yaw, --smile …), --from, or --erase")
-    check_out(out)
+    check_out(out, overwrite)
     consent = require_consent(i_have_consent) if needs_consent(plan) else None
     editor = load_editor(engine, base, device, precision, identity, tower, motion)
     settings: dict[str, Any] = {"face": face, "seed": seed, "steps": steps, "guidance": guidance, "sampler": sampler}
     settings["photos"] = {donor.name: donor.file for donor in donors}
     settings["faces"] = {donor.name: donor.face for donor in donors if donor.face is not None}
     edit = partial(editor.edit, plan=plan, likeness=likeness, draft=draft, **settings)
-    edit_all(editor, photos, out, edit, watermark, manifest, as_json, consent)
+    edit_all(editor, photos, out, edit, watermark, manifest, as_json, overwrite, consent)
 
 
 def animate(
@@ -152,6 +154,7 @@ def animate(
     watermark: Watermark = True,
     manifest: Manifest = None,
     as_json: AsJson = False,
+    overwrite: Overwrite = False,
 ) -> None:
     """Paint the person in a style, which a base model has learned.
 
@@ -160,11 +163,11 @@ def animate(
     from limner.models.facex.loading import find_style
     from limner.models.facex.plan import EditPlan
 
-    check_out(out)
+    check_out(out, overwrite)
     editor = load_editor(engine, find_style(style), device, precision, identity, tower, motion)
     plan = EditPlan.animate() + EditPlan(prompt=prompt)
     settings: dict[str, Any] = {"face": face, "seed": seed, "steps": steps, "guidance": guidance, "sampler": sampler}
-    edit_all(editor, photos, out, partial(editor.edit, plan=plan, **settings), watermark, manifest, as_json)
+    edit_all(editor, photos, out, partial(editor.edit, plan=plan, **settings), watermark, manifest, as_json, overwrite)
 
 
 def edit_again(recipe: dict[str, Any], engine: str | None, photos: list[str]) -> Picture:
@@ -203,7 +206,8 @@ def _plan(
     """All that was asked for as one plan; InputError, one line, for what there is not."""
     from pydantic import ValidationError
 
-    from limner.models.facex.masks import FACTORS_OF_PART, read_mask
+    from limner.models.facex.drawn_mask import read_mask
+    from limner.models.facex.masks import FACTORS_OF_PART
     from limner.models.facex.plan import EditPlan
 
     moved = {name: value for name, value in sliders.items() if value is not None}

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Protocol
 import typer
 
 from limner.cli.bars import Show, bar
+from limner.cli.outputs import refuse_existing, unused_name
 from limner.cli.photos import Refused, named_photos, refuse_shared_names
 from limner.errors import InputError
 from limner.provenance.consent import Statement, stating
@@ -89,15 +90,23 @@ class Edit(Protocol):
         ...
 
 
-def check_out(out: Path, video: bool = False) -> None:
-    """Refuse a name that could not hold the result's recipe, before anything is loaded."""
+def check_out(out: Path, overwrite: bool, video: bool = False, made_from: Path | None = None) -> None:
+    """Refuse a name that could not hold the result's recipe, or a file that exists, before anything is loaded.
+
+    video: whether the result is a film. made_from: the input that decides it.
+    """
+    from limner.faces.video import SUFFIXES
     from limner.provenance.recipe import MIME
 
     if video:
         if out.suffix and out.suffix.lower() != ".mp4":
             raise InputError(f"--out {out}: name the film, ending in .mp4, or a folder")
+    elif made_from is not None and out.suffix.lower() in SUFFIXES:
+        raise InputError(f"--out {out} is a film, but {made_from.name} is not one that is read ({', '.join(SUFFIXES)})")
     elif out.suffix and out.suffix.lower() not in MIME:
         raise InputError(f"--out {out}: name a folder, or a .png, .jpg or .webp file, which can hold the recipe")
+    if out.suffix:
+        refuse_existing(out, overwrite)
 
 
 def load_editor(
@@ -123,6 +132,7 @@ def edit_all(
     watermark: bool,
     manifest: bool | None,
     as_json: bool,
+    overwrite: bool,
     consent: Statement | None = None,
 ) -> None:
     """Edit photos and those in folders, save each result, print its name; name the ones that cannot be used at the end.
@@ -134,9 +144,9 @@ def edit_all(
     refused = Refused()
     with bar(f"editing ({editor.why})", shown=not as_json) as show:
         for number, (file, name) in enumerate(names.items()):
-            target = out if out.suffix else out / f"{name}.png"
             picture = refused.unless(file, partial(edit, file, callback=_of_all(show, number, len(names))))
             if picture is not None:
+                target = out if out.suffix else unused_name(out / f"{name}.png", overwrite)
                 picture = replace(picture, recipe=stating(picture.recipe, consent))
                 done.append({"file": str(target), "recipe": picture.save(target, watermark, manifest)})
     if as_json:

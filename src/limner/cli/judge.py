@@ -13,6 +13,7 @@ import typer
 from limner.cli.bars import bar
 from limner.cli.data_write import DryRun, Limit, MaxCost, Prompts, Rpm, Threads, Timeout, Tpm, Tries, Yes
 from limner.cli.stored import store
+from limner.cli.terminal import console
 from limner.errors import InputError
 
 if TYPE_CHECKING:
@@ -109,14 +110,14 @@ def vlm(
     out: Out = RESULTS, concurrency: Threads = 8, rpm: Rpm = None, tpm: Tpm = None, timeout: Timeout = 120.0,
     tries: Tries = 6, price: PriceOption = None, max_cost: MaxCost = None, prompts: Prompts = None, yes: Yes = False,
     dry_run: DryRun = False,
-) -> None:  # fmt: skip
+) -> dict[str, Any] | None:  # fmt: skip
     """VLM-score: a vision-language model rates from 0 to 100 how well pictures do what their words ask."""
     from limner.evaluation.judge import picture_requests
     from limner.evaluation.pairs import read_pairs
 
     requests = picture_requests(read_pairs(pairs, split, column, limit), prompts)
     end = _judge(model, price, rpm, tpm, timeout, tries)
-    _ask("vlm", requests, end, pairs, out, concurrency, max_cost, prompts, yes, dry_run, "VLM-score")
+    return _ask("vlm", requests, end, pairs, out, concurrency, max_cost, prompts, yes, dry_run, "VLM-score")
 
 
 @app.command()
@@ -125,11 +126,13 @@ def desc(
     model: Model = None, limit: Limit = None, out: Out = RESULTS, concurrency: Threads = 8, rpm: Rpm = None,
     tpm: Tpm = None, timeout: Timeout = 120.0, tries: Tries = 6, price: PriceOption = None, max_cost: MaxCost = None,
     prompts: Prompts = None, yes: Yes = False, dry_run: DryRun = False,
-) -> None:  # fmt: skip
+) -> dict[str, Any] | None:  # fmt: skip
     """Desc: a language model rates descriptions from 1 to 10 against references."""
     end = _judge(model, price, rpm, tpm, timeout, tries)
     requests = _texts("desc", answers, limit, prompts)
-    _ask("desc", requests, end, answers, out, concurrency, max_cost, prompts, yes, dry_run, "Desc-GPT", "Desc-DS")
+    return _ask(
+        "desc", requests, end, answers, out, concurrency, max_cost, prompts, yes, dry_run, "Desc-GPT", "Desc-DS"
+    )
 
 
 @app.command()
@@ -140,11 +143,13 @@ def conv(
     model: Model = None, limit: Limit = None, out: Out = RESULTS, concurrency: Threads = 8, rpm: Rpm = None,
     tpm: Tpm = None, timeout: Timeout = 120.0, tries: Tries = 6, price: PriceOption = None, max_cost: MaxCost = None,
     prompts: Prompts = None, yes: Yes = False, dry_run: DryRun = False,
-) -> None:  # fmt: skip
+) -> dict[str, Any] | None:  # fmt: skip
     """Conv: a language model rates answers to questions from 1 to 10 against references."""
     end = _judge(model, price, rpm, tpm, timeout, tries)
     requests = _texts("conv", answers, limit, prompts)
-    _ask("conv", requests, end, answers, out, concurrency, max_cost, prompts, yes, dry_run, "Conv-GPT", "Conv-DS")
+    return _ask(
+        "conv", requests, end, answers, out, concurrency, max_cost, prompts, yes, dry_run, "Conv-GPT", "Conv-DS"
+    )
 
 
 @app.command()
@@ -152,7 +157,6 @@ def published(
     as_json: Annotated[bool, typer.Option("--json", help="Print everything that is stored, as JSON.")] = False,
 ) -> None:
     """The figures that UniF²ace publishes for itself and others."""
-    from rich.console import Console
     from rich.table import Table
 
     from limner.evaluation.published import published as stored
@@ -165,7 +169,7 @@ def published(
     table = Table("model", "parameters", *metrics, box=None, pad_edge=False, header_style="bold")
     for name, row in found["models"].items():
         table.add_row(name, row["parameters"], *(f"{row[m]:g}" if m in row else "–" for m in metrics))
-    Console().print(table)
+    console().print(table)
     print(f"source: {found['source']}; {found['note']}")
 
 
@@ -195,8 +199,8 @@ def _texts(rubric: str, answers: Path, limit: int | None, prompts: Path | None) 
 def _ask(
     rubric: str, requests: list[Question], end: Endpoint, source: Path, out: Path, threads: int, most: float | None,
     prompts: Path | None, yes: bool, dry_run: bool, *metrics: str,
-) -> None:  # fmt: skip
-    """Estimate, agree, ask, and store the scores beside published ones."""
+) -> dict[str, Any] | None:  # fmt: skip
+    """Estimate, agree, ask, store the scores beside published ones, and return their summary; None when not agreed."""
     from limner.chat.prompts import load_prompt
     from limner.chat.session import book_journal
     from limner.cli.data_write import agree, open_sessions
@@ -206,7 +210,7 @@ def _ask(
         [session], journal, ledger = open_sessions(stack, out / f"judge-{rubric}.verdicts.jsonl", [end], most)
         book_journal(journal, ledger, [session])
         if not agree([estimate(session, requests)], ledger, yes, dry_run):
-            return
+            return None
         with bar("judging") as progress:
             verdicts = judge(session, requests, threads, progress)
         spent = dict(ledger.summary())
@@ -219,7 +223,9 @@ def _ask(
         "verdicts": {verdict.id: [verdict.score, verdict.reason] for verdict in verdicts},
     }
     scores = [verdict.score for verdict in verdicts]
-    _store(_result(out, rubric, end.model, source), summarise(scores), settings, *metrics)
+    summary = summarise(scores)
+    _store(_result(out, rubric, end.model, source), summary, settings, *metrics)
+    return summary
 
 
 def _result(out: Path, measure: str, judge: str | None, *sources: Path) -> Path:
@@ -263,12 +269,12 @@ def _pictures(place: Path, limit: int | None) -> np.ndarray:
 
     from limner.data.shards import is_built, iterate
     from limner.faces.geometry import resize
-    from limner.faces.picture import SUFFIXES, read_picture
+    from limner.faces.picture import is_picture_name, read_picture
 
     if is_built(place):
         found = [read_picture(row["image"]["bytes"]) for row in islice(iterate(place, None, ["image"]), limit)]
     else:
-        files = sorted(p for p in place.glob("*") if p.suffix.lower() in SUFFIXES) if place.is_dir() else []
+        files = sorted(p for p in place.glob("*") if is_picture_name(p)) if place.is_dir() else []
         found = [read_picture(file) for file in files[:limit]]
     if not found:
         raise InputError(f"{place} holds no pictures: give a folder of pictures or a built set")

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from limner.cli.terminal import console
 from limner.errors import InputError
 from limner.weights.registry import Entry, find_entry, registry
 from limner.weights.store import home, installed, locate
@@ -45,8 +46,6 @@ def list_models(as_json: AsJson = False) -> None:
     if as_json:
         print(json.dumps(rows, indent=2, ensure_ascii=False))
         return
-    from rich.console import Console
-    from rich.markup import escape
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, header_style="bold")
@@ -58,8 +57,8 @@ def list_models(as_json: AsJson = False) -> None:
     for row in rows:
         here = "package" if row["in_package"] and row["here"] else (row["commit"] or "")[:8] if row["here"] else "-"
         megabytes = f"{row['bytes'] / 1e6:,.1f}" if row["bytes"] else "-"
-        table.add_row(row["name"], here, megabytes, escape(row["summary"]), escape(row["licence"]))
-    Console().print(table)
+        table.add_row(row["name"], here, megabytes, row["summary"], row["licence"])
+    console().print(table)
 
 
 @app.command()

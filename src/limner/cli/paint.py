@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from limner.cli.bars import bar
+from limner.cli.outputs import Overwrite, numbered_names, refuse_existing, unused_name
 from limner.errors import InputError
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from limner.provenance.picture import Picture
 
 Engine = Annotated[
@@ -44,6 +43,10 @@ def paint(
         Path | None, typer.Option(help="Region map to follow: a picture of ids or of a known palette's colours.")
     ] = None,
     like: Annotated[Path | None, typer.Option(help="Photo whose largest face's regions to follow.")] = None,
+    palette: Annotated[
+        str,
+        typer.Option(help="Label order or colours of --mask: celebamask, bisenet, or auto, which finds out."),
+    ] = "auto",
     edit_mask: Annotated[
         str | None, typer.Option(help='Change the mask first: "hair: longer; glasses: removed; lips: wider 4".')
     ] = None,
@@ -95,6 +98,7 @@ def paint(
         typer.Option("--manifest/--no-manifest", help="Sign a C2PA manifest; default: if the extra is installed."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the files and their recipes as JSON.")] = False,
+    overwrite: Overwrite = False,
 ) -> None:
     """Paint portraits from words, a region map, or both.
 
@@ -109,6 +113,9 @@ def paint(
 
     if out.suffix and out.suffix.lower() not in MIME:
         raise InputError(f"--out {out}: name a folder, or a .png, .jpg or .webp file, which can hold the recipe")
+    if out.suffix:
+        for file in _files(out, seed, min(n, 1024), overwrite):
+            refuse_existing(file, overwrite)
     from limner.models.unif2ace.loading import is_unif2ace
 
     if is_unif2ace(engine):
@@ -119,7 +126,7 @@ def paint(
         wanted = {"steps": steps, "guidance": guidance, "sampler": sampler, "temperature": temperature, "best": best}
         settings = {name: value for name, value in wanted.items() if value is not None}
         pictures = _paint_words(words, engine, device, precision, n, seed, settings, quiet=as_json)
-        _report(_save(pictures, out, watermark, manifest), as_json)
+        _report(_save(pictures, out, watermark, manifest, overwrite), as_json)
         return
     for name, value in (("--temperature", temperature), ("--best", best)):
         if value is not None:
@@ -130,7 +137,8 @@ def paint(
 
     painter = MDiTFace.load(engine, device=device, precision=precision, lora=lora or (), text_length=text_length)
     if regions is not None and edit_mask is not None:
-        regions = edited(region_map(regions, size or painter.parts.size), edit_mask)
+        regions = edited(region_map(regions, size or painter.parts.size, palette), edit_mask)
+        palette = "celebamask"
     with bar(f"painting ({painter.why})", shown=not as_json) as show:
         pictures = painter.paint(
             words,
@@ -143,9 +151,10 @@ def paint(
             sampler=sampler or "euler",
             merge=int(merge) if merge is not None and merge.isdigit() else merge,
             size=size,
+            palette=palette,
             callback=show,
         )
-    _report(_save(pictures, out, watermark, manifest), as_json)
+    _report(_save(pictures, out, watermark, manifest, overwrite), as_json)
 
 
 def _report(files: list[tuple[Path, dict[str, Any]]], as_json: bool) -> None:
@@ -185,6 +194,7 @@ def replay(
         list[str] | None,
         typer.Option(metavar="NAME=FILE", help="For an edit: the photos it was made from, as its recipe names them."),
     ] = None,
+    overwrite: Overwrite = False,
 ) -> None:
     """Make a picture again from the recipe inside its file, and compare the two.
 
@@ -197,6 +207,8 @@ def replay(
     from limner.provenance.recipe import read_recipe
 
     recipe = read_recipe(file)
+    if out is not None:
+        refuse_existing(out, overwrite)
     if recipe.get("engine") == "facex":
         from limner.cli.edit import edit_again
 
@@ -247,7 +259,7 @@ def _compare(again: Picture, file: Path, out: Path | None) -> None:
 
 
 def _regions(mask: Path | None, like: Path | None) -> Any:
-    """The regions asked for, as the engine takes them: a Face, a map, or None."""
+    """The regions asked for, as the engine takes them: a Face, a map's file, or None."""
     if like is not None:
         from limner.faces.reader import FaceReader
 
@@ -255,34 +267,33 @@ def _regions(mask: Path | None, like: Path | None) -> Any:
         if not faces:
             raise InputError(f"no face was found in {like.name}: give another photo, or a region map with --mask")
         return faces[0]
-    if mask is not None:
-        from limner.faces.picture import read_region_map
+    return mask
 
-        regions: np.ndarray = read_region_map(mask)
-        return regions
-    return None
+
+def _files(out: Path, seed: int, n: int, overwrite: bool) -> list[Path]:
+    """The file of each of n pictures and, of several, of their grid, which comes last."""
+    suffix = out.suffix.lower()
+    seeds = range(seed, seed + n)
+    if not suffix:
+        grid = [unused_name(out / "grid.png", overwrite)] if n > 1 else []
+        return numbered_names(out, seeds, ".png", overwrite) + grid
+    return [*(out.with_suffix(f".{number}{suffix}") for number in seeds), out] if n > 1 else [out]
 
 
 def _save(
-    pictures: list[Picture], out: Path, watermark: bool, manifest: bool | None
+    pictures: list[Picture], out: Path, watermark: bool, manifest: bool | None, overwrite: bool
 ) -> list[tuple[Path, dict[str, Any]]]:
     """Write pictures and, of several, their grid; returns what was written."""
     from limner.models.mditface.picture import grid
     from limner.provenance.picture import Picture
 
-    suffix = out.suffix.lower()
-    files = []
-    for k, picture in enumerate(pictures):
-        seed = picture.recipe["seed"] + k
-        alone = out if len(pictures) == 1 else out.with_suffix(f".{seed}{suffix}")
-        file = alone if suffix else out / f"{seed}.png"
-        files.append((file, picture.save(file, watermark, manifest)))
+    names = _files(out, pictures[0].recipe["seed"], len(pictures), overwrite)
+    files = [(file, picture.save(file, watermark, manifest)) for file, picture in zip(names, pictures)]
     if len(pictures) > 1:
         sheet = Picture(
             grid([picture.image for picture in pictures]), {**pictures[0].recipe, "grid": True}, pictures[0].ingredients
         )
-        file = out if suffix else out / "grid.png"
-        files.append((file, sheet.save(file, watermark, manifest)))
+        files.append((names[-1], sheet.save(names[-1], watermark, manifest)))
     return files
 
 

@@ -16,14 +16,15 @@ Result = TypeVar("Result")
 def named_photos(photos: list[Path]) -> dict[Path, str]:
     """The photos named, and those in folders named, each with the name of what is written about it.
 
-    The name is that of the file without its suffix, behind the folders between it and the folder that was named.
+    The name is that of the file without its suffix, behind the folders between it and the folder that was named. Hidden
+    files and folders are passed over, unless they are named.
     """
-    from limner.faces.picture import SUFFIXES
+    from limner.faces.folders import photos_in
 
     names: dict[Path, str] = {}
     for path in photos:
         if path.is_dir():
-            found = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES)
+            found = photos_in(path)
             if not found:
                 raise InputError(f"there is no picture in the folder {path}")
             names |= {file: file.relative_to(path).with_suffix("").as_posix() for file in found}

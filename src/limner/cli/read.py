@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import json
+import sys
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,7 +12,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from limner.cli.bars import each
+from limner.cli.outputs import Overwrite, refuse_existing
 from limner.cli.photos import Refused, named_photos, refuse_shared_names
+from limner.cli.terminal import console
 from limner.errors import InputError
 
 if TYPE_CHECKING:
@@ -23,12 +27,18 @@ if TYPE_CHECKING:
 def read(
     photos: Annotated[list[Path], typer.Argument(metavar="PHOTO…", help="Photographs, or folders of them.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON, one object a photo.")] = False,
+    as_jsonl: Annotated[bool, typer.Option("--jsonl", help="The same, one line a photo, as they are read.")] = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV: a row a face; attributes with confidence.")] = False,
+    parquet: Annotated[
+        Path | None, typer.Option(help="Write a Parquet file: the same rows, with landmarks and identity vectors.")
+    ] = None,
     overlay: Annotated[
         Path | None, typer.Option(help="Draw what was read: a .png file, or a folder when there are several photos.")
     ] = None,
     regions: Annotated[
         Path | None, typer.Option(help="Folder for one region map a face: NAME.0.png is the largest face of NAME.")
     ] = None,
+    overwrite: Overwrite = False,
     min_score: Annotated[float, typer.Option(min=0.1, max=1, help="Leave out detections less sure than this.")] = 0.5,
 ) -> None:
     """Read the faces in photographs: box, pose, gaze, expression, regions, attributes; the largest face first.
@@ -36,6 +46,10 @@ def read(
     A photo without a face is no error. A file that cannot be used is named on standard error, the others are read all
     the same, and the status is 2.
     """
+    if sum((as_json, as_jsonl, as_csv)) > 1:
+        raise InputError("--json, --jsonl and --csv are forms of the same: choose one")
+    if parquet is not None and parquet.suffix.lower() != ".parquet":
+        raise InputError(f"--parquet {parquet}: name it .parquet")
     names = named_photos(photos)
     files = list(names)
     if overlay is not None and len(files) > 1 and overlay.suffix:
@@ -44,27 +58,54 @@ def read(
         raise InputError(f"--overlay {overlay}: name it .png")
     if overlay is not None or regions is not None:
         refuse_shared_names(names)
+    for name in names.values():
+        if overlay is not None:
+            refuse_existing(_overlay_file(overlay, name), overwrite)
+        if regions is not None:
+            refuse_existing(_regions_file(regions, name, 0), overwrite)
+    if parquet is not None:
+        refuse_existing(parquet, overwrite)
+        import pyarrow  # noqa: F401 (missing, it is missed before anything is read)
+
+    from limner.cli.read_rows import COLUMNS, rows, write_parquet
     from limner.faces.reader import FaceReader
 
     reader = FaceReader.load()
     refused = Refused()
     objects: list[dict[str, Any]] = []
+    kept: list[tuple[Path, list[Face]]] = []
+    table = csv.DictWriter(sys.stdout, COLUMNS, lineterminator="\n")
+    if as_csv:
+        table.writeheader()
     for file in each(files, "reading", shown=not as_json):
         found = refused.unless(file, partial(_read, reader, file, min_score))
         if found is None:
             continue
         photo, faces = found
         if overlay is not None:
-            _write_overlay(overlay if overlay.suffix else overlay / f"{names[file]}.png", photo, faces)
+            _write_overlay(_overlay_file(overlay, names[file]), photo, faces)
         if regions is not None:
             _write_regions(regions, names[file], faces)
+        if parquet is not None:
+            kept.append((file, faces))
         if as_json:
-            objects.append({"file": str(file), "faces": [face.to_dict() for face in faces]})
-        else:
+            objects.append(_object(file, faces))
+        elif as_jsonl:
+            print(json.dumps(_object(file, faces), ensure_ascii=False), flush=True)
+        elif as_csv:
+            table.writerows(rows(file, faces))
+            sys.stdout.flush()
+        elif parquet is None:
             _print(file, photo, faces)
+    if parquet is not None:
+        write_parquet(parquet, kept)
     if as_json:
         print(json.dumps(objects if len(files) > 1 else objects[0] if objects else [], indent=2))
     refused.finish()
+
+
+def _object(file: Path, faces: list[Face]) -> dict[str, Any]:
+    return {"file": str(file), "faces": [face.to_dict() for face in faces]}
 
 
 def _read(reader: FaceReader, file: Path, min_score: float) -> tuple[np.ndarray, list[Face]]:
@@ -85,18 +126,25 @@ def _write_regions(folder: Path, name: str, faces: list[Face]) -> None:
     from limner.faces.picture import save_png
 
     for number, face in enumerate(faces):
-        save_png(folder / f"{name}.{number}.png", face.regions)
+        save_png(_regions_file(folder, name, number), face.regions)
+
+
+def _overlay_file(overlay: Path, name: str) -> Path:
+    return overlay if overlay.suffix else overlay / f"{name}.png"
+
+
+def _regions_file(folder: Path, name: str, number: int) -> Path:
+    return folder / f"{name}.{number}.png"
 
 
 def _print(file: Path, photo: np.ndarray, faces: list[Face]) -> None:
     """A table for people: one column a face."""
-    from rich.console import Console
     from rich.table import Table
 
-    console = Console()
+    out = console()
     height, width = photo.shape[:2]
     if not faces:
-        console.print(f"{file} ({width}×{height}): no face found")
+        out.print(f"{file} ({width}×{height}): no face found")
         return
     table = Table(title=f"{file} ({width}×{height})", title_justify="left", title_style="bold", header_style="bold")
     table.add_column("")
@@ -104,7 +152,7 @@ def _print(file: Path, photo: np.ndarray, faces: list[Face]) -> None:
         table.add_column(f"face {number + 1}", overflow="fold")
     for name, values in _rows(faces):
         table.add_row(name, *values)
-    console.print(table)
+    out.print(table)
 
 
 def _rows(faces: list[Face]) -> list[tuple[str, list[str]]]:

@@ -36,6 +36,7 @@ from limner.cli.editing import (
     load_editor,
     named_results,
 )
+from limner.cli.outputs import Overwrite, unused_name
 from limner.cli.photos import Refused
 
 if TYPE_CHECKING:
@@ -70,6 +71,7 @@ def swap(
     watermark: Watermark = True,
     manifest: Manifest = None,
     as_json: AsJson = False,
+    overwrite: Overwrite = False,
     i_have_consent: Consent = False,
 ) -> None:
     """Put the face in SOURCE on the person in TARGET, whose pose, expression, light, hair and background stay.
@@ -84,18 +86,18 @@ def swap(
     from limner.models.facex.plan import CANVAS, EditPlan
 
     video = is_video(target)
-    check_out(out, video)
+    check_out(out, overwrite, video, target)
     consent = require_consent(i_have_consent)
     editor = load_editor(engine, base, device, precision, identity, tower, motion)
     plan = EditPlan.swap("source", head=head)
     settings: dict[str, Any] = {"seed": seed, "steps": steps, "guidance": guidance, "sampler": sampler, "face": face}
     settings |= {"likeness": likeness, "draft": draft}
     if video:
-        films = [Film({"source": (source, source_face)}, out if out.suffix else out / f"{target.stem}.mp4")]
+        films = [Film({"source": (source, source_face)}, _film_file(out, target.stem, overwrite))]
         return _films(editor, plan, target, CANVAS, films, settings, watermark, manifest, as_json, consent)
     numbers = {} if source_face is None else {"source": source_face}
     edit = partial(editor.edit, plan=plan, photos={"source": source}, faces=numbers, **settings)
-    edit_all(editor, [target], out, edit, watermark, manifest, as_json, consent)
+    edit_all(editor, [target], out, edit, watermark, manifest, as_json, overwrite, consent)
 
 
 def reenact(
@@ -120,6 +122,7 @@ def reenact(
     watermark: Watermark = True,
     manifest: Manifest = None,
     as_json: AsJson = False,
+    overwrite: Overwrite = False,
     i_have_consent: Consent = False,
 ) -> None:
     """Give the person in SOURCE the pose, expression and gaze of the one in DRIVER.
@@ -134,7 +137,7 @@ def reenact(
     from limner.models.facex.plan import CANVAS, EditPlan
 
     video = is_video(driver)
-    check_out(out, video)
+    check_out(out, overwrite, video, driver)
     names = named_results([source], out).items()
     consent = require_consent(i_have_consent)
     editor = load_editor(engine, base, device, precision, identity, tower, motion)
@@ -142,11 +145,11 @@ def reenact(
     settings: dict[str, Any] = {"seed": seed, "steps": steps, "guidance": guidance, "sampler": sampler}
     if video:
         settings["face"] = driver_face
-        films = [Film({CANVAS: (photo, face)}, out if out.suffix else out / f"{name}.mp4") for photo, name in names]
+        films = [Film({CANVAS: (photo, face)}, _film_file(out, name, overwrite)) for photo, name in names]
         return _films(editor, plan, driver, "driver", films, settings, watermark, manifest, as_json, consent)
     numbers = {} if driver_face is None else {"driver": driver_face}
     edit = partial(editor.edit, plan=plan, photos={"driver": driver}, face=face, faces=numbers, **settings)
-    edit_all(editor, [source], out, edit, watermark, manifest, as_json, consent)
+    edit_all(editor, [source], out, edit, watermark, manifest, as_json, overwrite, consent)
 
 
 class Film(NamedTuple):
@@ -190,6 +193,10 @@ def _films(
     if done:
         _say_unseen(done[0]["recipe"]["video"])
     refused.finish()
+
+
+def _film_file(out: Path, name: str, overwrite: bool) -> Path:
+    return out if out.suffix else unused_name(out / f"{name}.mp4", overwrite)
 
 
 def _subjects(editor: FaceX, film: Film) -> dict[str, Subject]:

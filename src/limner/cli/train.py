@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from limner.cli.bars import bar
+from limner.cli.terminal import console
 from limner.errors import InputError
 
 if TYPE_CHECKING:
@@ -141,17 +142,16 @@ def show_plan(recipe: Recipe, as_json: bool) -> None:
             )
         )
         return
-    from rich.console import Console
     from rich.table import Table
 
-    console = Console()
+    out = console()
     batch = settings.batch_size * settings.accumulate
-    console.print(
+    out.print(
         f"{recipe.name}: {needs.parameters / 1e6:,.1f} M parameters, {needs.trained / 1e6:,.1f} M trained; "
         f"{settings.steps:,} steps of {batch:,} samples of {needs.tokens:,} tokens, {needs.flops / 1e12:.3g} TFLOP each"
     )
     held = ", ".join(f"{name} {size / GB:.2f}" for name, size in parts.items())
-    console.print(f"one process alone, in GB: {held}; together {needs.total / GB:.2f}")
+    out.print(f"one process alone, in GB: {held}; together {needs.total / GB:.2f}")
     shown = Table(box=None, pad_edge=False, header_style="bold")
     for name in (
         "device",
@@ -171,8 +171,8 @@ def show_plan(recipe: Recipe, as_json: bool) -> None:
             f"{row['tokens_per_second']:,.0f}",
             f"{row['samples_per_second']:,.1f}", f"{row['days']:,.2f}",
         )  # fmt: skip
-    console.print(shown)
-    console.print("Estimates: 40 % of the makers' peak. accumulate!: fits, once train.accumulate is a multiple of it.")
+    out.print(shown)
+    out.print("Estimates: 40 % of the makers' peak. accumulate!: fits, once train.accumulate is a multiple of it.")
 
 
 class _Display:
@@ -182,7 +182,9 @@ class _Display:
         from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
         columns = ("{task.description}", BarColumn(), "{task.completed}/{task.total}", TimeElapsedColumn())
-        self.progress = Progress(*(TextColumn(c) if isinstance(c, str) else c for c in columns))
+        self.progress = Progress(
+            *(TextColumn(c, markup=False) if isinstance(c, str) else c for c in columns), console=console()
+        )
         self.bar = self.progress.add_task(name, total=steps)
         self.name = name
 

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from limner.codecs.deep_compression import DeepCompressionAutoencoder, is_supported
 from limner.errors import InputError
 from limner.weights.store import locate
 from limner.weights.tensors import load_tensors
@@ -29,7 +30,7 @@ class KLCodec(nn.Module):
 
     def __init__(self, autoencoder: Any) -> None:
         super().__init__()
-        self.autoencoder: Any = autoencoder  # one of KINDS; diffusers gives them no common type
+        self.autoencoder: Any = autoencoder  # ours, or one of KINDS; diffusers gives them no common type
         config = autoencoder.config
         self.channels = int(config["latent_channels"])
         self.factor = _factor(config)
@@ -42,8 +43,6 @@ class KLCodec(nn.Module):
 
         Raises InputError for a folder of another kind of model and for weights that do not fit its config.
         """
-        import diffusers
-
         folder = locate(source)
         config_file = folder / "config.json"
         if not config_file.is_file():
@@ -52,14 +51,15 @@ class KLCodec(nn.Module):
         kind = config.get("_class_name")
         if kind not in KINDS:
             raise InputError(f"{config_file} describes {kind!r}; a codec is one of {', '.join(KINDS)}")
-        autoencoder = getattr(diffusers, kind).from_config(config)
+        autoencoder = _make(kind, config)
         weights, _ = load_tensors(folder / "diffusion_pytorch_model.safetensors")
         weights = {_current_name(key): value for key, value in weights.items()}
         expected = autoencoder.state_dict()
         for key in sorted(expected.keys() | weights.keys()):
             if key not in weights or key not in expected or weights[key].shape != expected[key].shape:
                 raise InputError(f"the weights in {folder} do not fit its config.json; first difference: {key}")
-        autoencoder.load_state_dict(weights)
+        # copied, because a file's own memory lies unaligned
+        autoencoder.load_state_dict({k: v.to(torch.float32, copy=True) for k, v in weights.items()}, assign=True)
         if dtype != torch.float32:
             autoencoder = autoencoder.to(dtype)
         return cls(autoencoder).eval().requires_grad_(False)
@@ -67,7 +67,9 @@ class KLCodec(nn.Module):
     def encode(self, pictures: Tensor) -> Tensor:
         """Latents of pictures; the mean of the posterior where the autoencoder has one (no sampling noise)."""
         encoded = self.autoencoder.encode(pictures)
-        if hasattr(encoded, "latent_dist"):
+        if isinstance(encoded, Tensor):
+            latents = encoded
+        elif hasattr(encoded, "latent_dist"):
             latents = encoded.latent_dist.mode()
         else:
             latents = encoded.latent if hasattr(encoded, "latent") else encoded.latents
@@ -75,7 +77,18 @@ class KLCodec(nn.Module):
 
     def decode(self, latents: Tensor) -> Tensor:
         """Pictures of latents, clipped to [-1, 1]."""
-        return self.autoencoder.decode(latents / self.scale + self.shift).sample.clamp(-1, 1)
+        decoded = self.autoencoder.decode(latents / self.scale + self.shift)
+        return (decoded if isinstance(decoded, Tensor) else decoded.sample).clamp(-1, 1)
+
+
+def _make(kind: str, config: dict[str, Any]) -> Any:
+    """An autoencoder without weights: our own where it covers the configuration, else diffusers'."""
+    if kind == "AutoencoderDC" and is_supported(config):
+        with torch.device("meta"):
+            return DeepCompressionAutoencoder(config)
+    import diffusers
+
+    return getattr(diffusers, kind).from_config(config)
 
 
 # How diffusers called an autoencoder's attention before 0.13; Stable Diffusion 1.5's file still does.

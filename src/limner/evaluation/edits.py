@@ -12,11 +12,10 @@ from limner.faces.geometry import overlap, paste_back, transform_points, warp
 from limner.faces.motion import eye_corners, gaze_direction, head_pose
 from limner.faces.picture import Source, read_picture
 from limner.faces.reader import FaceReader
-from limner.faces.record import Face
+from limner.faces.record import Face, choose_face
 from limner.models.facex.begun import Subject
 from limner.models.facex.engine import FaceX
 from limner.models.facex.plan import CANVAS, EditPlan
-from limner.models.facex.portrait import choose_face
 
 SAME_PLACE = 0.3
 """Overlap of boxes from which on a face of the result is the one that was edited."""

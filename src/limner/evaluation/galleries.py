@@ -18,7 +18,7 @@ from limner.data.pairs import is_pair_set
 from limner.data.people import FilmedPerson, FilmSettings, find_people, sample_frames
 from limner.data.shards import is_built, iterate
 from limner.errors import InputError
-from limner.faces.picture import SUFFIXES, Source
+from limner.faces.picture import Source, is_picture_name
 
 TWO_LOOKS = FilmSettings(variants=2, frames=2)
 
@@ -61,7 +61,7 @@ def read_gallery(place: Path, count: int = 0) -> Gallery:
         wanted = list(dict.fromkeys(name for pair in pairs for name in pair)) or [_short(one) for one in filmed]
         known = {_short(one): one for one in filmed}
         people = _seen((known[name] for name in wanted if name in known), count, skipped)
-    elif photos := sorted(file for file in place.iterdir() if file.suffix.lower() in SUFFIXES):
+    elif photos := sorted(file for file in place.iterdir() if is_picture_name(file)):
         people = [Person(file.stem, (file,)) for file in photos[: count or None]]
     else:
         people = _seen(find_people(place), count, skipped)

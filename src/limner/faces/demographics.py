@@ -12,6 +12,7 @@ import onnxruntime
 
 from limner.faces import geometry
 from limner.faces.tflite import THREADS
+from limner.threads import waits_asleep
 from limner.weights.store import locate
 
 CHANNEL_MEANS = np.array([122.782, 117.001, 104.298], np.float32)
@@ -34,6 +35,8 @@ class DemographicsNetwork:
     def __init__(self, age_file: str, gender_file: str) -> None:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = THREADS
+        if waits_asleep():
+            options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         self._age = onnxruntime.InferenceSession(age_file, options, providers=["CPUExecutionProvider"])
         self._gender = onnxruntime.InferenceSession(gender_file, options, providers=["CPUExecutionProvider"])
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from limner.faces import geometry
 from limner.faces.tflite import TfliteNetwork
+from limner.settings import check_numbers
 
 SMALLEST_FACE = 40  # pixels of the photo
 SMALLEST_SEEN = 13  # pixels of the full-range network's input: measured, even turned faces are seen from there on
@@ -44,6 +45,11 @@ class Detection:
         return float(np.degrees(np.arctan2(across[1], across[0])))
 
 
+def check_min_score(min_score: float) -> None:
+    """``InputError`` unless it is a number that ``detect`` takes."""
+    check_numbers({"min_score": min_score}, {}, {"min_score": (LEAST_SCORE, 1)})
+
+
 class FaceDetector:
     """Finds faces in photos of any size."""
 
@@ -68,8 +74,7 @@ class FaceDetector:
         quarter, three quarters and a half: as a whole when it has shown a face, in windows too when it has not. Nothing
         found at all, it is looked at with a margin around it.
         """
-        if not LEAST_SCORE <= min_score <= 1:
-            raise ValueError(f"min_score is {min_score}: choose a number from {LEAST_SCORE} to 1")
+        check_min_score(min_score)
         height, width = photo.shape[:2]
         # no network sees more than this, and turning a big photo whole would cost most of the time
         small = _shrunk(photo, SMALLEST_SEEN / SMALLEST_FACE) if max(height, width) > self._first_window else photo

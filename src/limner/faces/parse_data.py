@@ -12,7 +12,7 @@ from PIL import Image
 
 from limner.errors import InputError
 from limner.faces.geometry import warp
-from limner.faces.picture import SUFFIXES, encode_jpeg, read_picture, read_region_map
+from limner.faces.picture import encode_jpeg, is_picture_name, read_picture, read_region_map
 from limner.faces.regions import SIDES, Region, flip
 
 SIZE = 256
@@ -23,7 +23,7 @@ def find_pairs(folder: Path) -> list[tuple[Path, Path]]:
     """(photograph, map) pairs in name order: `NAME.webp|jpg|…` with `NAME.png`. InputError when there are none."""
     pairs = []
     for photo in sorted(folder.glob("*")) if folder.is_dir() else []:
-        if photo.suffix.lower() in SUFFIXES and photo.suffix != ".png" and photo.with_suffix(".png").is_file():
+        if is_picture_name(photo) and photo.suffix != ".png" and photo.with_suffix(".png").is_file():
             pairs.append((photo, photo.with_suffix(".png")))
     if not pairs:
         raise InputError(f"no labelled faces in {folder}: it needs photographs NAME.webp or .jpg beside maps NAME.png")

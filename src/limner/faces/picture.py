@@ -19,7 +19,9 @@ import numpy as np
 from PIL import ExifTags, Image, ImageCms, ImageOps, PngImagePlugin, UnidentifiedImageError
 
 from limner.errors import InputError
-from limner.faces.regions import from_palette
+from limner.faces.map_colours import read_map_picture
+from limner.faces.video import OTHERS
+from limner.faces.video import SUFFIXES as READ_VIDEOS
 from limner.files import write_bytes_atomic
 
 Source: TypeAlias = str | os.PathLike[str] | bytes | bytearray | memoryview | Image.Image | np.ndarray
@@ -46,8 +48,15 @@ _BROKEN = (
     OSError, SyntaxError, ValueError, EOFError, IndexError, TypeError, RuntimeError, OverflowError, struct.error,
     zlib.error,
 )  # fmt: skip
+VIDEOS = (*READ_VIDEOS, *OTHERS)
 _ASCII = b"ASCII\0\0\0"  # how EXIF marks the letters of a UserComment
 _SIXTEEN_BIT = ("I;16", "I;16L", "I;16B", "I;16N")
+
+
+def is_picture_name(name: str | os.PathLike[str]) -> bool:
+    """Whether a file in a folder counts as a picture: by its suffix, and not hidden (macOS writes ``._photo.jpg``)."""
+    path = Path(name)
+    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
 
 
 class PictureError(InputError):
@@ -69,20 +78,32 @@ def read_picture(source: Source, name: str = "this picture") -> np.ndarray:
         return np.array(_upright_rgb(image, name))
 
 
-def read_region_map(source: Source) -> np.ndarray:
+def read_region_map(source: Source, palette: str = "auto", drawn: bool = False) -> np.ndarray:
     """Decode a picture of a region map: numbers 0..18 as grey or as palette indices, or colours of a known palette.
 
-    Returns (H, W) uint8. Raises PictureError as `read_picture` does and InputError when it shows no region map.
+    palette, drawn: see `map_colours.read_map_picture`. What is transparent is background. Returns (H, W) uint8. Raises
+    PictureError as `read_picture` does and InputError when it shows no region map.
     """
     if isinstance(source, np.ndarray):
-        return from_palette(source)
+        return read_map_picture(source, palette, drawn)
     with _opened(source) as (image, name), _decoding(name):
+        image = ImageOps.exif_transpose(image)
         if image.mode == "P":
             try:
-                return from_palette(np.array(image.convert("RGB")))
+                return read_map_picture(np.array(_on_black(image)), palette, drawn)
             except InputError:
-                return from_palette(np.array(image))
-        return from_palette(np.array(image if image.mode == "L" else image.convert("RGB")))
+                return read_map_picture(np.array(image), palette, drawn)
+        numbers = image.mode == "L" or image.mode in _SIXTEEN_BIT or image.mode == "I"
+        return read_map_picture(np.array(image if numbers else _on_black(image)), palette, drawn)
+
+
+def _on_black(image: Image.Image) -> Image.Image:
+    """A map with black, which is background, where it is transparent."""
+    if not image.has_transparency_data:
+        return image.convert("RGB")
+    ground = Image.new("RGBA", image.size, "black")
+    ground.alpha_composite(image.convert("RGBA"))
+    return ground.convert("RGB")
 
 
 def read_alpha(source: Source, name: str = "this picture") -> np.ndarray:
@@ -237,9 +258,8 @@ def _decoding(name: str) -> Iterator[None]:
     except (Image.DecompressionBombWarning, Image.DecompressionBombError):
         raise PictureError(f"{name} has more than 40 megapixels: make it smaller") from None
     except UnidentifiedImageError:
-        raise PictureError(
-            f"{name} is not a picture Limner can read: give a PNG, JPEG, WebP, AVIF, GIF or TIFF"
-        ) from None
+        kind = "a film, not a picture" if Path(name).suffix.lower() in VIDEOS else "not a picture Limner can read"
+        raise PictureError(f"{name} is {kind}: give a PNG, JPEG, WebP, AVIF, GIF or TIFF") from None
     except PermissionError:
         raise PictureError(f"{name} may not be read: check its permissions") from None
     except _BROKEN as error:

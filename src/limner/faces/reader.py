@@ -6,18 +6,20 @@ is) and the rest is read off that one picture. Networks load when they are first
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
 
+from limner.errors import InputError, WeightsError
 from limner.faces import geometry
 from limner.faces.attributes import measure
 from limner.faces.batches import to_model
 from limner.faces.demographics import Demographics, DemographicsNetwork
-from limner.faces.detect import Detection, FaceDetector
+from limner.faces.detect import Detection, FaceDetector, check_min_score
 from limner.faces.emotion import EmotionNet
 from limner.faces.evidence import SIZE, Evidence
 from limner.faces.expression import EXPRESSION_NAMES, expression_of
@@ -27,14 +29,17 @@ from limner.faces.light import light_on
 from limner.faces.motion import gaze_direction, head_pose
 from limner.faces.parse import RegionParser
 from limner.faces.picture import Source, read_picture
-from limner.faces.record import Attribute, Face, Pose
+from limner.faces.record import Attribute, Face, Pose, ReadResult
 from limner.faces.topology import Topology
 from limner.faces.traits import TraitHeads
+from limner.settings import check_numbers
 
 PRESENT = 0.5  # mesh score under which a detection is no face
 SAME_FACE = 0.5  # overlap of boxes from which two meshes are one face
 IDENTITY = 128  # numbers of an identity vector
 WHOLE = np.array([[1.0, 0, 0], [0, 1, 0]])
+BATCH = 8  # photos whose faces are described together
+OnError = Literal["raise", "yield"]
 # The square, in shares of an aligned picture, in which the mesh network is first asked for the face.
 ALIGNED_FACE = (0.19, 0.25, 0.81, 0.87)
 
@@ -56,6 +61,16 @@ class _People(NamedTuple):
     emotion: np.ndarray
     traits: list[dict[str, dict[str, float]]]
     demographics: Demographics
+
+
+class _Waiting(NamedTuple):
+    """A photo whose faces were found, cut out and not yet described. crops: (F, 256, 256, 3); size: of the photo."""
+
+    photo: Source
+    found: list[_Found]
+    crops: np.ndarray
+    size: tuple[int, int]
+    error: InputError | None = None
 
 
 class FaceReader:
@@ -87,8 +102,63 @@ class FaceReader:
         distinct = self._find(picture, min_score)
         if not distinct:
             return []
-        faces = self._describe(_aligned(picture, distinct), distinct, picture.shape[:2], recognise)
+        sizes = [picture.shape[:2]] * len(distinct)
+        faces = self._describe(_aligned(picture, distinct), distinct, sizes, recognise)
         return sorted(faces, key=lambda face: -face.area)
+
+    def read_many(
+        self,
+        photos: Iterable[Source],
+        min_score: float = 0.5,
+        recognise: bool = True,
+        batch_size: int = BATCH,
+        on_error: OnError = "raise",
+    ) -> Iterator[ReadResult]:
+        """``read`` for any number of photos, one result each, in order; the faces of ``batch_size`` photos are
+        described in one batch.
+
+        on_error: ``raise`` stops at the first photo that cannot be used; ``yield`` puts the error in that photo's
+        result and continues. Weights that are missing or damaged always raise.
+        """
+        check_min_score(min_score)
+        check_numbers({"batch_size": batch_size}, {"batch_size": (1, 1024)}, {})
+        if on_error not in ("raise", "yield"):
+            raise InputError(f"on_error={on_error!r}: choose 'raise' or 'yield'")
+        return self._read_many(photos, min_score, recognise, batch_size, on_error)
+
+    def _read_many(
+        self, photos: Iterable[Source], min_score: float, recognise: bool, batch_size: int, on_error: OnError
+    ) -> Iterator[ReadResult]:
+        waiting: list[_Waiting] = []
+
+        def results() -> Iterator[ReadResult]:
+            found = [each for one in waiting for each in one.found]
+            sizes = [one.size for one in waiting for _ in one.found]
+            faces: list[Face] = []
+            if found:
+                faces = self._describe(np.concatenate([one.crops for one in waiting]), found, sizes, recognise)
+            for one in waiting:
+                own, faces = faces[: len(one.found)], faces[len(one.found) :]
+                yield ReadResult(one.photo, sorted(own, key=lambda face: -face.area), one.error)
+            waiting.clear()
+
+        for photo in photos:
+            try:
+                picture = read_picture(photo)
+                found = self._find(picture, min_score)
+            except WeightsError:
+                raise
+            except InputError as error:
+                if on_error == "raise":
+                    yield from results()  # the photos before it were read
+                    raise
+                waiting.append(_Waiting(photo, [], np.empty((0, SIZE, SIZE, 3), np.uint8), (0, 0), error))
+            else:
+                # Keeps the aligned faces and not the photo: a batch of large photos would not fit into memory.
+                waiting.append(_Waiting(photo, found, _aligned(picture, found), picture.shape[:2]))
+            if len(waiting) == batch_size:
+                yield from results()
+        yield from results()
 
     def align(self, photo: Source, min_score: float = 0.5, size: int = SIZE) -> tuple[np.ndarray, np.ndarray]:
         """The faces in a photo cut out aligned, (F, size, size, 3) uint8, and their boxes (F, 4) XYXY in the photo.
@@ -124,7 +194,7 @@ class FaceReader:
         faces: list[Face | None] = [None] * len(pictures)
         if chosen:
             described = self._describe(
-                pictures[chosen], [each for each in found if each is not None], (SIZE, SIZE), recognise
+                pictures[chosen], [each for each in found if each is not None], [(SIZE, SIZE)] * len(chosen), recognise
             )
             for index, face in zip(chosen, described):
                 faces[index] = face
@@ -143,13 +213,13 @@ class FaceReader:
         return _Found(score=detection.score, mesh=mesh.points, irises=irises, crop=crop)
 
     def _describe(
-        self, crops: np.ndarray, found: list[_Found], size: tuple[int, int], recognise: bool = True
+        self, crops: np.ndarray, found: Sequence[_Found], sizes: Sequence[tuple[int, int]], recognise: bool = True
     ) -> list[Face]:
-        """Faces from their aligned pictures (B, 256, 256, 3); size: height and width of the photo."""
+        """Faces from their aligned pictures (B, 256, 256, 3); sizes: height and width of each one's photo."""
         regions = self.parser.parse(crops).ids
         people = self._recognise(crops) if recognise else None
         faces = []
-        for index, each in enumerate(found):
+        for index, (each, size) in enumerate(zip(found, sizes, strict=True)):
             mesh = geometry.transform_points(each.mesh, each.crop)
             irises = geometry.transform_points(each.irises, each.crop)
             pose = head_pose(mesh, self.topology)

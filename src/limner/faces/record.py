@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+
+from limner.errors import InputError
+
+if TYPE_CHECKING:
+    from limner.faces.picture import Source
+
+NOSE_TIP, MOUTH_RIGHT, MOUTH_LEFT = 1, 61, 291
+"""Vertices of MediaPipe's face mesh; right and left are the subject's."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +70,49 @@ class Face:
         x1, y1, x2, y2 = (float(edge) for edge in self.box)
         return (x2 - x1) * (y2 - y1)
 
+    # The same values under the names that insightface's and deepface's users know.
+
+    @property
+    def bbox(self) -> np.ndarray:
+        """``box``: (4,) XYXY, pixels of the photo."""
+        return self.box
+
+    @property
+    def det_score(self) -> float:
+        """``score``: confidence of the detection, 0..1."""
+        return float(self.score)
+
+    @property
+    def kps(self) -> np.ndarray:
+        """Five key points (5, 2) in pixels of the photo, in insightface's order: the eye on the picture's left (the
+        subject's right eye), the other eye, the tip of the nose, the mouth's corner on the picture's left, the other.
+
+        Eyes are the centres of the irises.
+        """
+        points = self.landmarks[[NOSE_TIP, MOUTH_RIGHT, MOUTH_LEFT], :2]
+        return np.concatenate([self.irises[:, 0], points]).astype(np.float32)
+
+    @property
+    def embedding(self) -> np.ndarray:
+        """``identity``: compare two with ``limner.Toolkit.compare``. Not a number where nobody was to be recognised."""
+        return self.identity
+
+    @property
+    def age(self) -> int | None:
+        """Apparent age in years; None where it could not be measured. ``attributes["age"]`` has its confidence."""
+        found = self.attributes.get("age")
+        return None if found is None else round(float(found.value))
+
+    @property
+    def sex(self) -> Literal["M", "F"] | None:
+        """Gender presentation as insightface writes it: ``M`` or ``F``; None where it could not be measured.
+
+        It says what the face looks like to a network, not who the person is; ``attributes["gender_presentation"]`` has
+        its confidence.
+        """
+        found = self.attributes.get("gender_presentation")
+        return None if found is None else ("F" if found.value == "woman" else "M")
+
     def to_dict(self) -> dict[str, Any]:
         """Everything but the region map, as JSON can hold it: lists and plain numbers, sensibly rounded."""
         from limner.faces.expression import EXPRESSION_NAMES
@@ -79,6 +130,32 @@ class Face:
             "identity": None if np.isnan(self.identity).any() else _rounded(self.identity, 5),
             "attributes": attributes_to_dict(self.attributes),
         }
+
+
+@dataclass(frozen=True)
+class ReadResult:
+    """What was read in one of several photos.
+
+    photo: as it was given, or the path of a file in a folder that was given. faces: as ``read`` returns them. error:
+    why this photo could not be used (then there are no faces); None for a photo that was read.
+    """
+
+    photo: Source
+    faces: list[Face]
+    error: InputError | None = None
+
+
+def choose_face(faces: Sequence[Face], number: int | None, name: str) -> Face:
+    """One of a photo's faces, by its number: counted from 1, largest first; None: the largest. ``InputError``, which
+    calls the photo by its name, where there is none of that number."""
+    if not faces:
+        raise InputError(f"no face was found in {name}: give another photo")
+    if number is None:
+        return faces[0]
+    if not isinstance(number, int) or not 1 <= number <= len(faces):
+        shown = f"{name} shows {len(faces)} face(s)"
+        raise InputError(f"{shown}: there is no face {number}; they count from 1, the largest first")
+    return faces[number - 1]
 
 
 def attributes_to_dict(attributes: Mapping[str, Attribute]) -> dict[str, Any]:

@@ -12,9 +12,10 @@ from contextlib import contextmanager
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 
+from limner.threads import pool_size
 from limner.weights.store import locate
 
-THREADS = min(2, os.cpu_count() or 1)
+THREADS = pool_size(2)
 _CHATTER = b"Created TensorFlow Lite XNNPACK delegate"  # the runtime says so once a process, and cannot be told not to
 
 

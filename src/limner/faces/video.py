@@ -20,14 +20,28 @@ MIME = {
     ".mkv": "video/x-matroska",
     ".webm": "video/webm",
     ".avi": "video/x-msvideo",
+    ".mts": "video/mp2t",
+    ".m2ts": "video/mp2t",
+    ".ts": "video/mp2t",
+    ".mpg": "video/mpeg",
+    ".mpeg": "video/mpeg",
+    ".wmv": "video/x-ms-wmv",
+    ".flv": "video/x-flv",
+    ".3gp": "video/3gpp",
+    ".ogv": "video/ogg",
 }
 """Media types by suffix."""
 SUFFIXES = tuple(MIME)
+OTHERS = (".mxf", ".vob", ".dv", ".m2v", ".asf", ".rm", ".rmvb", ".f4v", ".divx", ".mod", ".tod", ".r3d", ".braw")
+"""Suffixes of films that are not read: for messages."""
 
 
 def is_video(path: str | Path) -> bool:
-    """By its name."""
-    return Path(path).suffix.lower() in SUFFIXES
+    """By its name. ``InputError`` for a kind of film that is not read."""
+    suffix = Path(path).suffix.lower()
+    if suffix in OTHERS:
+        raise InputError(f"{Path(path).name}: {suffix} is not a film format that is read (only {', '.join(SUFFIXES)})")
+    return suffix in SUFFIXES
 
 
 @dataclass(frozen=True)

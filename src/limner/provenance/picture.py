@@ -63,6 +63,10 @@ class Picture:
             file = c2pa_manifest.sign(file, MIME[suffix], recipe, credentials(), self.ingredients)
         return file, recipe
 
+    def _repr_png_(self) -> bytes:
+        """How notebooks show it: the file that ``save`` writes, without a signature."""
+        return self.encode(".png", manifest=False)[0]
+
     def marked(self) -> np.ndarray:
         """The pixels with the watermark in them: uint8 (H, W, 3), for showing without a file."""
         return embed(np.asarray(self.image.convert("RGB")), message_of(self.recipe), self.original)

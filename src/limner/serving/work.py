@@ -12,7 +12,7 @@ from PIL import Image, ImageFilter
 
 from limner.errors import InputError
 from limner.faces.geometry import paste_back
-from limner.faces.picture import encode_png, read_alpha, read_region_map
+from limner.faces.picture import encode_png, read_alpha
 from limner.faces.record import Face
 from limner.models.facex.plan import ABSENT, CANVAS, EditPlan
 from limner.progress import Watch
@@ -68,7 +68,7 @@ def _paint(
         face = None if photo is None else largest_face(engines, photo)
         regions = None if face is None else region_map(face, side)
         if isinstance(request, PaintRequest) and request.mask is not None:
-            regions = region_map(read_region_map(table.data(request.mask)), side)
+            regions = region_map(table.data(request.mask), side)
         if regions is not None and request.edit_mask is not None:
             regions = edit_mask(regions, request.edit_mask)
         arguments = {**request.settings(), "text": request.text, "mask": regions}

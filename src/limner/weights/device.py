@@ -5,17 +5,23 @@ from __future__ import annotations
 import torch
 
 from limner.errors import InputError
+from limner.settings import check_device
 
 
-def choose(device: str, precision: str) -> tuple[torch.device, torch.dtype, str]:
-    """Where and in which number type to compute, and why. ``InputError`` for what is not there."""
-    if device not in ("auto", "cpu", "cuda"):
-        raise InputError(f"device {device!r}: choose auto, cpu or cuda")
-    if precision not in ("auto", "bf16", "fp32"):
-        raise InputError(f"precision {precision!r}: choose auto, bf16 or fp32")
-    if device == "cuda" and not torch.cuda.is_available():
-        raise InputError("device cuda: PyTorch sees no GPU here; use cpu")
-    where = torch.device("cuda" if device == "cuda" or (device == "auto" and torch.cuda.is_available()) else "cpu")
+def choose(device: str | torch.device, precision: str) -> tuple[torch.device, torch.dtype, str]:
+    """Where and in which number type to compute, and why.
+
+    device: ``auto`` (a GPU if there is one), ``cpu``, ``cuda`` or ``cuda:N``. precision: ``auto``, ``bf16`` or
+    ``fp32``. ``InputError`` for what is not there.
+    """
+    check_device(device, precision)
+    device, count = str(device), torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if device.startswith("cuda"):
+        if not count:
+            raise InputError(f"device {device}: PyTorch sees no GPU here; use cpu")
+        if int(device.partition(":")[2] or 0) >= count:
+            raise InputError(f"device {device}: PyTorch sees {count} GPU(s) here, counted from 0")
+    where = torch.device(("cuda" if count else "cpu") if device == "auto" else device)
     reason = f"{where.type}: {'asked for' if device != 'auto' else 'the best there is'}"
     if precision != "auto":
         return where, torch.bfloat16 if precision == "bf16" else torch.float32, f"{reason}; {precision}: asked for"

@@ -110,6 +110,8 @@ def known(source: str | os.PathLike[str]) -> Entry | Path:
 
     A registry name wins; write ./name for a folder of the same name. Raises InputError with the way out.
     """
+    if not isinstance(source, str | os.PathLike):
+        raise InputError(f"weights are a registry name or a path, not {type(source).__name__}")
     path = Path(source).expanduser()
     if not (isinstance(source, str) and source in registry()) and path.exists():
         return path

@@ -68,19 +68,20 @@ def write_tensors(
 
 def read_tensors(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """The tensors as they are stored, and the config, of a safetensors file; see `load_tensors`."""
-    with _opened(path) as handle:
+    with opened(path) as handle:
         tensors = {key: handle.get_tensor(key) for key in handle.keys()}  # noqa: SIM118 (not a mapping)
         return tensors, _config(path, handle)
 
 
 def read_config(path: str | os.PathLike[str]) -> dict[str, Any]:
     """The config of a file, without its tensors. Raises InputError as `load_tensors` does."""
-    with _opened(path) as handle:
+    with opened(path) as handle:
         return _config(path, handle)
 
 
 @contextmanager
-def _opened(path: str | os.PathLike[str]) -> Iterator[Any]:
+def opened(path: str | os.PathLike[str]) -> Iterator[Any]:
+    """safetensors' handle on a file, to read parts of it. Raises InputError as `load_tensors` does."""
     file = Path(path)
     if not file.is_file():
         raise InputError(f"{file} is not a file: give the path of a .safetensors file")

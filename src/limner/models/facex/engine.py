@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -19,39 +19,60 @@ from limner.errors import InputError
 from limner.faces.batches import to_pictures
 from limner.faces.picture import Source, read_picture
 from limner.faces.reader import FaceReader
-from limner.faces.record import Face
+from limner.faces.record import Face, choose_face
 from limner.faces.shape import ShapeModel
 from limner.progress import Look, Progress, Watch
 from limner.provenance.picture import Picture
 from limner.settings import BATCH, check_numbers, check_sampler
 from limner.weights.device import choose
 from limner.weights.fingerprint import weights_hash
+from limner.weights.pretrained import PretrainedEngine, files_below
+from limner.weights.store import locate
 
 from .assemble import choice_of
 from .begun import Begun, Prepared, Subject, ingredients, moved_by_sliders, steps_of
 from .draft import DRAWN_AS, draw_draft
 from .filling import draw_filling
-from .loading import NANO, Parts, Strength, find_style, load_parts
+from .loading import (
+    BASE,
+    CONTROLLER,
+    NANO,
+    Parts,
+    Strength,
+    controller_file,
+    default_base,
+    find_style,
+    load_parts,
+)  # fmt: skip
 from .masks import check_hole, unpack_mask
 from .names import renamed, short_names
 from .plan import CANVAS, EditPlan
-from .portrait import choose_face, hash_of, portrait_of
+from .portrait import hash_of, portrait_of
 from .reference import Reference, assemble_reference, drawn_hole, repaint_mask
 from .sample import SAMPLERS, OnStep, draw_noise, make_scheduler, sample, weighed
 from .unseen import visible_rest
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from limner.settings import SamplingSettings
 
 MOST_THREADS = 1024  # that a recipe may ask for
 SCALES = {"guidance": (0, 100), "likeness": (0, 100), "draft": (0, 1)}
 
 
-class FaceX:
+class FaceX(PretrainedEngine):
     """Edits faces in photographs. Make one with ``FaceX.load``; use it from one thread at a time."""
+
+    ENGINE = "facex"
+    PAPER = "https://arxiv.org/abs/2401.00551"
 
     def __init__(self, parts: Parts, name: str, why: str, reader: FaceReader | None = None) -> None:
         self.parts, self.name, self.why = parts, name, why
         self.reader = reader or FaceReader.load()
         self._styles: dict[str, FaceX] = {}
         self._settings: dict[str, Any] = {}
+        self._base: str | os.PathLike[str] | None = None
 
     @classmethod
     def load(
@@ -78,25 +99,33 @@ class FaceX:
             "source": source, "device": device, "precision": precision, "identity": identity, "regions": regions,
             "motion": motion,
         }  # fmt: skip
+        editor._base = base
         return editor
+
+    def pretrained_files(self) -> dict[str, Path]:
+        """Its controller, and the base that it was loaded with; encoders that were given as files are given again."""
+        file = controller_file(self.name)
+        base = default_base(file) if self._base is None else self._base
+        place = Path(locate(base))
+        return {CONTROLLER: file, **files_below(place / BASE if (place / BASE).is_dir() else place, BASE)}
 
     @cached_property
     def shapes(self) -> ShapeModel:
         """Who a mesh is and what it does, apart: for drafts."""
         return ShapeModel.load()
 
-    def swap(self, source: Source, target: Source, head: bool = False, **settings: Any) -> Picture:
+    def swap(self, source: Source, target: Source, head: bool = False, **settings: Unpack[SamplingSettings]) -> Picture:
         """The face (or the head) of ``source`` on the person in ``target``; settings as ``edit`` takes them.
 
         The consent of both is the caller's duty: nobody is asked here.
         """
         return self.edit(target, EditPlan.swap("source", head=head), {"source": source}, **settings)
 
-    def reenact(self, source: Source, driver: Source, **settings: Any) -> Picture:
+    def reenact(self, source: Source, driver: Source, **settings: Unpack[SamplingSettings]) -> Picture:
         """The person in ``source`` doing what the one in ``driver`` does; settings, and the duty, as for ``swap``."""
         return self.edit(source, EditPlan.reenact("driver"), {"driver": driver}, **settings)
 
-    def animate(self, photo: Source, style: str | os.PathLike[str], **settings: Any) -> Picture:
+    def animate(self, photo: Source, style: str | os.PathLike[str], **settings: Unpack[SamplingSettings]) -> Picture:
         """The person in the style of another base model of the same family: ``pencil``, or a folder."""
         return self.styled(style).edit(photo, EditPlan.animate(), **settings)
 
@@ -156,6 +185,10 @@ class FaceX:
         seed: int = 0,
     ) -> Prepared:
         """The first half of ``edit``, up to sampling: what differs between edits that ``finish`` paints together."""
+        if not isinstance(plan, EditPlan):
+            raise InputError(
+                f"plan must be a limner.EditPlan, not {type(plan).__name__}: for example EditPlan.motion(smile=0.5)"
+            )
         if plan.empty:
             raise InputError(
                 "nothing to edit: the plan paints nothing anew, so name parts in `repaint`, or give a hole"

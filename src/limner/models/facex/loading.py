@@ -90,6 +90,8 @@ def strength_of(header: Mapping[str, Any]) -> Strength:
 def find_style(style: str | os.PathLike[str]) -> str:
     """A style's base: the registry's name of one that comes with Limner (``pencil``), else a folder. ``InputError``,
     one line, for neither."""
+    if not isinstance(style, str | os.PathLike):
+        raise InputError(f"a style is a name or a folder, not {type(style).__name__}")
     name = os.fspath(style)
     shipped = f"{NANO}-{name}"
     if shipped in registry():

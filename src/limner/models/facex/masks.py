@@ -87,14 +87,6 @@ def dilate(mask: np.ndarray, pixels: int) -> np.ndarray:
     return x[0, 0].numpy() > 0
 
 
-def read_mask(source: object) -> np.ndarray:
-    """A mask (H, W) bool from a picture: what is light is painted anew. ``InputError`` where nothing is."""
-    mask = read_picture(source).mean(-1) > 127  # type: ignore[arg-type]
-    if not mask.any():
-        raise InputError("the mask is black all over: paint white what is to be made anew")
-    return mask
-
-
 def check_hole(hole: np.ndarray, crop: np.ndarray, size: int, photo: np.ndarray, name: str) -> None:
     """Raise ``InputError``, one line, for a hole (H, W) bool that is not the photo's (H, W, 3), or is partly beyond
     what is painted: the crop (2, 3) of side ``size``."""
@@ -117,4 +109,4 @@ def pack_mask(mask: np.ndarray) -> str:
 
 def unpack_mask(text: str) -> np.ndarray:
     """Inverse of ``pack_mask``."""
-    return read_mask(base64.b64decode(text))
+    return read_picture(base64.b64decode(text))[..., 0] > 127

@@ -11,7 +11,9 @@ from collections.abc import Iterable, Mapping
 from functools import reduce
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from limner.errors import InputError
 
 from .masks import FACTORS_OF_PART, GROUPS, PARTS, pack_mask, unpack_mask
 from .sliders import EXPRESSIONS, SLIDERS
@@ -39,6 +41,15 @@ class EditPlan(BaseModel):
     hole: str | None = Field(default=None, description="Packed mask at the photo's size, painted anew as well.")
     prompt: str = Field(default="", description="Words for the base model.")
     dilation: float = Field(default=0.04, ge=0, le=0.25, description="Growth of what is painted, shares of the crop.")
+
+    def __init__(self, **fields: Any) -> None:
+        try:
+            super().__init__(**fields)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(str(part) for part in first["loc"])
+            said = first["msg"].removeprefix("Value error, ")
+            raise InputError(f"EditPlan: {f'{where}: ' if where else ''}{said}") from None
 
     @field_validator("factors")
     @classmethod
@@ -83,21 +94,23 @@ class EditPlan(BaseModel):
         if expression is not None:
             _known(expression, tuple(EXPRESSIONS), "expression")
             bundle = EXPRESSIONS[expression]
-        return cls(sliders=_added(bundle, {k: v for k, v in sliders.items() if v is not None}), repaint=("person",))
+        given = {name: value for name, value in sliders.items() if value is not None}
+        moved = cls(sliders=given).sliders  # their names and types are known to be right before they are added
+        return cls(sliders=_added(bundle, moved), repaint=("person",))
 
     @classmethod
-    def regions(cls, other: str, parts: Iterable[str]) -> EditPlan:
+    def regions(cls, other: str, parts: str | Iterable[str]) -> EditPlan:
         """Lips, brows, hair, glasses, a beard … of another photo."""
-        parts = tuple(parts)
+        parts = _names(parts)
         for part in parts:
             _known(part, tuple(FACTORS_OF_PART), "region")
         names = [factor for part in parts for factor in FACTORS_OF_PART[part]]
         return cls(factors=dict.fromkeys(names, other), repaint=parts)
 
     @classmethod
-    def erase(cls, parts: Iterable[str]) -> EditPlan:
+    def erase(cls, parts: str | Iterable[str]) -> EditPlan:
         """Parts away, and what was behind them painted in: worn things are gone, textures are made up."""
-        parts = tuple(parts)
+        parts = _names(parts)
         for part in parts:
             _known(part, tuple(FACTORS_OF_PART), "region")
         names = [factor for part in parts for factor in FACTORS_OF_PART[part] if part != "beard"]
@@ -210,6 +223,13 @@ def _added(one: Mapping[str, float], two: Mapping[str, float]) -> dict[str, floa
         if name in one and name in two:
             total[name] = min(max(total[name], SLIDERS[name].low), SLIDERS[name].high)
     return total
+
+
+def _names(parts: str | Iterable[str]) -> tuple[str, ...]:
+    """Names of parts; one name alone stands for a list of it."""
+    if not isinstance(parts, str | Iterable):
+        raise InputError(f"parts must be names of parts, for example 'hat', not {type(parts).__name__}")
+    return (parts,) if isinstance(parts, str) else tuple(parts)
 
 
 def _known(name: str, names: tuple[str, ...], what: str) -> None:

@@ -77,18 +77,6 @@ def check_face(photo: np.ndarray, face: Face, name: str) -> None:
         )
 
 
-def choose_face(faces: list[Face], number: int | None, name: str) -> Face:
-    """The face asked for, counted from 1 and the largest first; the largest for None. ``InputError`` if not there."""
-    if not faces:
-        raise InputError(f"no face was found in {name}: give another photo")
-    if number is None:
-        return faces[0]
-    if not 1 <= number <= len(faces):
-        shown = f"{name} shows {len(faces)} face(s)"
-        raise InputError(f"{shown}: there is no face {number}; they count from 1, the largest first")
-    return faces[number - 1]
-
-
 def hash_of(photo: np.ndarray) -> str:
     """16 hex digits that another photo does not have."""
     return hashlib.sha256(np.ascontiguousarray(photo).tobytes() + repr(photo.shape).encode()).hexdigest()[:16]

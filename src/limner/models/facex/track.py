@@ -13,11 +13,11 @@ from limner.errors import InputError
 from limner.faces.batches import to_model
 from limner.faces.geometry import compose, invert, overlap, resize, transform_points, warp
 from limner.faces.identity import SAME_PERSON
-from limner.faces.record import Face
+from limner.faces.record import Face, choose_face
 from limner.faces.video import Clip
 
 from .motion import SIZE, Motion, motion_of
-from .portrait import Portrait, check_face, choose_face
+from .portrait import Portrait, check_face
 
 SMOOTH_CROP = 2.0
 """Frames (deviation of a Gaussian) over which the place of a crop is averaged: more than the mesh's jitter, less than a

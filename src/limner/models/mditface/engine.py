@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import os
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,14 +22,16 @@ from limner.faces.picture import read_region_map
 from limner.faces.regions import colourise
 from limner.progress import Progress, Watch
 from limner.provenance.picture import Picture
-from limner.settings import BATCH
+from limner.settings import BATCH, check_text
 from limner.weights.device import choose
 from limner.weights.fingerprint import weights_hash
+from limner.weights.pretrained import PretrainedEngine, files_below
+from limner.weights.store import locate
 
 from .embedding import Prompt
 from .flow import SAMPLERS, draw_noise, schedule
 from .guidance import branches, guided_velocity
-from .loading import Parts, load_parts
+from .loading import MASK_LORA, Parts, is_pipeline, load_parts, saved_loras, weight_file
 from .mask_cache import MaskCache, encode_mask, fingerprint, join
 from .merging import merge_regions, merge_similar
 from .picture import map_ingredient, pack_map, unpack_map
@@ -37,18 +40,25 @@ from .request import SETTINGS, check_request
 if TYPE_CHECKING:
     from limner.faces.record import Face
 
-    Mask = Face | np.ndarray | Image.Image | str | os.PathLike[str]
+    Mask = Face | np.ndarray | Image.Image | bytes | str | os.PathLike[str]
 
 MOST_THREADS = 1024  # that a recipe may ask for
 TOGETHER = ("steps", "guidance", "mask_guidance", "sampler", "merge", "size")
 """What requests that are painted in one batch have in common; they also all have words or all none, and masks alike."""
 
 
-class MDiTFace:
+class MDiTFace(PretrainedEngine):
     """Paints portraits. Make one with ``MDiTFace.load``; use it from one thread at a time."""
 
-    def __init__(self, parts: Parts, name: str, why: str) -> None:
+    ENGINE = "mditface"
+    PAPER = "https://arxiv.org/abs/2511.12631"
+
+    def __init__(
+        self, parts: Parts, name: str, why: str, source: str | os.PathLike[str] = "", loras: Sequence[Path] = ()
+    ) -> None:
+        """source, loras: the files that the parts were loaded from, for ``save_pretrained``."""
         self.parts, self.name, self.why = parts, name, why
+        self._source, self._loras = source or name, tuple(loras)
         encoder = getattr(parts.encoder, "model", None)  # a pair of encoders is known by its pipeline's transformer
         self._companions = {
             "codec": weights_hash(parts.codec),
@@ -61,7 +71,7 @@ class MDiTFace:
         source: str | os.PathLike[str] = "mditface-nano",
         device: str = "auto",
         precision: str = "auto",
-        lora: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] = (),
+        lora: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | None = None,
         text_length: int | None = None,
     ) -> MDiTFace:
         """From a registry name, a weight file, or the folder of a FLUX.1 pipeline.
@@ -71,8 +81,17 @@ class MDiTFace:
         for FLUX, T5 tokens a prompt is padded or cut to, if not the published number. Raises ``InputError``.
         """
         where, dtype, why = choose(device, precision)
-        files = [lora] if isinstance(lora, (str, os.PathLike)) else list(lora)
-        return cls(load_parts(source, where, dtype, files, text_length), str(source), why)
+        files = saved_loras(source) if lora is None else [lora] if isinstance(lora, (str, os.PathLike)) else list(lora)
+        added = [Path(file) for file in files]
+        return cls(load_parts(source, where, dtype, added, text_length), str(source), why, source, added)
+
+    def pretrained_files(self) -> dict[str, Path]:
+        """Its weight file, or every file of its FLUX.1 pipeline; and its corrections."""
+        place = Path(locate(self._source))
+        if is_pipeline(place):
+            names = [MASK_LORA, *(f"lora-{k}.safetensors" for k in range(2, len(self._loras) + 1))]
+            return {**files_below(place), **dict(zip(names, self._loras))}
+        return {"model.safetensors": weight_file(place)}
 
     def paint(
         self,
@@ -86,6 +105,7 @@ class MDiTFace:
         sampler: str = "euler",
         merge: int | str | None = None,
         size: int | None = None,
+        palette: str = "auto",
         callback: Progress | None = None,
     ) -> list[Picture]:
         """Paint ``n`` pictures.
@@ -95,9 +115,9 @@ class MDiTFace:
         mask_guidance: how strongly words and mask are followed, 1 is unguided (defaults: the weights' own for words; 1
         for a mask with words, 1.5 without). seed: picture k is that of seed + k, whatever n. sampler: ``euler`` or
         ``heun``. merge: mask tokens to keep per layer, or ``regions``; None merges nothing. size: side in pixels, for
-        FLUX. Raises ``InputError`` for what cannot be painted.
+        FLUX. palette: of the mask, see ``region_map``. Raises ``InputError`` for what cannot be painted.
         """
-        settings = self._settings(text, mask, n, steps, guidance, mask_guidance, seed, sampler, merge, size)
+        settings = self._settings(text, mask, n, steps, guidance, mask_guidance, seed, sampler, merge, size, palette)
         return self._paint([settings], None if callback is None else lambda done, total, _: callback(done, total))[0]
 
     def paint_together(self, requests: Sequence[dict[str, Any]], watch: Watch | None = None) -> list[list[Picture]]:
@@ -181,7 +201,10 @@ class MDiTFace:
         sampler: str,
         merge: int | str | None,
         size: int | None,
+        palette: str,
     ) -> dict[str, Any]:
+        if text is not None:
+            check_text(text)
         words, side = (text or "").strip(), self.parts.size if size is None else size
         request = {
             "text": words,
@@ -196,7 +219,7 @@ class MDiTFace:
             "size": side,
         }
         check_request(request, self.parts)
-        return request if mask is None else {**request, "mask": pack_map(region_map(mask, side))}
+        return request if mask is None else {**request, "mask": pack_map(region_map(mask, side, palette))}
 
     @property
     def _mask_alone(self) -> float:
@@ -289,14 +312,17 @@ def together(settings: dict[str, Any]) -> tuple[Any, ...]:
     return (*(settings[name] for name in TOGETHER), bool(settings["text"]), settings["mask"] is not None)
 
 
-def region_map(mask: Mask, side: int) -> np.ndarray:
+def region_map(mask: Mask, side: int, palette: str = "auto") -> np.ndarray:
     """A mask in any of its forms as region ids (side, side) uint8.
+
+    palette: the label order of its numbers, or the palette of its colours: ``celebamask``, ``bisenet``, or ``auto``,
+    which tells them by colours and places. A map that was mirrored without exchanging left and right is set right.
 
     A Face gives its own regions, aligned as faces are for training. A map of a whole photo, as ``limner read
     --regions`` writes it, is aligned by its eyes and mouth; an aligned one is only resized, without mixing labels.
-    ``InputError`` for what is no region map, or cannot be aligned.
+    ``InputError`` for what is no region map, shows no face, or cannot be aligned.
     """
     if hasattr(mask, "regions") and hasattr(mask, "crop"):
         regions, crop = mask.regions, np.asarray(mask.crop, np.float64)  # type: ignore[union-attr]
         return warp(regions, crop * (side / 256), side, nearest=True)
-    return align_map(read_region_map(mask), side)  # type: ignore[arg-type]
+    return align_map(read_region_map(mask, palette, drawn=True), side)  # type: ignore[arg-type]

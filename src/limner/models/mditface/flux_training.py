@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from limner.data.empty_prompt import EmptyPrompt
 from limner.errors import InputError
 
 from .config import MDiTConfig
@@ -17,6 +17,14 @@ from .flux import empty_flux, fill_from_flux, read_flux_config
 from .flux_times import read_shift
 from .lora import add_mask_lora, add_stream_lora, fill_fresh, lora_parameters, mask_names, stream_names
 from .transformer import MDiT
+
+
+class EmptyPrompt(NamedTuple):
+    """The features of no words: tokens (T, D) and the pooled vector (D',)."""
+
+    tokens: Tensor
+    pooled: Tensor
+
 
 PRECISIONS = {"bf16": torch.bfloat16, "fp32": torch.float32}
 
@@ -67,11 +75,6 @@ def check_precision(model: nn.Module, device: torch.device) -> None:
 def without_words(batch: dict[str, Tensor], dropped: Tensor, empty: EmptyPrompt) -> dict[str, Tensor]:
     """A batch whose rows in ``dropped`` (B,) have the empty prompt's features, which is what sampling gives FLUX.1."""
     tokens, pooled = empty.tokens.to(batch["tokens"]), empty.pooled.to(batch["pooled"])
-    if tokens.shape != batch["tokens"].shape[1:]:
-        raise InputError(
-            f"the prepared set has {batch['tokens'].shape[1]} text tokens and its empty prompt {tokens.shape[0]}: "
-            "prepare the set again"
-        )
     return batch | {
         "tokens": torch.where(dropped[:, None, None], tokens, batch["tokens"]),
         "pooled": torch.where(dropped[:, None], pooled, batch["pooled"]),

@@ -17,11 +17,14 @@ from limner.weights.tensors import check_keys, load_tensors, read_tensors
 from limner.words.encoder import MiniLM, TextEncoder
 
 from .config import MDiTConfig
-from .flux import from_flux
+from .flux import from_flux, read_flux_config
 from .flux_times import read_shift
 from .folding import fold_mask_lora
 from .lora_file import load_lora
 from .transformer import MDiT
+
+MASK_LORA = "mask_lora.safetensors"
+"""Name of the mask corrections in a saved pipeline's folder."""
 
 
 @dataclass(frozen=True)
@@ -60,16 +63,30 @@ def load_parts(
     published number. Raises ``InputError`` with the way out.
     """
     place = Path(locate(source))
-    if place.is_dir() and ((place / "transformer").is_dir() or (place / "model_index.json").is_file()):
+    if is_pipeline(place):
         return _flux(place, device, dtype, lora, text_length)
     if lora:
         raise InputError("--lora holds corrections for FLUX.1: nano weights take none")
     if text_length is not None:
         raise InputError("--text-length is a setting of FLUX.1: the length of nano weights is fixed")
-    return _nano(_weight_file(place), device, dtype)
+    return _nano(weight_file(place), device, dtype)
 
 
-def _weight_file(place: Path) -> Path:
+def is_pipeline(place: Path) -> bool:
+    """Whether a folder is a FLUX.1 pipeline in diffusers' layout."""
+    return place.is_dir() and ((place / "transformer").is_dir() or (place / "model_index.json").is_file())
+
+
+def saved_loras(source: str | os.PathLike[str]) -> list[Path]:
+    """The corrections that ``save_pretrained`` wrote into a pipeline's folder."""
+    place = Path(locate(source))
+    if not is_pipeline(place) or not (place / MASK_LORA).is_file():
+        return []
+    return [place / MASK_LORA, *sorted(place.glob("lora-*.safetensors"))]
+
+
+def weight_file(place: Path) -> Path:
+    """The one weight file of a folder, or the file itself. ``InputError`` for a folder with none, or several."""
     if place.is_file():
         return place
     files = sorted(place.glob("*.safetensors"))
@@ -126,17 +143,16 @@ def flux_encoder(folder: Path, device: torch.device | str, dtype: torch.dtype) -
     )
 
 
-def flux_text_length(config: MDiTConfig, wanted: int | None) -> int:
-    """T5 tokens of a prompt, padding included: 512 for FLUX.1-dev and 256 for FLUX.1-schnell, as they were trained.
+def flux_text_length(folder: Path, wanted: int | None = None) -> int:
+    """T5 tokens of a prompt, padding included, in sampling, and so in training: 512 for FLUX.1-dev, 256 for schnell.
 
-    Fewer are cheaper (diffusers calls it ``max_sequence_length``): the padding that is left out is what the mask's and
-    the image's queries no longer read. ``InputError`` outside 1 to the published number.
+    wanted: fewer, which are cheaper (diffusers calls it ``max_sequence_length``): the padding that is left out is what
+    the other queries no longer read. ``InputError`` outside 1 to the published number.
     """
-    if wanted is None:
-        return config.text_length
-    if not 1 <= wanted <= config.text_length:
-        raise InputError(f"text length {wanted}: this FLUX.1 takes 1 to {config.text_length} tokens")
-    return wanted
+    published = read_flux_config(folder).text_length
+    if wanted is not None and not 1 <= wanted <= published:
+        raise InputError(f"text length {wanted}: this FLUX.1 takes 1 to {published} tokens")
+    return published if wanted is None else wanted
 
 
 def _flux(
@@ -146,6 +162,7 @@ def _flux(
     lora: Sequence[str | os.PathLike[str]],
     text_length: int | None,
 ) -> Parts:
+    length = flux_text_length(folder, text_length)
     model = from_flux(folder, dtype, device)
     model = load_lora(model, *lora) if lora else model
     dev = model.config.guidance_embed
@@ -159,5 +176,5 @@ def _flux(
         guidance=3.5 if dev else 1.0,
         guided=dev,
         steps=28 if dev else 4,
-        text_length=flux_text_length(model.config, text_length),
+        text_length=length,
     )

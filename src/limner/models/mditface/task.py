@@ -16,19 +16,29 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from limner.codecs.continuous import KLCodec
-from limner.data.empty_prompt import EmptyPrompt, read_empty_prompt
-from limner.data.prepared import Prepared
+from limner.data.balance import WeightedDraw
+from limner.data.prepared import Prepared, read_words
 from limner.errors import InputError
 from limner.faces.batches import to_model, to_pictures
 from limner.faces.folders import data_root
 from limner.faces.regions import PALETTE, colourise
 from limner.weights.tensors import load_into, save_tensors
+from limner.words.encoder import MiniLM, TextEncoder
 
 from .config import PRESETS, MDiTConfig, preset
 from .embedding import Prompt
 from .flow import draw_noise, draw_times, euler, interpolate, schedule
-from .flux_training import check_precision, empty_model, fill, trained_config, training_shift, without_words
+from .flux_training import (
+    EmptyPrompt,
+    check_precision,
+    empty_model,
+    fill,
+    trained_config,
+    training_shift,
+    without_words,
+)
 from .guidance import guided_velocity
+from .loading import flux_encoder
 from .lora_file import save_lora
 from .mask_cache import encode_mask
 from .transformer import MaskFeatures, MDiT
@@ -90,21 +100,26 @@ class MDiTFaceTask:
         self.batch_size, self.seed = batch_size, seed
         self.data = Prepared.open(data_root() / s.data)
         self.train, self.held_out = self.data.rows(validation=False), self.data.rows(validation=True)
-        self.chances: np.ndarray | None = None  # of each face to be drawn, where not all have the same
-        if s.balanced:
-            weights = self.data.arrays["weights"][self.train].astype(np.float64)
-            self.chances = weights / weights.sum()
+        if len(self.train) == 0:
+            raise InputError(f"{s.data} holds no faces to train on")
+        self.order = self.data.order(self.train, seed)
+        self.weighted = WeightedDraw(self.train, self.data.weights(self.train)) if s.balanced else None
         self.config = MDiTConfig.from_dict({**preset(s.preset).to_dict(), **s.model})
         self.flux = None if s.flux is None else data_root() / s.flux
-        self.empty: EmptyPrompt | None = None
         if self.flux is not None:
             self.config = trained_config(self.flux, s.rank)
-            self.empty = read_empty_prompt(data_root() / s.data)
+        if not self.data.live and self.data.length != self.config.text_length:
+            raise InputError(
+                f"{s.data} has {self.data.length} text tokens, the model {self.config.text_length}: prepare it with "
+                f"--text-length {self.config.text_length}"
+            )
         self.shift = s.shift or 1.0
         if self.flux is not None and s.shift is None:
-            rows, columns = self.data.arrays["latents"].shape[2:]
+            _, rows, columns = self.data.stored.shape("latents")
             self.shift = training_shift(self.flux, self.config, rows * columns // self.config.patch**2)
         self.codec: KLCodec | None = None
+        self.encoder: TextEncoder | None = None
+        self._no_words: EmptyPrompt | None = None
 
     def build(self) -> nn.Module:
         """Of FLUX.1 an empty model, which ``fill`` fills."""
@@ -129,20 +144,45 @@ class MDiTFaceTask:
         With ``balanced`` they are drawn by their weights instead, with replacement.
         """
         choices = np.random.default_rng([self.seed, 1, step]).integers(0, 1 << 30, self.batch_size)
-        if self.chances is not None:
+        if self.weighted is not None:
             random = np.random.default_rng([self.seed, 2, step])
-            drawn = random.choice(self.train, self.batch_size, p=self.chances)
-            return self.data.batch(drawn, choices)
-        positions = np.arange(step * self.batch_size, (step + 1) * self.batch_size)
-        epochs, places = np.divmod(positions, len(self.train))
-        orders = {e: np.random.default_rng([self.seed, e]).permutation(self.train) for e in set(epochs.tolist())}
-        rows = np.array([orders[e][place] for e, place in zip(epochs.tolist(), places)])
-        return self.data.batch(rows, choices)
+            return self.data.batch(self.weighted.draw(random, self.batch_size), choices)
+        return self.data.batch(self.order.rows(step, self.batch_size), choices)
+
+    def with_features(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """A batch with tokens, pooled and keep; those of words are made here, as sampling makes them: by the same
+        encoder, at the same length, with the same padding and attention."""
+        if "words" not in batch:
+            return batch
+        device = batch["words"].device
+        if self.encoder is None:
+            self.encoder = self._load_encoder(device)
+        features = self.encoder.encode(read_words(batch["words"]), self.config.text_length)
+        found = {"tokens": features.tokens, "pooled": features.pooled, "keep": features.mask}
+        rest = {name: value for name, value in batch.items() if name != "words"}
+        return rest | {name: value.to(device).clone() for name, value in found.items()}
+
+    def empty(self, device: torch.device) -> EmptyPrompt | None:
+        """The empty prompt, which stands in for dropped words of FLUX.1; None for models that learned a stand-in."""
+        if self.config.null_conditions:
+            return None
+        if self._no_words is None:
+            self.encoder = self.encoder or self._load_encoder(device)
+            features = self.encoder.encode([""], self.config.text_length)
+            self._no_words = EmptyPrompt(features.tokens[0].clone(), features.pooled[0].clone())
+        return self._no_words
+
+    def _load_encoder(self, device: torch.device) -> TextEncoder:
+        if self.settings.flux is None:
+            return MiniLM.load(device=device)
+        dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
+        return flux_encoder(data_root() / self.settings.flux, device, dtype)
 
     def loss(
         self, model: nn.Module, batch: dict[str, Tensor], generator: torch.Generator, step: int
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Flow-matching loss of a batch (see `Prepared.batch`), with times, noise and dropped conditions drawn."""
+        batch = self.with_features(batch)
         count, device = len(batch["latents"]), batch["latents"].device
         s = self.settings
         if self.flux is not None:
@@ -152,7 +192,7 @@ class MDiTFaceTask:
         chance = torch.rand(count, generator=generator).to(device)
         neither, wordless = chance < s.drop_both, chance < s.drop_both + s.drop_text
         maskless = ~wordless & (chance < s.drop_both + s.drop_text + s.drop_mask)
-        losses = flow_loss(model, batch, times, noise, ~wordless, ~(neither | maskless), self.empty)
+        losses = flow_loss(model, batch, times, noise, ~wordless, ~(neither | maskless), self.empty(device))
         return losses.mean(), {}
 
     def validate(self, model: nn.Module) -> dict[str, float]:
@@ -164,13 +204,16 @@ class MDiTFaceTask:
             generator.manual_seed(1)
             losses = []
             for start in range(0, len(rows), 32):
-                batch = _to(self.data.batch(rows[start : start + 32], np.zeros(1, np.int64)), _device(model))
+                drawn = self.data.batch(rows[start : start + 32], np.zeros(1, np.int64))
+                batch = self.with_features(_to(drawn, _device(model)))
                 count = len(batch["latents"])
                 times = ((torch.arange(count) + 0.5) / count).to(batch["latents"].device)
                 noise = torch.randn(batch["latents"].shape, generator=generator).to(times.device)
                 given = torch.ones(count, dtype=torch.bool, device=times.device)
                 with torch.autocast(times.device.type, torch.bfloat16):
-                    losses.append(flow_loss(model, batch, times, noise, given & words, given & mask, self.empty))
+                    losses.append(
+                        flow_loss(model, batch, times, noise, given & words, given & mask, self.empty(times.device))
+                    )
             figures[f"{mode}.loss"] = torch.cat(losses).mean().item()
         return figures
 
@@ -179,7 +222,7 @@ class MDiTFaceTask:
         assert isinstance(model, MDiT)
         codec = self.codec = self.codec or KLCodec.load(self.settings.codec or self.data.header["codec"])
         rows = self.held_out[: self.settings.sample_faces]
-        batch = _to(self.data.batch(rows, np.zeros(1, np.int64)), _device(model))
+        batch = self.with_features(_to(self.data.batch(rows, np.zeros(1, np.int64)), _device(model)))
         sheet = [np.concatenate(list(colourise(batch["regions"].cpu().numpy())), axis=1)]
         for words, mask in MODES.values():
             latents = self._paint(model, batch, words, mask)
@@ -192,7 +235,7 @@ class MDiTFaceTask:
         assert isinstance(model, MDiT)
         if self.settings.flux is not None:
             return save_lora(model, path, facts)
-        s, side = self.settings, self.data.arrays["latents"].shape[2] * self.config.latent_factor
+        s, side = self.settings, self.data.stored.shape("latents")[1] * self.config.latent_factor
         codec = s.codec or self.data.header["codec"]
         header = {
             "model": self.config.to_dict(),
@@ -209,8 +252,8 @@ class MDiTFaceTask:
         distilled = self.config.guidance_embed
         learned = self.config.null_conditions  # absences to guide away from
         scale, mask_scale = (s.guidance if words else 1.0, 1.0 if words else 1.5) if learned else (1.0, 1.0)
-        if not words and self.empty is not None:
-            batch = without_words(batch, torch.ones(len(batch["latents"]), dtype=torch.bool, device=device), self.empty)
+        if not words and (empty := self.empty(device)) is not None:
+            batch = without_words(batch, torch.ones(len(batch["latents"]), dtype=torch.bool, device=device), empty)
         with torch.autocast(device.type, torch.bfloat16):
             cache = encode_mask(model, mask_input(model, batch, self.codec)) if mask else None
             null = None if model.no_mask is None else encode_mask(model, None, grid)

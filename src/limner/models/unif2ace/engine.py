@@ -6,7 +6,8 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cached_property, reduce
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -20,14 +21,17 @@ from limner.faces.reader import FaceReader
 from limner.faces.record import Attribute
 from limner.progress import Progress
 from limner.provenance.picture import Picture
-from limner.settings import BATCH
+from limner.settings import BATCH, check_numbers, check_text
 from limner.weights.device import choose
 from limner.weights.fingerprint import weights_hash
+from limner.weights.pretrained import PretrainedEngine, files_below
+from limner.weights.registry import registry
+from limner.weights.tensors import read_config
 
 from .answering import Choice, Told, converse, likelihood, read_pictures
 from .answers import Answer, FaceAnswer, Look, left_to_right, name_positions
 from .decoding import TokenDecoder
-from .loading import DEFAULT, Parts, load_parts
+from .loading import DEFAULT, Parts, companion, load_parts, weight_file
 from .painting import guided_logits, read_words
 from .request import SETTINGS, check_request
 from .requests import request
@@ -35,6 +39,11 @@ from .sequence import words_room
 from .survey import agreement, survey, tell
 from .tokenizer import TextStream
 from .unmasking import all_masked, sampler
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from limner.settings import AnswerSettings, BatchedSettings, TurnSettings
 
 LIMIT = 200  # tokens of an answer
 MOST_THREADS = 1024  # that a recipe may ask for
@@ -44,8 +53,11 @@ Stream = Callable[[int, str], None]
 only a part of a character). To stop, raise."""
 
 
-class UniF2ace:
+class UniF2ace(PretrainedEngine):
     """Describes, answers and paints. Make one with ``UniF2ace.load``; use it from one thread at a time."""
+
+    ENGINE = "unif2ace"
+    PAPER = "https://arxiv.org/abs/2503.08120"
 
     def __init__(self, parts: Parts, why: str) -> None:
         self.parts, self.name, self.why = parts, parts.name, why
@@ -59,6 +71,18 @@ class UniF2ace:
         """
         where, dtype, why = choose(device, precision)
         return cls(load_parts(source, where, dtype), why)
+
+    def pretrained_files(self) -> dict[str, Path]:
+        """Its weight file, and those of its companions that lie beside it."""
+        file = weight_file(self.name)
+        files, header = {"model.safetensors": file}, read_config(file)
+        for name in sorted({str(header[key]) for key in ("codec", "tokenizer", "clip", "face") if key in header}):
+            place = companion(file, name)
+            if isinstance(place, Path):
+                files |= files_below(place, name) if place.is_dir() else {name: place}
+            elif name not in registry() and Path(name).exists():
+                raise InputError(f"{file} names {name}, which is not beside it: copy it there to save them together")
+        return files
 
     @cached_property
     def reader(self) -> FaceReader:
@@ -104,7 +128,7 @@ class UniF2ace:
         boxes = ((0.0, 0.0, float(size), float(size)),) * len(pictures)
         return Look(name_positions(len(pictures)), boxes, reduce(lambda a, b: a.joined(b), caches))
 
-    def describe(self, photo: Source | Look, length: str = "long", **settings: Any) -> Answer:
+    def describe(self, photo: Source | Look, length: str = "long", **settings: Unpack[AnswerSettings]) -> Answer:
         """A description of every face. settings: as ``ask``.
 
         length: ``long``, several sentences; ``short``, one; or ``full``, whatever the model is sure of when it is asked
@@ -113,7 +137,7 @@ class UniF2ace:
         return self.describe_each([self.look(photo)], length, **settings)[0]
 
     def describe_each(
-        self, looks: Sequence[Look], length: str = "long", seed: int = 0, **settings: Any
+        self, looks: Sequence[Look], length: str = "long", seed: int = 0, **settings: Unpack[BatchedSettings]
     ) -> list[Answer]:
         """``describe`` for several photos, faces in common batches (see ``ask_each``); in full, photo by photo."""
         question = request(length)
@@ -154,7 +178,7 @@ class UniF2ace:
         return _answer(look, question, texts)
 
     def ask_each(
-        self, looks: Sequence[Look], question: str, seed: int | Sequence[int] = 0, **settings: Any
+        self, looks: Sequence[Look], question: str, seed: int | Sequence[int] = 0, **settings: Unpack[BatchedSettings]
     ) -> list[Answer]:
         """``ask`` for several photos, their faces in common batches: the same answers, sooner.
 
@@ -175,7 +199,9 @@ class UniF2ace:
             del texts[: look.count]
         return answers
 
-    def chat(self, photo: Source | Look, before: Sequence[tuple[str, str]] = (), **settings: Any) -> Chat:
+    def chat(
+        self, photo: Source | Look, before: Sequence[tuple[str, str]] = (), **settings: Unpack[TurnSettings]
+    ) -> Chat:
         """A conversation about a photo; settings as ``ask``.
 
         before: turns of an earlier conversation about it, each the question and the ``text`` of its answer.
@@ -199,10 +225,15 @@ class UniF2ace:
         """
         if len(questions) != look.count:
             raise ValueError(f"{len(questions)} questions for {look.count} faces: one for each is needed")
+        for question in questions:
+            check_text(question, "question")
         if any(not question.strip() for question in questions):
             raise InputError("the question is empty: ask something")
-        if not 1 <= limit <= 4096:
-            raise InputError(f"limit={limit}: choose 1 to 4096 tokens")
+        check_numbers({"limit": limit}, {"limit": (1, 4096)}, {})
+        for number in [seed] if isinstance(seed, int | str) else seed:
+            check_numbers({"seed": number}, {"seed": (0, 2**63 - 1)}, {})
+        if choice is not None and not isinstance(choice, Choice):
+            raise InputError(f"choice must be a Choice, not {type(choice).__name__}")
         tokenizer, config = self.parts.tokenizer, self.parts.model.config
         asked = [tokenizer.question(question.strip()) for question in questions]
         seeds = [seed + k for k in range(look.count)] if isinstance(seed, int) else seed
@@ -259,6 +290,7 @@ class UniF2ace:
         the logits for ``leap`` (default: 1). ``InputError`` for what cannot be painted. Of a long text the end is not
         read (``unread``).
         """
+        check_text(text)
         if temperature is None:
             temperature = self.parts.temperature if sampler == "confidence" else 1.0
         if best < 1:
@@ -368,7 +400,7 @@ class Chat:
     """Several turns about one photo: every question is read after what was said before, which is not read again."""
 
     def __init__(
-        self, engine: UniF2ace, look: Look, settings: dict[str, Any], before: Sequence[tuple[str, str]] = ()
+        self, engine: UniF2ace, look: Look, settings: TurnSettings, before: Sequence[tuple[str, str]] = ()
     ) -> None:
         self.engine, self.look, self.settings = engine, look, settings
         self.turns: list[Answer] = []
