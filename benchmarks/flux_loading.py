@@ -92,7 +92,7 @@ def work(rank: int, world: int, port: int, folder: Path, out: Path) -> None:
         fields = {"steps": 1, "batch_size": 1, "accumulate": world, "strategy": "fsdp", "device": "cpu"}
         settings = TrainSettings.model_validate({**fields, "mixed_precision_param": "bf16"})
         with join(settings) as ranks:
-            torch.zeros(8, 8) @ torch.zeros(8, 8)  # what libraries allocate once
+            torch.mm(torch.zeros(8, 8), torch.zeros(8, 8))  # what libraries allocate once
             with Highest() as highest:
                 model = empty_model(folder, 16, ("image", "text"), 16, "bf16")
                 Replica(model, settings, ranks, lambda given: fill(given, folder, 0))  # type: ignore[arg-type]

@@ -30,7 +30,8 @@ def prepare(folder: Path) -> None:
 
     write_flux(folder / "flux")
     place = folder / "flux" / "transformer"
-    flux: Any = FluxTransformer2DModel.from_pretrained(place).to(torch.bfloat16)
+    flux: Any = FluxTransformer2DModel.from_pretrained(place)
+    flux.to(torch.bfloat16)
     (place / "diffusion_pytorch_model.safetensors").unlink()
     flux.save_pretrained(place, max_shard_size="60KB")
     assert len(list(place.glob("*.safetensors"))) > 3

@@ -174,13 +174,14 @@ class FaceXPipeline(DiffusionPipeline):
         size = int(self.unet.config.sample_size) * codec.factor
         schedule, length = dict(self.scheduler.config), encoder.limit or 77
         unet = self.unet.to(device)
-        base = Base(unet, codec, encoder, schedule, size, length, False, Path(str(self.config._name_or_path)).name)
+        base = Base(unet, codec, encoder, schedule, size, length, False, Path(str(self.config["_name_or_path"])).name)
         network = self.controller.network.to(device)
         decomposer = load_decomposer(network.config, codec, **self._encoders, device=device)
         self._reader = self._reader or FaceReader.load()
         strength = Strength(**dict(self.controller.config.strength))
         parts = Parts(SteeredUNet(unet, network, base.name), network, base, decomposer, strength)
-        return FaceX(parts, base.name, f"on {device}", self._reader)
+        engine: Any = FaceX(parts, base.name, f"on {device}", self._reader)
+        return engine
 
     def _checked(self, picture: Image.Image) -> tuple[Image.Image, bool]:
         """The picture, black where the safety checker of the base, if the pipeline has one, objects to it."""

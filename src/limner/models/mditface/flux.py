@@ -117,8 +117,11 @@ def parameter_sources(config: MDiTConfig) -> dict[str, tuple[str, ...]]:
 
 def linear_sources(config: MDiTConfig) -> dict[str, tuple[str, ...]]:
     """Every linear layer of a FLUX-sized MDiT, and the diffusers layers it computes at once."""
-    out = {target: (source,) for target, source in STEM.items()
-           if config.guidance_embed or not target.startswith("guidance_in")}  # fmt: skip
+    out: dict[str, tuple[str, ...]] = {
+        target: (source,)
+        for target, source in STEM.items()
+        if config.guidance_embed or not target.startswith("guidance_in")
+    }
     for i in range(config.double_blocks):
         for stream, names in (("image", IMAGE), ("text", TEXT)):
             for target, sources in names.items():

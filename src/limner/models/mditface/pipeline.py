@@ -92,7 +92,8 @@ class MaskAttention:
             q, k = torch.cat([attn.norm_added_q(q_t), q], 1), torch.cat([attn.norm_added_k(k_t), k], 1)
             v = torch.cat([v_t, v], 1)  # (B, T + N, H, E)
         if image_rotary_emb is not None:
-            q, k = (apply_rotary_emb(x, image_rotary_emb, sequence_dim=1) for x in (q, k))
+            turn: Any = apply_rotary_emb  # its annotations do not know pairs of cosine and sine
+            q, k = (turn(x, image_rotary_emb, sequence_dim=1) for x in (q, k))
         if mask_features is not None:
             k_m, v_m = (x[self.layer].transpose(1, 2).to(q) for x in mask_features[:2])  # (1 or B, M, H, E)
             k, v = (torch.cat([x, m.expand(len(x), -1, -1, -1)], 1) for x, m in ((k, k_m), (v, v_m)))
@@ -136,12 +137,12 @@ class MDiTFacePipeline(FluxPipeline):
 
     def load_lora_weights(self, pretrained_model_name_or_path_or_dict: Any, *args: Any, **kwargs: Any) -> None:
         """As FluxPipeline's, and the mask stream's corrections where the file has them."""
-        source = pretrained_model_name_or_path_or_dict
+        source: Any = pretrained_model_name_or_path_or_dict
         file = Path(source) if isinstance(source, (str, os.PathLike)) else None
         if file is not None and file.is_dir():
             file = file / kwargs.get("weight_name", DIFFUSERS_FILE)
         if file is None or not file.is_file():
-            return super().load_lora_weights(source, *args, **kwargs)
+            return super().load_lora_weights(pretrained_model_name_or_path_or_dict, *args, **kwargs)
         names = Shards(file.parent, file.name).names()
         if any(name.startswith(MASK) for name in names):
             found = read_lora(file)
@@ -150,7 +151,7 @@ class MDiTFacePipeline(FluxPipeline):
             corrections = MaskCorrections.of(values, rank)
             self.register_modules(mask_corrections=corrections.to(self.transformer.device, self.transformer.dtype))
         if any(not name.startswith(MASK) for name in names):
-            super().load_lora_weights(source, *args, **kwargs)
+            super().load_lora_weights(pretrained_model_name_or_path_or_dict, *args, **kwargs)
 
     @torch.no_grad()
     def encode_mask(self, mask: Any, height: int, width: int) -> MaskFeatures:
