@@ -3,7 +3,7 @@
     python benchmarks/flux_loading.py [--out results/flux-loading.json] [--width 1024]
 
 A random FLUX transformer in the published layout (bfloat16, sharded, with an index) is written to a temporary folder.
-Then W processes build it with corrections as `limner train recipes/mditface-flux.toml` does: on the meta device, cut
+Then W processes build it with corrections as `limner train configs/mditface-flux.toml` does: on the meta device, cut
 into pieces (FSDP2), filled by rows. Measured: anonymous memory of each process (RssAnon, without pages of the files
 themselves, which the system shares and may drop), at its highest minus what it was before. Beside it, one process that
 loads all of it in float32, which is what every process did before.
@@ -80,9 +80,9 @@ def work(rank: int, world: int, port: int, folder: Path, out: Path) -> None:
 
     from limner.models.mditface.flux import from_flux
     from limner.models.mditface.flux_training import empty_model, fill
+    from limner.training.config import TrainSettings
     from limner.training.parallel import Replica
     from limner.training.ranks import join
-    from limner.training.recipe import TrainSettings
 
     torch.set_num_threads(1)
     if world == 0:

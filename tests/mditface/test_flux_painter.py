@@ -65,13 +65,13 @@ def test_flux_refuses_what_it_cannot_do(painter: MDiTFace) -> None:
 
 @torch.no_grad()
 def test_corrections_travel_in_a_file_of_their_own(painter: MDiTFace, pipeline: Path, tmp_path: Path) -> None:
-    adapted = add_mask_lora(painter.parts.model, rank=2)
+    adapted = add_mask_lora(painter.components.model, rank=2)
     generator = torch.Generator().manual_seed(5)
     for parameter in mask_parameters(adapted):
         parameter.normal_(std=0.3, generator=generator)
     save_lora(adapted, tmp_path / "lora.safetensors")
     loaded = MDiTFace.load(pipeline, device="cpu", precision="fp32", lora=tmp_path / "lora.safetensors")
-    for one, other in zip(mask_parameters(loaded.parts.model), mask_parameters(adapted)):
+    for one, other in zip(mask_parameters(loaded.components.model), mask_parameters(adapted)):
         assert torch.equal(one, other.bfloat16().float())
     settings: dict[str, Any] = {"size": 64, "steps": 2}
     plain, masked = painter.paint("a woman", **settings)[0], painter.paint("a woman", halves(), **settings)[0]
@@ -82,12 +82,12 @@ def test_corrections_travel_in_a_file_of_their_own(painter: MDiTFace, pipeline: 
 def test_corrections_of_another_shape_are_refused(painter: MDiTFace, tmp_path: Path) -> None:
     save_lora(add_mask_lora(kind("full"), 2), tmp_path / "other.safetensors")  # two double blocks, not one
     with pytest.raises(InputError, match=r"transformer_blocks\.1"):
-        load_lora(painter.parts.model, tmp_path / "other.safetensors")
+        load_lora(painter.components.model, tmp_path / "other.safetensors")
     from limner.weights.tensors import save_tensors
 
     save_tensors(tmp_path / "x.safetensors", {"a": torch.zeros(1)}, {})
     with pytest.raises(InputError, match="no LoRA"):
-        load_lora(painter.parts.model, tmp_path / "x.safetensors")
+        load_lora(painter.components.model, tmp_path / "x.safetensors")
 
 
 def prepared(pipeline: Path, data: Path) -> Path:
@@ -167,7 +167,7 @@ def test_dropped_conditions_are_the_absences_of_sampling(pipeline: Path, tmp_pat
     batch = task.with_features(task.batch(0))
     times, noise = torch.tensor([0.2, 0.4, 0.6, 0.8]), draw_noise(batch["latents"].shape[1:], 0, 4)
     words, mask = torch.tensor([True, True, False, False]), torch.tensor([True, False, True, False])
-    encoder = MDiTFace.load(pipeline, device="cpu", precision="fp32").parts.encoder
+    encoder = MDiTFace.load(pipeline, device="cpu", precision="fp32").components.encoder
     with torch.no_grad():
         losses = flow_loss(model, batch, times, noise, words, mask, task.empty(torch.device("cpu")))
         empty = encoder.encode([""], 512)
@@ -191,9 +191,9 @@ def test_schnell_takes_four_steps_and_no_guidance(tmp_path: Path, monkeypatch) -
     pipeline = write_flux(tmp_path, guidance=False)
     painter = MDiTFace.load(pipeline, device="cpu", precision="fp32", text_length=7)
     rows: list[int] = []
-    forward = type(painter.parts.model).forward
+    forward = type(painter.components.model).forward
     monkeypatch.setattr(
-        type(painter.parts.model),
+        type(painter.components.model),
         "forward",
         lambda self, x, *a, **k: (rows.append(len(x)), forward(self, x, *a, **k))[1],
     )

@@ -14,8 +14,8 @@ from safetensors.torch import load_file
 
 from limner.data.tensor_shards import finish, pack, write_shard
 from limner.training.checkpoint import find_checkpoints
+from limner.training.config import TrainingConfig
 from limner.training.loop import export
-from limner.training.recipe import Recipe
 from mditface.parts import write_flux
 from training import crew
 from training.tiny_sets import losses, train_on
@@ -50,14 +50,14 @@ def prepare(folder: Path) -> None:
     finish(data, {"codec": "none", "text_length": 512, "live": False}, [6], index)
 
 
-def made(**train: Any) -> Recipe:
+def made(**train: Any) -> TrainingConfig:
     task = {"kind": "mditface", "data": "set", "flux": "flux", "rank": 2, "lora_streams": ["image", "text"],
             "lora_rank": 2, "drop_text": 0.2, "drop_mask": 0.3, "drop_both": 0.1}  # fmt: skip
     fields = {
         "steps": STEPS, "batch_size": 2, "accumulate": 4, "learning_rate": 1e-2, "warmup": 1, "precision": "bf16",
         "ema": 0.5, "log_every": 1, "validate_every": 4, "sample_every": 10_000, "threads": 1, "device": "cpu",
     }  # fmt: skip
-    return Recipe.model_validate({"name": "flux", "task": task, "train": fields | train})
+    return TrainingConfig.model_validate({"name": "flux", "task": task, "train": fields | train})
 
 
 def test_two_ranks_train_what_one_does_from_pieces_of_the_base(tmp_path: Path, monkeypatch) -> None:

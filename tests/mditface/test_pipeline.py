@@ -41,7 +41,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def corrections(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    model = add_mask_lora(MDiTFace.load(folder, device="cpu", precision="fp32").parts.model, 2)
+    model = add_mask_lora(MDiTFace.load(folder, device="cpu", precision="fp32").components.model, 2)
     add_stream_lora(model, ("image", "text"), 2)
     drawn(lora_parameters(model), std=0.2)
     file = tmp_path_factory.mktemp("lora") / "corrections.safetensors"

@@ -9,9 +9,9 @@ import torch
 
 from limner.errors import InputError
 from limner.training.checkpoint import load_checkpoint, save_checkpoint
+from limner.training.config import TrainSettings
+from limner.training.memory_estimate import MOMENTS
 from limner.training.optimizer import make_optimizers
-from limner.training.plan import MOMENTS
-from limner.training.recipe import TrainSettings
 
 RATES = {"adamw": 1e-2, "prodigy": 1.0}
 STEPS = {"adamw": 40, "prodigy": 200}  # prodigy's step size starts at a millionth and has to grow first

@@ -178,7 +178,7 @@ def portrait(side: int) -> Tensor:
     import numpy as np
     from PIL import Image
 
-    from limner.faces.batches import to_model
+    from limner.faces.image_tensors import to_model
     from limner.faces.picture import read_picture
 
     photo = Image.fromarray(read_picture((files("limner.demo") / "photographs" / PHOTOGRAPH).read_bytes())).resize(

@@ -35,7 +35,7 @@ from .config import ControlConfig
 from .control import Controller, load_controller
 from .encoders import load_decomposer
 from .engine import FaceX
-from .loading import Parts, Strength, controller_file, strength_of
+from .loading import FaceXComponents, Strength, controller_file, strength_of
 from .plan import EditPlan
 from .steer import SteeredUNet
 
@@ -111,7 +111,7 @@ class FaceXPipeline(DiffusionPipeline):
         photos: Mapping[str, Source] | None = None,
         num_inference_steps: int = 25,
         guidance_scale: float | None = None,
-        likeness: float | None = None,
+        identity_guidance: float | None = None,
         draft: float | None = None,
         generator: torch.Generator | None = None,
         output_type: str = "pil",
@@ -122,7 +122,7 @@ class FaceXPipeline(DiffusionPipeline):
         """Edit the full photo; pixels outside the edited region stay as they are.
 
         image: the photo to edit. What to do is one of: plan, with `photos` for the other photos it names; source: the
-        photo whose face to swap in; driver: the photo whose motion to follow. guidance_scale, likeness, draft: as in
+        photo whose face to swap in; driver: the photo whose motion to follow. guidance_scale, identity_guidance, draft: as in
         `FaceX.edit`, the controller's own unless given. generator: the seed is drawn from it. The scheduler's settings
         are the pipeline's; sampling is Euler's unless the scheduler is a DDIMScheduler. callback_on_step_end: as in
         diffusers, with `latents`. Returns `ImagePipelineOutput`, or a tuple with `return_dict=False`.
@@ -155,10 +155,10 @@ class FaceXPipeline(DiffusionPipeline):
         try:
             begun = engine.begin(image, plan, others, seed=seed)
             made = engine.finish(
-                [begun], num_inference_steps, guidance_scale, likeness, draft, sampler, on_step=on_step
+                [begun], num_inference_steps, guidance_scale, identity_guidance, draft, sampler, on_step=on_step
             )[0]
         finally:
-            engine.parts.steered.release()
+            engine.components.steered.release()
         picture, flagged = self._checked(made.image)
         images: Any = [picture] if output_type == "pil" else np.asarray(picture, np.float32)[None] / 255
         return ImagePipelineOutput(images=images) if return_dict else (images, [flagged])
@@ -179,7 +179,7 @@ class FaceXPipeline(DiffusionPipeline):
         decomposer = load_decomposer(network.config, codec, **self._encoders, device=device)
         self._reader = self._reader or FaceReader.load()
         strength = Strength(**dict(self.controller.config.strength))
-        parts = Parts(SteeredUNet(unet, network, base.name), network, base, decomposer, strength)
+        parts = FaceXComponents(SteeredUNet(unet, network, base.name), network, base, decomposer, strength)
         engine: Any = FaceX(parts, base.name, f"on {device}", self._reader)
         return engine
 

@@ -19,8 +19,8 @@ from limner.words.encoder import MiniLM, TextEncoder
 from .config import MDiTConfig
 from .flux import from_flux, read_flux_config
 from .flux_times import read_shift
-from .folding import fold_mask_lora
 from .lora_file import load_lora
+from .lora_fusion import fuse_mask_lora
 from .transformer import MDiT
 
 MASK_LORA = "mask_lora.safetensors"
@@ -28,7 +28,7 @@ MASK_LORA = "mask_lora.safetensors"
 
 
 @dataclass(frozen=True)
-class Parts:
+class MDiTFaceComponents:
     """Everything a painter paints with."""
 
     model: MDiT
@@ -50,13 +50,13 @@ class Parts:
     """Text tokens a prompt is padded or cut to."""
 
 
-def load_parts(
+def load_components(
     source: str | os.PathLike[str],
     device: torch.device,
     dtype: torch.dtype,
     lora: Sequence[str | os.PathLike[str]] = (),
     text_length: int | None = None,
-) -> Parts:
+) -> MDiTFaceComponents:
     """Load what ``source`` names: nano weights (one file) or a FLUX.1 pipeline folder in diffusers' format.
 
     lora: files of corrections, for FLUX. text_length: text tokens of FLUX (see ``flux_text_length``); None: the
@@ -95,7 +95,7 @@ def weight_file(place: Path) -> Path:
     return files[0]
 
 
-def _nano(file: Path, device: torch.device, dtype: torch.dtype) -> Parts:
+def _nano(file: Path, device: torch.device, dtype: torch.dtype) -> MDiTFaceComponents:
     config, header = read_header(file)
     with torch.device("meta"):
         model = MDiT(config)
@@ -107,8 +107,8 @@ def _nano(file: Path, device: torch.device, dtype: torch.dtype) -> Parts:
     side = int(header.get("size", 256))
     guidance = float(header.get("guidance", 3.0))
     model = model.eval().requires_grad_(False)
-    return Parts(
-        fold_mask_lora(model) if config.mask_weights == "lora" else model,
+    return MDiTFaceComponents(
+        fuse_mask_lora(model) if config.mask_weights == "lora" else model,
         codec,
         MiniLM.load(device=device),
         side,
@@ -161,12 +161,12 @@ def _flux(
     dtype: torch.dtype,
     lora: Sequence[str | os.PathLike[str]],
     text_length: int | None,
-) -> Parts:
+) -> MDiTFaceComponents:
     length = flux_text_length(folder, text_length)
     model = from_flux(folder, dtype, device)
     model = load_lora(model, *lora) if lora else model
     dev = model.config.guidance_embed
-    return Parts(
+    return MDiTFaceComponents(
         model=model.requires_grad_(False),
         codec=KLCodec.load(folder / "vae").to(device),
         encoder=flux_encoder(folder, device, dtype),

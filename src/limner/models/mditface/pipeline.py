@@ -25,7 +25,7 @@ from diffusers.models.embeddings import apply_rotary_emb
 from PIL import Image
 from torch import Tensor, nn
 
-from limner.faces.batches import to_model
+from limner.faces.image_tensors import to_model
 from limner.faces.picture import read_region_map
 from limner.faces.regions import colourise
 from limner.weights.shards import Shards
