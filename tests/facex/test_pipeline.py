@@ -89,7 +89,7 @@ def test_callback_sees_and_changes_latents_and_one_thing_is_asked_for(pipe: Any,
         seen.append((step, tuple(values["latents"].shape)))
         return {"latents": values["latents"] * 0}
 
-    plan, given = EditPlan.motion(yaw=10.0), {"num_inference_steps": 2, "draft": 0.0}
+    plan, given = EditPlan.motion(yaw=10.0), {"num_inference_steps": 2, "warp_strength": 0.0}
     plain = pipe(photo, plan, **given).images[0]
     changed = pipe(photo, plan, callback_on_step_end=look, **given).images[0]
     assert [step for step, _ in seen] == [0, 1] and all(shape == (1, 4, 8, 8) for _, shape in seen)

@@ -112,7 +112,7 @@ class FaceXPipeline(DiffusionPipeline):
         num_inference_steps: int = 25,
         guidance_scale: float | None = None,
         identity_guidance: float | None = None,
-        draft: float | None = None,
+        warp_strength: float | None = None,
         generator: torch.Generator | None = None,
         output_type: str = "pil",
         return_dict: bool = True,
@@ -122,8 +122,8 @@ class FaceXPipeline(DiffusionPipeline):
         """Edit the full photo; pixels outside the edited region stay as they are.
 
         image: the photo to edit. What to do is one of: plan, with `photos` for the other photos it names; source: the
-        photo whose face to swap in; driver: the photo whose motion to follow. guidance_scale, identity_guidance, draft: as in
-        `FaceX.edit`, the controller's own unless given. generator: the seed is drawn from it. The scheduler's settings
+        photo whose face to swap in; driver: the photo whose motion to follow. guidance_scale, identity_guidance,
+        warp_strength: as in `FaceX.edit`, the controller's own unless given. generator: the seed is drawn from it. The scheduler's settings
         are the pipeline's; sampling is Euler's unless the scheduler is a DDIMScheduler. callback_on_step_end: as in
         diffusers, with `latents`. Returns `ImagePipelineOutput`, or a tuple with `return_dict=False`.
         """
@@ -155,7 +155,7 @@ class FaceXPipeline(DiffusionPipeline):
         try:
             begun = engine.begin(image, plan, others, seed=seed)
             made = engine.finish(
-                [begun], num_inference_steps, guidance_scale, identity_guidance, draft, sampler, on_step=on_step
+                [begun], num_inference_steps, guidance_scale, identity_guidance, warp_strength, sampler, on_step=on_step
             )[0]
         finally:
             engine.components.steered.release()

@@ -36,7 +36,7 @@ def check_request(settings: dict[str, Any], components: MDiTFaceComponents) -> d
         raise InputError(f"size={side}: these weights paint {components.size} pixels and nothing else")
     if side % token:
         raise InputError(f"size={side}: choose a multiple of {token}")
-    if not parts.guided and settings["guidance"] != 1:
+    if not components.guided and settings["guidance"] != 1:
         raise InputError(
             f"guidance={settings['guidance']}: FLUX.1-schnell is distilled and takes no guidance; leave it out"
         )
