@@ -123,9 +123,10 @@ class FaceXPipeline(DiffusionPipeline):
 
         image: the photo to edit. What to do is one of: plan, with `photos` for the other photos it names; source: the
         photo whose face to swap in; driver: the photo whose motion to follow. guidance_scale, identity_guidance,
-        warp_strength: as in `FaceX.edit`, the controller's own unless given. generator: the seed is drawn from it. The scheduler's settings
-        are the pipeline's; sampling is Euler's unless the scheduler is a DDIMScheduler. callback_on_step_end: as in
-        diffusers, with `latents`. Returns `ImagePipelineOutput`, or a tuple with `return_dict=False`.
+        warp_strength: as in `FaceX.edit`, the controller's own unless given. generator: the seed is drawn from it. The
+        scheduler's settings are the pipeline's; sampling is Euler's unless the scheduler is a DDIMScheduler.
+        callback_on_step_end: as in diffusers, with `latents`. Returns `ImagePipelineOutput`, or a tuple with
+        `return_dict=False`.
         """
         given = [value is not None for value in (plan, source, driver)]
         if sum(given) != 1:
