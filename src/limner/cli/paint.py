@@ -135,7 +135,7 @@ def paint(
     from limner.models.mditface.engine import MDiTFace, region_map
     from limner.models.mditface.mask_edits import edit_mask as edited
 
-    painter = MDiTFace.load(engine, device=device, precision=precision, lora=lora or (), text_length=text_length)
+    painter = MDiTFace.load(engine, device=device, precision=precision, lora=lora or None, text_length=text_length)
     if regions is not None and edit_mask is not None:
         regions = edited(region_map(regions, size or painter.components.size, palette), edit_mask)
         palette = "celebamask"
@@ -204,9 +204,9 @@ def replay(
     from limner.models.mditface.paint_settings import MOST
     from limner.models.mditface.region_map_text import grid
     from limner.provenance.picture import Picture
-    from limner.provenance.recipe import read_training_config
+    from limner.provenance.recipe import read_recipe
 
-    recipe = read_training_config(file)
+    recipe = read_recipe(file)
     if out is not None:
         refuse_existing(out, overwrite)
     if recipe.get("engine") == "facex":
@@ -225,7 +225,7 @@ def replay(
         painter: MDiTFace | UniF2ace = UniF2ace.load(source, device=where, precision=precision)
     else:
         length = recipe.get("text_length")
-        painter = MDiTFace.load(source, device=where, precision=precision, lora=lora or (), text_length=length)
+        painter = MDiTFace.load(source, device=where, precision=precision, lora=lora or None, text_length=length)
     count = recipe.get("n")
     if not isinstance(count, int) or not 1 <= count <= MOST:
         raise InputError(f"the recipe in {file.name} asks for n={count} pictures: the file was changed")

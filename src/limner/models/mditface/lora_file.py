@@ -273,7 +273,7 @@ def _in_diffusers_names(tensors: dict[str, Tensor], file: Path) -> dict[str, Ten
     names = [name.removeprefix(PEFT_PREFIX) for name in tensors]
     ours = all(name.endswith((".lora_A.weight", ".lora_B.weight", ".alpha")) for name in names)
     if not ours:
-        from diffusers.loader_threads.lora_pipeline import FluxLoraLoaderMixin
+        from diffusers.loaders.lora_pipeline import FluxLoraLoaderMixin
 
         try:
             found, alphas = FluxLoraLoaderMixin.lora_state_dict(dict(tensors), return_alphas=True)  # pyright: ignore
