@@ -61,13 +61,13 @@ def static_path_of(
     grid = (mask.shape[2] // step, mask.shape[3] // step)
     tokens = model.embed_mask(mask.to(device))
     conditioning = model.mask_conditioning(device, dtype)
-    turns = model.turns(grid, 0, device)
+    freqs = model.freqs(grid, 0, device)
     keys, values = [], []
     for kind in ("double_blocks", "single_blocks"):
         for index, block in enumerate(getattr(model, kind)):
             assert isinstance(block, Block)
             borrow(block, f"{kind}.{index}.")
-            tokens, k, v = block.static(tokens, conditioning, turns)
+            tokens, k, v = block.static(tokens, conditioning, freqs)
             block.to("meta")
             keys.append(k)
             values.append(v)
