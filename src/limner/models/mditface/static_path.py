@@ -61,7 +61,7 @@ def static_path_of(
     grid = (mask.shape[2] // step, mask.shape[3] // step)
     tokens = model.embed_mask(mask.to(device))
     conditioning = model.mask_conditioning(device, dtype)
-    freqs = model.freqs(grid, 0, device)
+    freqs = model.rotary_frequencies(grid, 0, device)
     keys, values = [], []
     for kind in ("double_blocks", "single_blocks"):
         for index, block in enumerate(getattr(model, kind)):
