@@ -21,6 +21,7 @@ from torch.nn import functional as F
 from .blocks import DoubleBlock, MaskKV, SingleBlock
 from .config import MDiTConfig
 from .embedding import LabelEmbedding, Prompt, TextEmbedding, VectorEmbedder, pack, timestep_embedding, unpack
+from .lora import StreamAdapter
 from .modulation import Conditioning, SharedModulation, modulate
 from .rope import grid_rotations, with_text
 
@@ -42,6 +43,7 @@ class MDiT(nn.Module):
     def __init__(self, config: MDiTConfig) -> None:
         super().__init__()
         self.config = config
+        self.adapter: StreamAdapter | None = None  # corrections of the layers around the blocks
         width = config.width
         self.image_in = nn.Linear(config.packed_channels, width)
         self.time_in = VectorEmbedder(256, width)
@@ -162,14 +164,18 @@ class MDiT(nn.Module):
         """(B, C, h, w) to image tokens (B, N, D); tokens (B, V + N, P) to (B, V + N, D)."""
         latents = latents.to(self.image_in.weight.dtype)
         if self.vector_in is None:
-            return self._placed(self.image_in(pack(latents, self.config.patch)))
+            packed = pack(latents, self.config.patch)
+            return self._placed(self._stem("image_in", packed, self.image_in(packed)))
         assert self.vector_position is not None
         vectors, grid = latents.split_with_sizes(self._lengths(latents.shape[1]), dim=1)
         placed = self.vector_in(vectors) + self.vector_position.to(latents.dtype)
-        return torch.cat([placed, self._placed(self.image_in(grid))], dim=1)
+        return torch.cat([placed, self._placed(self._stem("image_in", grid, self.image_in(grid)))], dim=1)
 
     def _lengths(self, tokens: int) -> list[int]:
         return [self.config.vector_tokens, tokens - self.config.vector_tokens]
+
+    def _stem(self, name: str, x: Tensor, y: Tensor) -> Tensor:
+        return y if self.adapter is None else self.adapter.apply_to(name, x, y)
 
     def _placed(self, tokens: Tensor) -> Tensor:
         if self.position is None:
@@ -183,7 +189,7 @@ class MDiT(nn.Module):
         if (guidance is None) != (self.guidance_in is None):
             raise ValueError("guidance: an input of models with guidance_embed=True, and of no others")
         dtype = self.time_in.first.weight.dtype
-        text, pooled = self.text_in(prompt)
+        text, pooled = self.text_in(prompt, self.adapter)
         c = self.time_in(timestep_embedding(t).to(dtype))  # (B, D)
         if guidance is not None and self.guidance_in is not None:
             c = c + self.guidance_in(timestep_embedding(guidance).to(dtype))
@@ -198,13 +204,14 @@ class MDiT(nn.Module):
 
     def read_out(self, x: Tensor, conditioning: Conditioning, grid: tuple[int, int]) -> Tensor:
         """Image tokens of a grid of tokens to latents, as ``embed_image`` takes them; text and mask are not read."""
-        scale, shift = self.head_modulation(conditioning.active)[:, None].chunk(2, dim=2)
-        x = modulate(x, shift, scale)
+        modulation = self._stem("head_modulation", conditioning.active, self.head_modulation(conditioning.active))
+        scale, shift = modulation[:, None].chunk(2, dim=2)
+        h = modulate(x, shift, scale)
         if self.vector_head is None:
             patch = self.config.patch
-            return unpack(self.head(x), patch, grid[0] * patch, grid[1] * patch)
-        vectors, rest = x.split_with_sizes(self._lengths(x.shape[1]), dim=1)
-        return torch.cat([self.vector_head(vectors), self.head(rest)], dim=1)
+            return unpack(self._stem("head", h, self.head(h)), patch, grid[0] * patch, grid[1] * patch)
+        vectors, rest = h.split_with_sizes(self._lengths(h.shape[1]), dim=1)
+        return torch.cat([self.vector_head(vectors), self._stem("head", rest, self.head(rest))], dim=1)
 
     def rotary_frequencies(self, grid: tuple[int, int], text: int, device: torch.device) -> Tensor:
         """Rotations of ``text`` text tokens and a grid of image tokens: (T + N, E / 2)."""
