@@ -132,7 +132,7 @@ def test_conditions_are_dropped_in_their_shares(folder: Path, monkeypatch: pytes
 
     kept = []
 
-    def record(model, batch, times, noise, words, mask):
+    def record(model, batch, times, noise, words, mask, empty):
         kept.append((words, mask))
         return torch.zeros(len(times))
 

@@ -125,7 +125,7 @@ class MDiTFace(PretrainedEngine):
         mask_guidance: how strongly words and mask are followed, 1 is unguided (defaults: the weights' own for words; 1
         for a mask with words, 1.5 without). seed: picture k is that of seed + k, whatever n. sampler: ``euler`` or
         ``heun``. merge: mask tokens to keep per layer, or ``regions``; None merges nothing. size: side in pixels, one
-        that the weights offer. palette: of the mask, see ``region_map``. Raises ``InputError`` for what cannot be painted.
+        that the weights offer. palette: of the mask, see ``region_map``. Raises ``InputError``.
         """
         config = self._config(text, mask, n, steps, guidance, mask_guidance, seed, sampler, merge, size, palette)
         return self._paint([config], None if callback is None else lambda done, total, _: callback(done, total))[0]
