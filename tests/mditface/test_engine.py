@@ -147,8 +147,8 @@ def test_progress_counts_steps_and_can_cancel(painter: MDiTFace) -> None:
 @pytest.mark.parametrize(
     "request_, message",
     [
-        ({"text": None}, "nothing to paint"),
-        ({"text": "  "}, "nothing to paint"),
+        ({"text": None}, "nothing to generate"),
+        ({"text": "  "}, "nothing to generate"),
         ({"steps": 0}, "steps=0"),
         ({"n": 0}, "n=0"),
         ({"seed": -1}, "seed=-1"),

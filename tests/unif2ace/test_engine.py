@@ -121,7 +121,7 @@ def test_paintings_carry_a_recipe_that_paints_them_again(engine: UniF2ace) -> No
         engine.replay({**alone.recipe, "weights": {"transformer": "0"}})
     with pytest.raises(InputError, match="not one of"):
         engine.replay({"text": "a"})
-    for wrong, what in (({"text": " "}, "nothing to paint"), ({"n": 0}, "n=0"), ({"sampler": "euler"}, "leap"),
+    for wrong, what in (({"text": " "}, "nothing to generate"), ({"n": 0}, "n=0"), ({"sampler": "euler"}, "leap"),
                         ({"guidance": float("nan")}, "guidance"),
                         ({"sampler": "leap", "temperature": 0}, "divides")):  # fmt: skip
         with pytest.raises(InputError, match=what):

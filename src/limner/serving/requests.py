@@ -151,7 +151,7 @@ class PaintRequest(Sampling):
         if self.edit_mask is not None and self.mask is None and self.like is None:
             raise ValueError("edit_mask needs regions to change: give mask or like")
         if not (self.text or "").strip() and self.mask is None and self.like is None:
-            raise ValueError("nothing to paint: give words, a mask, or both")
+            raise ValueError("nothing to generate: give a prompt, a mask, or both")
         return self
 
     def batch_key(self) -> str | None:

@@ -168,7 +168,9 @@ class MDiTFace(PretrainedEngine):
         if not 0 <= picture < made["n"] or not 1 <= threads <= MOST_THREADS:
             raise InputError(f"picture={picture}, threads={threads}: no recipe that limner writes says so")
         if weights != self.weights():
-            raise InputError("this picture was made with other weights or precision than are loaded: see its recipe")
+            raise InputError(
+                "the loaded weights or precision differ from those in the recipe: load the weights named there"
+            )
         before = torch.get_num_threads()
         torch.set_num_threads(threads)
         try:

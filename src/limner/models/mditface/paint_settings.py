@@ -26,19 +26,19 @@ def check_request(settings: dict[str, Any], components: MDiTFaceComponents) -> d
     """
     text, mask, sampler = settings["text"], settings["mask"], settings["sampler"]
     if not isinstance(text, str) or not (mask is None or isinstance(mask, str)):
-        raise InputError("text and mask of this recipe are not what limner writes: the file was changed")
+        raise InputError("invalid recipe: text and mask must be strings")
     if not text and mask is None:
-        raise InputError("nothing to paint: give words, a mask, or both")
+        raise InputError("nothing to generate: give a prompt, a mask, or both")
     check_sampler(sampler, SAMPLERS)
     check_numbers(settings, WHOLE, SCALES)
     side, token = settings["size"], components.model.config.token_pixels
     if components.fixed and side != components.size:
-        raise InputError(f"size={side}: these weights paint {components.size} pixels and nothing else")
+        raise InputError(f"size={side}: these weights support only size={components.size}")
     if side % token:
         raise InputError(f"size={side}: choose a multiple of {token}")
     merge = settings["merge"]
     if merge is not None and mask is None:
-        raise InputError("merge: there is no mask whose tokens could be merged")
+        raise InputError("merge needs a mask")
     if merge is not None and merge != "regions" and (not isinstance(merge, int) or merge < 1):
         raise InputError(f"merge={merge!r}: give the number of mask tokens to keep, or 'regions'")
     return settings
