@@ -21,7 +21,7 @@ def check_request(settings: dict[str, Any]) -> None:
     """``InputError`` naming the first setting that cannot be painted; they are as ``UniF2ace.paint`` documents them."""
     text, sampler = settings["text"], settings["sampler"]
     if not isinstance(text, str) or not text:
-        raise InputError("nothing to paint: UniF²ace paints from words, so say what")
+        raise InputError("nothing to generate: UniF²ace needs a prompt")
     check_sampler(sampler, SAMPLERS)
     check_numbers(settings, WHOLE, SCALES)
     if sampler == "leap" and settings["temperature"] == 0:
