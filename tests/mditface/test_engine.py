@@ -100,7 +100,7 @@ def test_replaying_with_other_weights_or_a_broken_recipe_is_refused(painter: MDi
     other = MDiTFace.load(write_nano(tmp_path, seed=1), precision="fp32")
     with pytest.raises(InputError, match="other weights"):
         other.replay(picture.recipe)
-    with pytest.raises(InputError, match="not one of MDiTFace"):
+    with pytest.raises(InputError, match="invalid MDiTFace recipe"):
         painter.replay({"engine": "facex"})
     (tmp_path / "plain.png").write_bytes(encode_png(pixels(picture)))
     with pytest.raises(InputError, match="no recipe"):
