@@ -106,7 +106,7 @@ def test_edited_mask_reaches_the_recipe(weights: str, face_map: Path, tmp_path: 
 @pytest.mark.parametrize(
     "words, message",
     [
-        ([], "give words, a mask, or both"),
+        ([], "give a prompt, a mask, or both"),
         (["x", "--edit-mask", "hair: longer"], "needs a mask"),
         (["x", "--mask", "a.png", "--like", "b.png"], "give one of them"),
         (["x", "--mask", "nothing.png"], "no such file"),
