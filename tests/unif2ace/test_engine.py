@@ -119,7 +119,7 @@ def test_paintings_carry_a_recipe_that_paints_them_again(engine: UniF2ace) -> No
     assert (alone.recipe["guidance"], alone.recipe["temperature"], other.recipe["temperature"]) == (2.0, 3.0, 1.0)
     with pytest.raises(InputError, match="loaded weights or precision differ"):
         engine.replay({**alone.recipe, "weights": {"transformer": "0"}})
-    with pytest.raises(InputError, match="not one of"):
+    with pytest.raises(InputError, match="invalid UniF²ace recipe"):
         engine.replay({"text": "a"})
     for wrong, what in (({"text": " "}, "nothing to generate"), ({"n": 0}, "n=0"), ({"sampler": "euler"}, "leap"),
                         ({"guidance": float("nan")}, "guidance"),
@@ -283,4 +283,4 @@ def test_paint_and_replay_at_the_command_line(folder: Path, tmp_path: Path, caps
     assert (
         main(["paint", "a woman", "--engine", str(folder), "--merge", "regions", "--overwrite", "--out", str(out)]) == 2
     )
-    assert "leave --merge out" in capsys.readouterr().err
+    assert "remove --merge" in capsys.readouterr().err

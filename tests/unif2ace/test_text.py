@@ -102,5 +102,5 @@ def test_a_batch_has_text_and_its_loss_counts_a_tenth(folder: Path) -> None:
     with pytest.raises(InputError, match="another tokenizer"):
         task(text="text")
     with pytest.raises(InputError, match="leave one out"):
-        task(text="text", only="paint")
+        task(text="text", train_only="paint")
     assert np.isfinite(float(losses[0][0]))
