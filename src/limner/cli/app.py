@@ -55,6 +55,7 @@ VERBS = (
     Verb("train", "limner.cli.train", "train", "Train a model from a training config, or resume a run."),
     Verb("evaluate", "limner.cli.evaluate", "app", "Evaluate weights; write tables and figures."),
     Verb("models", "limner.cli.models", "app", "List, download, verify and locate weights."),
+    Verb("doctor", "limner.cli.doctor", "doctor", "Check the installation, or published checkpoints on this machine."),
     Verb("demo", "limner.cli.demo", "demo", "Run the main functions on bundled photographs and write one page."),
 )
 
@@ -64,6 +65,7 @@ LASTING = ("serve", "studio", "train", "data")
 # What an absent module means to a user: the extra of pyproject.toml that brings it.
 EXTRAS = {
     "tensorboard": "train",
+    "prodigyopt": "train",
     "ray": "scale",
     "torchmetrics": "eval",
     "torch_fidelity": "eval",

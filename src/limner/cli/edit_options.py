@@ -63,6 +63,13 @@ Tower = Annotated[
     str | None,
     typer.Option(help="Folder of a vision transformer. Needed for FaceX weights that were trained with one."),
 ]
+MotionWeights = Annotated[
+    str | None,
+    typer.Option(
+        "--motion",
+        help="D3DFR-style regressor (.safetensors, .onnx). Needed for FaceX weights that were trained with one.",
+    ),
+]
 Device = Annotated[str, typer.Option(help="Device: auto, cpu or cuda.")]
 Precision = Annotated[str, typer.Option(help="Precision: auto, bf16 or fp32.")]
 Watermark = Annotated[bool, typer.Option("--watermark/--no-watermark", help="Embed an invisible watermark.")]
@@ -112,12 +119,18 @@ def check_out(out: Path, overwrite: bool, video: bool = False, made_from: Path |
 
 
 def load_editor(
-    engine: str, base: str | None, device: str, precision: str, identity: str | None = None, tower: str | None = None
+    engine: str,
+    base: str | None,
+    device: str,
+    precision: str,
+    identity: str | None = None,
+    tower: str | None = None,
+    motion: str | None = None,
 ) -> FaceX:
     """The engine behind all of them."""
     from limner.models.facex.engine import FaceX
 
-    return FaceX.load(engine, base, device=device, precision=precision, identity=identity, regions=tower)
+    return FaceX.load(engine, base, device=device, precision=precision, identity=identity, regions=tower, motion=motion)
 
 
 def edit_all(

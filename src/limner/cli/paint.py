@@ -23,7 +23,14 @@ Engine = Annotated[
 ]
 Precision = Annotated[str, typer.Option(help="Precision: auto, bf16 or fp32.")]
 Device = Annotated[str, typer.Option(help="Device: auto, cpu or cuda.")]
-Lora = Annotated[Path | None, typer.Option(help="LoRA weights of the mask stream, for FLUX.1.")]
+Lora = Annotated[
+    list[Path] | None,
+    typer.Option(help="For FLUX.1: LoRA weights, of the mask stream or in diffusers or peft format. Repeatable."),
+]
+TextLength = Annotated[
+    int | None,
+    typer.Option(help="For FLUX.1: maximum T5 tokens of a prompt. Fewer are faster. Default: 512, schnell 256."),
+]
 
 
 def paint(
@@ -40,7 +47,8 @@ def paint(
     ] = None,
     n: Annotated[int, typer.Option("-n", "--number", help="Number of pictures.")] = 1,
     steps: Annotated[
-        int | None, typer.Option(help="Sampling steps; 8 give a quick preview. Default: 28 (UniF²ace: 18).")
+        int | None,
+        typer.Option(help="Sampling steps; 8 for a quick look. Default: 28 (FLUX.1-schnell: 4, UniF²ace: 18)."),
     ] = None,
     guidance: Annotated[
         float | None,
@@ -81,6 +89,7 @@ def paint(
     ] = Path("painted"),
     engine: Engine = "mditface-nano",
     lora: Lora = None,
+    text_length: TextLength = None,
     precision: Precision = "auto",
     device: Device = "auto",
     watermark: Annotated[bool, typer.Option("--watermark/--no-watermark", help="Embed an invisible watermark.")] = True,
@@ -112,7 +121,7 @@ def paint(
 
     if is_unif2ace(engine):
         given = {"--mask": mask, "--like": like, "--mask-guidance": mask_guidance, "--merge": merge, "--size": size,
-                 "--lora": lora}  # fmt: skip
+                 "--lora": lora or None, "--text-length": text_length}  # fmt: skip
         if unfit := [name for name, value in given.items() if value is not None]:
             raise InputError(f"UniF²ace generates from text only: remove {unfit[0]}, or choose another --engine")
         wanted = {"steps": steps, "guidance": guidance, "sampler": sampler, "temperature": temperature, "best": best}
@@ -127,7 +136,7 @@ def paint(
     from limner.models.mditface.engine import MDiTFace, region_map
     from limner.models.mditface.mask_edits import edit_mask as edited
 
-    painter = MDiTFace.load(engine, device=device, precision=precision, lora=lora)
+    painter = MDiTFace.load(engine, device=device, precision=precision, lora=lora or None, text_length=text_length)
     if regions is not None and edit_mask is not None:
         regions = edited(region_map(regions, size or painter.components.size, palette), edit_mask)
         palette = "celebamask"
@@ -136,7 +145,7 @@ def paint(
             words,
             regions,
             n=n,
-            steps=28 if steps is None else steps,
+            steps=steps,
             guidance=guidance,
             mask_guidance=mask_guidance,
             seed=seed,
@@ -219,7 +228,8 @@ def replay(
 
         painter: MDiTFace | UniF2ace = UniF2ace.load(source, device=where, precision=precision)
     else:
-        painter = MDiTFace.load(source, device=where, precision=precision, lora=lora)
+        length = recipe.get("text_length")
+        painter = MDiTFace.load(source, device=where, precision=precision, lora=lora or None, text_length=length)
     count = recipe.get("n")
     if not isinstance(count, int) or not 1 <= count <= MOST:
         raise InputError(f"invalid recipe in {file.name}: n={count} pictures")
