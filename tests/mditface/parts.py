@@ -40,8 +40,11 @@ def write_nano(folder: Path, seed: int = 0, **changes: object) -> Path:
     return file
 
 
-def write_flux(folder: Path) -> Path:
-    """A tiny random FLUX.1-dev pipeline in diffusers' format: transformer, VAE of factor 8, CLIP, T5, tokenizers."""
+def write_flux(folder: Path, guidance: bool = True) -> Path:
+    """A tiny random FLUX.1-dev pipeline in diffusers' format: transformer, VAE of factor 8, CLIP, T5, tokenizers.
+
+    Without guidance it is a FLUX.1-schnell.
+    """
     from diffusers.models.transformers.transformer_flux import FluxTransformer2DModel
     from tokenizers import Tokenizer, models, pre_tokenizers, processors
     from transformers import CLIPTextConfig, CLIPTextModel, PreTrainedTokenizerFast, T5Config, T5EncoderModel
@@ -55,7 +58,7 @@ def write_flux(folder: Path) -> Path:
         num_attention_heads=2,
         joint_attention_dim=24,
         pooled_projection_dim=20,
-        guidance_embeds=True,
+        guidance_embeds=guidance,
         axes_dims_rope=(4, 6, 6),
     )
     with torch.no_grad():

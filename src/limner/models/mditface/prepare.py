@@ -42,7 +42,7 @@ from limner.words.facts import SALIENT, salient_facts
 from limner.words.grammar import Value
 from limner.words.mirror import mirror_words
 
-from .loading import flux_text_length
+from .flux import read_flux_config
 
 CPU = torch.device("cpu")
 LOOKS = sorted(SALIENT)
@@ -252,7 +252,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with join() as share:
         device = device_of(given.device)
         if given.flux is not None:
-            source, live, length = str(given.flux / "vae"), True, given.text_length or flux_text_length(given.flux)
+            source, live, length = (
+                str(given.flux / "vae"),
+                True,
+                given.text_length or read_flux_config(given.flux).text_length,
+            )
             encoder, facts = None, {"codec": source, "encoder": str(given.flux)}
         else:
             source, live, length = str(given.codec), given.live_text, given.text_length or 32
