@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -187,7 +188,7 @@ def test_texts_of_the_source_or_of_the_grammar(makers: Makers, tmp_path: Path) -
     mine = {"question": "Is she happy?", "answer": "Yes.", "kind": "yes/no", "about": "smile", "value": "yes"}
     theirs = {"question": "What is shown?", "answer": "A woman.", "kind": "open", "about": "", "value": ""}
     unknown = {**theirs, "question": "What is her name?", "answer": "I cannot tell.", "kind": "cannot be seen"}
-    words = {"captions": ["the source's own", "the grammar's"], "prompts": ["a prompt"]}
+    words: dict[str, Any] = {"captions": ["the source's own", "the grammar's"], "prompts": ["a prompt"]}
     words["questions"] = [theirs, mine, unknown]
     words["stated"] = [{"style": style, "facts": "{}"} for style in ("carried", "plain", "short")]
     row = {**dict.fromkeys(name for name, _ in FIELDS), "id": "one", "attributes": [], **words}
