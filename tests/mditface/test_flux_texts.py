@@ -58,7 +58,7 @@ def test_training_reads_what_sampling_reads(folders: dict[str, Path], kind: str,
     painter = MDiTFace.load(folders[kind], device="cpu", precision="fp32")
     for row, words in enumerate(bytes(w[w != 0].tolist()).decode() for w in batch["words"]):
         assert words in CAPTIONS
-        expected = painter.parts.encoder.encode([words], painter.parts.model.config.text_length)
+        expected = painter.components.encoder.encode([words], painter.components.model.config.text_length)
         assert torch.allclose(found["tokens"][row], expected.tokens[0], atol=1e-5)
         assert torch.allclose(found["pooled"][row], expected.pooled[0], atol=1e-5)
         assert torch.equal(found["keep"][row], expected.mask[0])

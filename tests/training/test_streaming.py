@@ -8,9 +8,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from limner.data.prepared import Prepared
+from limner.data.prepared_set import PreparedConversations
 from limner.data.tensor_shards import TensorShards, finish, flatten, pack, write_shard
-from training.tiny_sets import losses, prepare, recipe, train_on
+from training.tiny_sets import config, losses, prepare, train_on
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +24,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("kind", ["unif2ace", "mditface", "facex"])
 def test_a_resumed_run_is_the_uninterrupted_one(data: Path, tmp_path: Path, kind: str) -> None:
     """Ten faces in shards of five, eight a step: both stops lie within an epoch."""
-    made = recipe(kind, steps=4, validate_every=4, loaders=2)
+    made = config(kind, steps=4, validate_every=4, loader_threads=2)
     train_on(data, tmp_path / "whole", made)
     train_on(data, tmp_path / "stopped", made, stop_after=1)
     train_on(data, tmp_path / "stopped", made, resume=True, stop_after=3)
@@ -47,7 +47,7 @@ def test_latents_of_several_tensors_reach_the_batch(tmp_path: Path) -> None:
         write_shard(tmp_path, number, part | table, 2, {})
     header = {"codec": "none", "text_length": 5, "live": False}
     finish(tmp_path, header, [2, 2], {"validation": rows["validation"].numpy()})
-    data = Prepared(TensorShards.read(tmp_path, "a set"))
+    data = PreparedConversations(TensorShards.read(tmp_path, "a set"))
     order = data.rows(validation=False)[::-1].copy()
     batch = data.batch(order, torch.zeros(3, dtype=torch.int64).numpy())
     assert torch.equal(batch["latents.grid"], grid[[2, 1, 0]].float())
