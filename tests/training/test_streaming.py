@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from limner.data.prepared_set import PreparedConversations
+from limner.data.prepared_set import PreparedSet
 from limner.data.tensor_shards import TensorShards, finish, flatten, pack, write_shard
 from training.tiny_sets import config, losses, prepare, train_on
 
@@ -47,7 +47,7 @@ def test_latents_of_several_tensors_reach_the_batch(tmp_path: Path) -> None:
         write_shard(tmp_path, number, part | table, 2, {})
     header = {"codec": "none", "text_length": 5, "live": False}
     finish(tmp_path, header, [2, 2], {"validation": rows["validation"].numpy()})
-    data = PreparedConversations(TensorShards.read(tmp_path, "a set"))
+    data = PreparedSet(TensorShards.read(tmp_path, "a set"))
     order = data.rows(validation=False)[::-1].copy()
     batch = data.batch(order, torch.zeros(3, dtype=torch.int64).numpy())
     assert torch.equal(batch["latents.grid"], grid[[2, 1, 0]].float())

@@ -138,11 +138,11 @@ class UniF2aceTask:
         self.order = self.data.order(self.train, seed)
         self.weighted = self.data.weighted(self.train) if s.rarity_sampling else None
         if s.foil_weight and s.train_only == "understand":
-            raise InputError('foils teach painting, only = "understand" leaves it as it is: leave one out')
+            raise InputError('foils teach painting, train_only = "understand" leaves it as it is: leave one out')
         self.text: TensorShards | None = None
         if s.text is not None:
             if s.train_only == "paint":
-                raise InputError('text teaches understanding, only = "paint" leaves it as it is: leave one out')
+                raise InputError('text teaches understanding, train_only = "paint" leaves it as it is: leave one out')
             self.text = TensorShards.read(data_root() / s.text, "plain text: make it with prepare_text")
             learned, has = self.text.header["tokenizer_hash"], self.data.header.get("tokenizer_hash")
             if has is not None and learned != has:
@@ -157,9 +157,13 @@ class UniF2aceTask:
             self.foil_draw = self.data.weighted(self.foiled) if s.rarity_sampling else evenly
         self.config = UniF2aceConfig.from_dict({**preset(s.preset).to_dict(), **s.model, **self.data.header["model"]})
         if s.train_only is not None and self.config == self.config.dense() and self.config.shared_experts == 1:
-            raise InputError(f'only = "{s.train_only}" needs experts: all that a dense model has works for both tasks')
+            raise InputError(
+                f'train_only = "{s.train_only}" needs experts: all that a dense model has works for both tasks'
+            )
         if s.train_only == "paint" and s.fit_features:
-            raise InputError('fit_features changes what understanding sees, only = "paint" forbids it: leave one out')
+            raise InputError(
+                'fit_features changes what understanding sees, train_only = "paint" forbids it: leave one out'
+            )
 
     def build(self) -> nn.Module:
         model = UniF2aceTransformer(self.config)
