@@ -73,8 +73,9 @@ def write_flux(folder: Path, guidance: bool = True) -> Path:
         single="$A </s>", special_tokens=[("</s>", 1)]
     )
     shared: dict[str, Any] = {"pad_token": "<pad>", "eos_token": "</s>", "unk_token": "<unk>"}
-    for name in ("tokenizer", "tokenizer_2"):
-        PreTrainedTokenizerFast(tokenizer_object=tokenizer, **shared).save_pretrained(folder / name)
+    for name, longest in (("tokenizer", 77), ("tokenizer_2", 512)):
+        made = PreTrainedTokenizerFast(tokenizer_object=tokenizer, model_max_length=longest, **shared)
+        made.save_pretrained(folder / name)
     sizes: dict[str, Any] = {"vocab_size": 12, "hidden_size": 20, "num_hidden_layers": 1, "num_attention_heads": 2}
     marks: dict[str, Any] = {"bos_token_id": 1, "eos_token_id": 1, "pad_token_id": 0}
     CLIPTextModel(CLIPTextConfig(**sizes, **marks, intermediate_size=32, projection_dim=20)).save_pretrained(

@@ -31,7 +31,7 @@ from limner.weights.store import locate
 from .embedding import Prompt
 from .flow import SAMPLERS, draw_noise, schedule
 from .guidance import branches, guided_velocity
-from .loading import MASK_LORA, MDiTFaceComponents, is_pipeline, load_components, saved_lora, weight_file
+from .loading import MASK_LORA, MDiTFaceComponents, is_pipeline, load_components, saved_loras, weight_file
 from .mask_cache import MaskCache, encode_mask, fingerprint, join
 from .paint_settings import GenerationConfig
 from .region_map_text import map_ingredient, pack_map, unpack_map
@@ -59,11 +59,11 @@ class MDiTFace(PretrainedEngine):
         name: str,
         why: str,
         source: str | os.PathLike[str] = "",
-        lora: Path | None = None,
+        loras: Sequence[Path] = (),
     ) -> None:
-        """source, lora: the files that the parts were loaded from, for ``save_pretrained``."""
+        """source, loras: the files that the parts were loaded from, for ``save_pretrained``."""
         self.components, self.name, self.why = components, name, why
-        self._source, self._lora = source or name, lora
+        self._source, self._loras = source or name, tuple(loras)
         encoder = getattr(
             components.encoder, "model", None
         )  # a pair of encoders is known by its pipeline's transformer
@@ -78,23 +78,26 @@ class MDiTFace(PretrainedEngine):
         source: str | os.PathLike[str] = "mditface-nano",
         device: str = "auto",
         precision: str = "auto",
-        lora: str | os.PathLike[str] | None = None,
+        lora: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | None = None,
+        text_length: int | None = None,
     ) -> MDiTFace:
         """From a registry name, a weight file, or the folder of a FLUX.1 pipeline.
 
         device: ``auto`` (a GPU if there is one), ``cpu``, ``cuda``. precision: ``auto``, ``bf16``, ``fp32``; what auto
-        chose, and why, stands in ``.why``. lora: mask corrections trained for FLUX. Raises ``InputError``.
+        chose, and why, stands in ``.why``. lora: for FLUX, files of corrections: ours, or any FLUX LoRA. text_length:
+        for FLUX, T5 tokens a prompt is padded or cut to, if not the published number. Raises ``InputError``.
         """
         where, dtype, why = choose(device, precision)
-        added = saved_lora(source) if lora is None else Path(lora)
-        return cls(load_components(source, where, dtype, added), str(source), why, source, added)
+        files = saved_loras(source) if lora is None else [lora] if isinstance(lora, (str, os.PathLike)) else list(lora)
+        added = [Path(file) for file in files]
+        return cls(load_components(source, where, dtype, added, text_length), str(source), why, source, added)
 
     def pretrained_files(self) -> dict[str, Path]:
-        """Its weight file, or every file of its FLUX.1 pipeline; and its mask corrections."""
+        """Its weight file, or every file of its FLUX.1 pipeline; and its corrections."""
         place = Path(locate(self._source))
         if is_pipeline(place):
-            files = files_below(place)
-            return files if self._lora is None else {**files, MASK_LORA: self._lora}
+            names = [MASK_LORA, *(f"lora-{k}.safetensors" for k in range(2, len(self._loras) + 1))]
+            return {**files_below(place), **dict(zip(names, self._loras))}
         return {"model.safetensors": weight_file(place)}
 
     def paint(
@@ -102,7 +105,7 @@ class MDiTFace(PretrainedEngine):
         text: str | None = None,
         mask: Mask | None = None,
         n: int = 1,
-        steps: int = 28,
+        steps: int | None = None,
         guidance: float | None = None,
         mask_guidance: float | None = None,
         seed: int = 0,
@@ -114,13 +117,12 @@ class MDiTFace(PretrainedEngine):
     ) -> list[Picture]:
         """Paint ``n`` pictures.
 
-        text: what to paint. mask: a Face that ``read`` returned (its own regions, aligned), a region map (H, W) of
-        ids, a palette picture (array, PIL image or file). guidance, mask_guidance: how strongly words and mask are
-        followed, 1 is unguided (defaults: the weights' own for words; 1 for a mask with words, 1.5 without). seed:
-        picture k is that of seed + k, whatever n. sampler: ``euler`` or ``heun``. merge: mask tokens to keep per
-        layer, or ``regions``; None merges nothing. size: side in pixels, for FLUX. palette: of the mask, see
-        ``region_map``. Raises ``InputError`` for what
-        cannot be painted.
+        text: what to paint. mask: a Face that ``read`` returned (its own regions, aligned), a region map (H, W) of ids,
+        a palette picture (array, PIL image or file). steps: 28, or 4 with FLUX.1-schnell, unless given. guidance,
+        mask_guidance: how strongly words and mask are followed, 1 is unguided (defaults: the weights' own for words; 1
+        for a mask with words, 1.5 without). seed: picture k is that of seed + k, whatever n. sampler: ``euler`` or
+        ``heun``. merge: mask tokens to keep per layer, or ``regions``; None merges nothing. size: side in pixels, for
+        FLUX. palette: of the mask, see ``region_map``. Raises ``InputError`` for what cannot be painted.
         """
         config = self._config(text, mask, n, steps, guidance, mask_guidance, seed, sampler, merge, size, palette)
         return self._paint([config], None if callback is None else lambda done, total, _: callback(done, total))[0]
@@ -167,6 +169,8 @@ class MDiTFace(PretrainedEngine):
         config.check_weights(self.components)
         if not 0 <= picture < config.n or not 1 <= threads <= MOST_THREADS:
             raise InputError(f"picture={picture}, threads={threads}: no recipe that limner writes says so")
+        if recipe.get("text_length", self.components.text_length) != self.components.text_length:
+            raise InputError(f"this picture was made with text_length={recipe['text_length']}: load the model with it")
         if weights != self.weights():
             raise InputError("this picture was made with other weights or precision than are loaded: see its recipe")
         before = torch.get_num_threads()
@@ -199,7 +203,7 @@ class MDiTFace(PretrainedEngine):
         text: str | None = None,
         mask: Mask | None = None,
         n: int = 1,
-        steps: int = 28,
+        steps: int | None = None,
         guidance: float | None = None,
         mask_guidance: float | None = None,
         seed: int = 0,
@@ -216,7 +220,7 @@ class MDiTFace(PretrainedEngine):
             text=words,
             mask=None if mask is None else "",  # packed last, when its size is known to be right
             n=n,
-            steps=steps,
+            steps=self.components.steps if steps is None else steps,
             guidance=self.components.guidance if guidance is None else guidance,
             mask_guidance=(1.0 if words else self._mask_alone) if mask_guidance is None else mask_guidance,
             seed=seed,
@@ -249,7 +253,7 @@ class MDiTFace(PretrainedEngine):
             self._prompt(texts),
             self._caches(maps, asked.merge) if maps else None,
             self.encode_mask(None, side),
-            1.0 if distilled else asked.guidance,
+            asked.guidance if config.null_conditions else 1.0,
             asked.mask_guidance,
             has_words=asked.has_words or not config.null_conditions,
             distilled=asked.guidance if distilled else None,
@@ -269,10 +273,7 @@ class MDiTFace(PretrainedEngine):
 
     def _prompt(self, texts: list[str]) -> Prompt:
         """The prompts of a batch; each text is encoded once, and alone, so that it is the same in any company."""
-        encoded = {
-            text: self.components.encoder.encode([text], self.components.model.config.text_length)
-            for text in set(texts)
-        }
+        encoded = {text: self.components.encoder.encode([text], self.components.text_length) for text in set(texts)}
         prompts = {text: Prompt(f.tokens, f.pooled, f.mask).to(self._device) for text, f in encoded.items()}
         return Prompt.join([prompts[text] for text in texts])
 
@@ -302,10 +303,11 @@ class MDiTFace(PretrainedEngine):
             "source": self.name,
             **asdict(asked),
             **shared,
+            **({} if self.components.fixed else {"text_length": self.components.text_length}),
             "picture": index,
-            "branches": 1
-            if self.components.model.config.guidance_embed
-            else len(branches(asked.has_words, asked.has_mask, *scales)),
+            "branches": len(branches(asked.has_words, asked.has_mask, *scales))
+            if self.components.model.config.null_conditions
+            else 1,
             "weights": self.weights(),
             "precision": str(self.components.model.image_in.weight.dtype).removeprefix("torch."),
             "device": self._device.type,

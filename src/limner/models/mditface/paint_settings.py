@@ -62,6 +62,10 @@ class GenerationConfig:
             raise InputError(f"size={self.size}: these weights paint {components.size} pixels and nothing else")
         if self.size % token:
             raise InputError(f"size={self.size}: choose a multiple of {token}")
+        if not components.guided and self.guidance != 1:
+            raise InputError(
+                f"guidance={self.guidance}: FLUX.1-schnell is distilled and takes no guidance; leave it out"
+            )
 
     @property
     def has_words(self) -> bool:

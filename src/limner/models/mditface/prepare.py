@@ -42,7 +42,7 @@ from limner.words.facts import SALIENT, salient_facts
 from limner.words.grammar import Value
 from limner.words.mirror import mirror_words
 
-from .flux import read_flux_config
+from .loading import flux_text_length
 
 CPU = torch.device("cpu")
 LOOKS = sorted(SALIENT)
@@ -255,7 +255,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             source, live, length = (
                 str(given.flux / "vae"),
                 True,
-                given.text_length or read_flux_config(given.flux).text_length,
+                flux_text_length(given.flux, given.text_length),
             )
             encoder, facts = None, {"codec": source, "encoder": str(given.flux)}
         else:
