@@ -49,7 +49,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 @pytest.mark.parametrize(("kind", "length"), [("dev", 512), ("schnell", 256)])
 def test_training_reads_what_sampling_reads(folders: dict[str, Path], kind: str, length: int) -> None:
     root = folders["root"]
-    quiet = {"drop_text": 0, "drop_mask": 0, "drop_both": 0}
+    quiet = {"drop_text": 0, "drop_mask": 0, "drop_both": 0, "base_precision": "fp32"}
     task = MDiTFaceTask({"data": str(root / f"for-{kind}"), "flux": str(folders[kind]), **quiet}, 2, 0)
     batch = task.batch(0)
     assert "tokens" not in batch and batch["words"].dtype == torch.uint8
