@@ -146,11 +146,11 @@ class UniF2aceTask:
         self.order = self.data.order(self.train, seed)
         self.weighted = self.data.weighted(self.train) if s.rarity_sampling else None
         if s.foil_weight and s.train_only == "understand":
-            raise InputError('foils teach painting, only = "understand" leaves it as it is: leave one out')
+            raise InputError('foils teach painting, train_only = "understand" leaves it as it is: leave one out')
         self.text: TensorShards | None = None
         if s.text is not None:
             if s.train_only == "paint":
-                raise InputError('text teaches understanding, only = "paint" leaves it as it is: leave one out')
+                raise InputError('text teaches understanding, train_only = "paint" leaves it as it is: leave one out')
             self.text = TensorShards.read(data_root() / s.text, "plain text: make it with prepare_text")
             learned, has = self.text.header["tokenizer_hash"], self.data.header.get("tokenizer_hash")
             if has is not None and learned != has:
@@ -169,7 +169,9 @@ class UniF2aceTask:
                 f'train_only = "{s.train_only}" needs experts: a dense model shares all parameters between the tasks'
             )
         if s.train_only == "paint" and s.fit_features:
-            raise InputError('fit_features changes what understanding sees, only = "paint" forbids it: leave one out')
+            raise InputError(
+                'fit_features changes what understanding sees, train_only = "paint" forbids it: leave one out'
+            )
 
     def build(self) -> nn.Module:
         model = UniF2aceTransformer(self.config)
