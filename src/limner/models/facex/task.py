@@ -68,8 +68,8 @@ class FaceXSettings(BaseModel):
     gamma_init: float = Field(
         default=0.0,
         ge=0,
-        description="Initial γ of the controller's attention. At 0 (published) an untrained controller has no effect, and "
-        "γ grows slowly. Above 0, for UNets that are trained too, the reference convolution is also random.",
+        description="Initial γ of the controller's attention. At 0 (published) an untrained controller has no effect, "
+        "and γ grows slowly. Above 0, for UNets that are trained too, the reference convolution is also random.",
     )
     fit_factors: bool = Field(
         default=False,
