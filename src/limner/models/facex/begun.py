@@ -22,11 +22,13 @@ from .decompose import Factors
 from .detail import Detail
 from .draft import Draft
 from .loading import Strength
+from .masks import unpack_mask
 from .plan import CANVAS, MOTION, EditPlan
 from .portrait import Portrait
 from .reference import Reference
 from .sample import Drafts, first_step
 from .sliders import move
+from .tones import toned, tones_of
 
 MOVED = "the photo, moved"
 """Name of the photo whose motion the sliders moved, among those that tokens are picked from."""
@@ -34,13 +36,14 @@ MOVED = "the photo, moved"
 
 @dataclass(frozen=True, eq=False)
 class Subject:
-    """A photo (H, W, 3), its face, and the face taken apart."""
+    """A photo (H, W, 3), its face, and the face taken apart. others: (H, W) bool, where other people's faces are."""
 
     photo: np.ndarray
     portrait: Portrait
     factors: Factors
     file: str
     face: int
+    others: np.ndarray | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,8 +71,17 @@ class Prepared:
 
     def blend(self, painted: np.ndarray) -> np.ndarray:
         """The whole photo (H, W, 3) with a painted crop (S, S, 3) in its place."""
-        portrait = self.subjects[CANVAS].portrait
-        return blend_back(self.photo, painted, self.mask, portrait.crop, self.plan.grown(portrait.size))
+        canvas = self.subjects[CANVAS]
+        portrait, tones = canvas.portrait, tones_of(self.photo)
+        if tones is not None:
+            painted = toned(painted, tones)
+        kept = kept_faces(self.plan, canvas.others)
+        return blend_back(self.photo, painted, self.mask, portrait.crop, self.plan.grown(portrait.size), kept)
+
+
+def kept_faces(plan: EditPlan, others: np.ndarray | None) -> np.ndarray | None:
+    """Other people's faces (H, W) bool, but for what the plan's own drawn mask marks of them."""
+    return others if others is None or plan.hole is None else others & ~unpack_mask(plan.hole)
 
 
 def steps_of(batch: Sequence[Prepared], steps: int, strength: Strength) -> int:

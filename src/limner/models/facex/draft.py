@@ -30,7 +30,7 @@ from .pull import CLOSED, DARK, Points, fill_mouth, opening, pull
 from .sliders import move
 from .unseen import smoothed_over
 
-DRAWN_AS = 7
+DRAWN_AS = 8
 """Which way of drawing and blending this is, for recipes: to be raised with whatever makes another picture of the same
 plan and seed, the shape model too."""
 SHARES = {"head": 0.3, "person": 0.3, "expression": 0.3, "face": 0.1, "part": 0.1, "gaze": 0.05}

@@ -30,7 +30,7 @@ from limner.weights.pretrained import PretrainedEngine, files_below
 from limner.weights.store import locate
 
 from .assemble import choice_of
-from .begun import Begun, Prepared, Subject, ingredients, moved_by_sliders, steps_of
+from .begun import Begun, Prepared, Subject, ingredients, kept_faces, moved_by_sliders, steps_of
 from .draft import DRAWN_AS, draw_draft
 from .filling import draw_filling
 from .loading import (
@@ -46,6 +46,7 @@ from .loading import (
 )  # fmt: skip
 from .masks import check_hole, unpack_mask
 from .names import renamed, short_names
+from .neighbours import SEEN, other_faces
 from .plan import CANVAS, EditPlan
 from .portrait import hash_of, portrait_of
 from .reference import Reference, assemble_reference, drawn_hole, repaint_mask
@@ -57,6 +58,8 @@ if TYPE_CHECKING:
 
     from limner.settings import SamplingSettings
 
+SURE = 0.5
+"""Score from which a detection is a face that may be edited, as for `FaceReader.read`."""
 MOST_THREADS = 1024  # that a recipe may ask for
 SCALES = {"guidance": (0, 100), "likeness": (0, 100), "draft": (0, 1)}
 
@@ -268,13 +271,17 @@ class FaceX(PretrainedEngine):
         """A photo's face, read and taken apart. ``InputError``, one line, if it has none that serves."""
         file = Path(source).name if isinstance(source, str | os.PathLike) else name
         photo = read_picture(source, name)
-        found = self.reader.read(photo, recognise=False)
-        return self.taken_apart(photo, choose_face(found, face, file), file, face or 1)
+        found = self.reader.read(photo, min_score=SEEN, recognise=False)
+        chosen = choose_face([each for each in found if each.score >= SURE], face, file)
+        others = other_faces(found, chosen, photo.shape, self.reader.topology.triangles)
+        return self.taken_apart(photo, chosen, file, face or 1, others)
 
-    def taken_apart(self, photo: np.ndarray, face: Face, file: str, number: int = 1) -> Subject:
-        """A face that was read already, taken apart."""
-        portrait = portrait_of(photo, face, self.parts.base.size, self.reader.topology, file)
-        return Subject(photo, portrait, self.parts.decomposer.decompose([portrait]), file, number)
+    def taken_apart(
+        self, photo: np.ndarray, face: Face, file: str, number: int = 1, others: np.ndarray | None = None
+    ) -> Subject:
+        """A face that was read already, taken apart. others: (H, W) bool, where other people's faces are."""
+        portrait = portrait_of(photo, face, self.parts.base.size, self.reader.topology, file).without(others)
+        return Subject(photo, portrait, self.parts.decomposer.decompose([portrait]), file, number, others)
 
     @torch.no_grad()
     def prepare(self, plan: EditPlan, subjects: Mapping[str, Subject], seed: int = 0) -> Prepared:
@@ -283,7 +290,7 @@ class FaceX(PretrainedEngine):
         if plan.hole is not None:
             check_hole(unpack_mask(plan.hole), canvas.portrait.crop, canvas.portrait.size, canvas.photo, canvas.file)
         portraits = {name: subject.portrait for name, subject in subjects.items()}
-        mask = repaint_mask(plan, portraits)
+        mask = repaint_mask(plan, portraits, kept_faces(plan, canvas.others))
         drafts = self.parts.controller.config.drafts
         reference = assemble_reference(plan, portraits, mask, self.parts.base.codec, drafts)
         factors = {name: subject.factors for name, subject in subjects.items()}
