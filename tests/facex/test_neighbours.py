@@ -7,11 +7,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import limner
+from limner.faces.geometry import overlap, warp
+from limner.faces.picture import read_picture
+from limner.faces.reader import FaceReader
 from limner.models.facex.begun import kept_faces
 from limner.models.facex.engine import FaceX
 from limner.models.facex.neighbours import face_area, through_gaps
 from limner.models.facex.plan import EditPlan
-from limner.models.facex.track import _Person
+from limner.models.facex.track import SAME_PLACE, _Person
 
 
 @pytest.fixture(scope="module")
@@ -60,16 +64,19 @@ def test_a_face_missed_for_a_few_frames_is_put_between() -> None:
     assert np.allclose(filled[2][0], at(20)) and np.allclose(filled[3][0], at(30))
 
 
-def test_who_stands_in_the_others_place_is_not_taken_for_them(weights: Path, couple: np.ndarray) -> None:
-    """The right person steps where the left one was, who is gone."""
-    reader = FaceX.load(weights, precision="fp32").reader
-    left, right = reader.read(couple, recognise=False)[:2]
-    person = _Person(reader, couple, left)
-    person.remember([left, right], left, couple)
-    swapped = np.full_like(couple, 120)
-    x, y = (round(float(left.box[k] - right.box[k])) for k in (0, 1))
-    swapped[max(0, y) :, :640] = np.roll(couple, (y, x), (0, 1))[max(0, y) :, :640]
-    there = reader.read(swapped, recognise=False)
-    assert there and person.find(there, swapped, cut=False)[0] is None
-    alone = _Person(reader, couple, left)  # without knowing the other, place decides
-    assert alone.find(there, swapped, cut=False)[0] is not None
+def test_who_stands_in_the_others_place_is_not_taken_for_them(reader: FaceReader) -> None:
+    people = Path(limner.__file__).parent / "demo" / "photographs"
+    one, two = (read_picture(people / f"face-{number}.jpg") for number in (10018, 10031))
+    frame = np.concatenate([one, two], 1)
+    faces = sorted(reader.read(frame, recognise=False), key=lambda face: face.box[0])
+    left, right = faces[0], faces[-1]
+    person = _Person(reader, frame, left)
+    person.remember(faces, left, frame)
+    scale = (left.box[2] - left.box[0]) / (right.box[2] - right.box[0])
+    shift = (left.box[:2] + left.box[2:]) / 2 - scale * (right.box[:2] + right.box[2:]) / 2
+    later = warp(frame, np.array([[scale, 0, shift[0]], [0, scale, shift[1]]]), (640, 640))  # stepped where one was
+    there = reader.read(later, recognise=False)[:1]
+    assert overlap(there[0].box, left.box) > SAME_PLACE
+    assert person.find(there, later, cut=False)[0] is None
+    alone = _Person(reader, frame, left)  # without knowing the other, place decides
+    assert alone.find(there, later, cut=False)[0] is there[0]

@@ -27,6 +27,8 @@ from limner.weights.device import choose
 from limner.weights.fingerprint import weights_hash
 from limner.weights.pretrained import PretrainedEngine, files_below
 from limner.weights.store import locate
+from limner.words.encoder import MiniLM
+from limner.words.prompt import recorded, understood
 
 from .embedding import Prompt
 from .flow import SAMPLERS, draw_noise, schedule
@@ -215,6 +217,8 @@ class MDiTFace(PretrainedEngine):
             "size": side,
         }
         check_request(request, self.parts)
+        if words and isinstance(self.parts.encoder, MiniLM):  # larger encoders hear more
+            request |= recorded(understood(words))
         return request if mask is None else {**request, "mask": pack_map(region_map(mask, side, palette))}
 
     @property

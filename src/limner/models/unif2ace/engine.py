@@ -27,6 +27,7 @@ from limner.weights.fingerprint import weights_hash
 from limner.weights.pretrained import PretrainedEngine, files_below
 from limner.weights.registry import registry
 from limner.weights.tensors import read_config
+from limner.words.prompt import recorded, understood
 
 from .answering import Choice, Told, converse, likelihood, read_pictures
 from .answers import Answer, FaceAnswer, Look, left_to_right, name_positions
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
 
     from limner.settings import AnswerSettings, BatchedSettings, TurnSettings
 
+SMALL = 20_000  # words of a tokenizer below which it was learned from the grammars' words alone
 LIMIT = 200  # tokens of an answer
 MOST_THREADS = 1024  # that a recipe may ask for
 
@@ -305,6 +307,8 @@ class UniF2ace(PretrainedEngine):
             "temperature": temperature,
         }
         check_request(settings)
+        if self.parts.tokenizer.size < SMALL:
+            settings |= recorded(understood(settings["text"]))
         total, pictures = steps * -(-n * best // BATCH), []
         for first in range(0, n * best, BATCH):
             done = first // BATCH * steps
