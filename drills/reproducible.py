@@ -30,7 +30,7 @@ def prepare(folder: Path) -> None:
     """Random faces in the nano models' own sizes."""
     texts = [[list(range(2 + f, 20 + f))] for f in range(12)]
     sizes = {"codebook": 4096, "image_tokens": 256}
-    tiny_sets.write_codes(folder / "unif2ace.safetensors", sizes, clip=(49, 320), face=(1, 128), texts=texts)
+    tiny_sets.write_codes(folder / "unif2ace", sizes, clip=(49, 320), face=(1, 128), texts=texts)
     tiny_sets.write_latents(folder / "mditface", latents=(32, 16, 16), tokens=(32, 384))
 
 

@@ -169,7 +169,6 @@ def plant(folder: Path) -> dict[str, str]:
 
     from limner.codecs.continuous import KLCodec
     from limner.codecs.discrete import LFQCodec, LFQConfig
-    from limner.data.prepared import ARRAYS
     from limner.data.prepared import Prepared as MaskSet
     from limner.data.synthetic import read_vectors
     from limner.models.mditface.flux import flux_config, from_flux
@@ -201,13 +200,16 @@ def plant(folder: Path) -> dict[str, str]:
         ):  # fmt: skip
             (place / "config.json").write_text(json.dumps(config))
             door(f"{kind}: {name}", lambda place=place, load=load: load(place))
-        door(f"{kind}: prepared codes", lambda place=place: CodeSet.open(place / "model.safetensors"))
+        for name, opened in (("prepared codes", CodeSet), ("prepared latents", MaskSet)):
+            (place / "prepared.json").write_text('{"format": 2, "shards": [1], "text_length": 1, "live": false}')
+            (place / "index.safetensors").write_bytes(content)
+            door(f"{kind}: {name}, index", lambda place=place, opened=opened: opened.open(place))
+            save_tensors(place / "index.safetensors", {"validation": torch.zeros(1)}, {})
+            (place / "shards").mkdir(exist_ok=True)
+            (place / "shards" / "00000.safetensors").write_bytes(content)
+            door(f"{kind}: {name}, shard", lambda place=place, opened=opened: opened.open(place))
     sets = folder / "set"
     sets.mkdir()
-    (sets / "prepared.json").write_text('{"palette": false}')
-    for name in ARRAYS:
-        (sets / f"{name}.npy").write_bytes(array.getvalue())
-    door("arrays: prepared set", lambda: MaskSet.open(sets))
     np.savez(sets / "w.npz", ids=np.array([Planted(witness)], dtype=object), w=np.zeros((1, 512)))
     door("arrays: w vectors", lambda: read_vectors(sets))
     return said

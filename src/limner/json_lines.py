@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from limner.errors import InputError
+from limner.parsing import TextError, parse_json
 
 
 def parse_object(text: str, name: str) -> dict[str, Any]:
     """A JSON object; ``InputError`` beginning with ``name`` if the text is none."""
     try:
-        found = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise InputError(f"{name} is not JSON: {error.msg}") from error
+        found = parse_json(text)
+    except TextError as error:
+        raise InputError(f"{name} is not JSON: {error}") from error
     if not isinstance(found, dict):
         raise InputError(f"{name} is not a JSON object")
     return found

@@ -205,3 +205,25 @@ def test_a_wrong_layout_says_what_it_needs(tmp_path: Path) -> None:
         with pytest.raises(InputError, match=message):
             open_sources([tmp_path], layout=layout)
     assert len(open_sources([tmp_path])) == 1
+
+
+def test_columns_of_a_release_are_named_by_the_user(tmp_path: Path) -> None:
+    from limner.data.releases import parse_columns
+
+    place = tmp_path / "release"
+    place.mkdir()
+    pictures = [{"bytes": encode_png(np.asarray(photo(128, 8 * k))), "path": f"{k}.png"} for k in range(2)]
+    asked = [[{"q": f"Is {k} happy?", "a": "Yes."}] for k in range(2)]
+    table = pa.table({"photo": pictures, "refined": ["She smiles.", "He looks up."], "talk": asked, "text": ["no"] * 2})
+    pq.write_table(table, place / "train.parquet")
+    given = ["image=photo", "captions=refined", "questions=talk", "question=q", "answer=a"]
+    items = open_sources([place], layout="unif2aced", columns=parse_columns(given))
+    assert [item.captions for item in items] == [("She smiles.",), ("He looks up.",)], "text is not asked for"
+    assert [item.questions for item in items] == [((f"Is {k} happy?", "Yes."),) for k in range(2)]
+    assert read_picture(items[1].load()).shape == (128, 128, 3)
+    with pytest.raises(InputError, match="no column 'image_0' in a record with the columns"):
+        open_sources([place], layout="unif2aced", columns={"image": "image_0", "captions": "refined"})
+    with pytest.raises(InputError, match="is not a list of question and a"):
+        open_sources([place], layout="unif2aced", columns=parse_columns([*given[:3], "answer=a"]))
+    with pytest.raises(InputError, match="write it as ROLE=NAME"):
+        parse_columns(["caption=refined"])

@@ -14,6 +14,7 @@ from facex.tiny import CONTROL, write_editor, write_nano_base
 from limner.cli.train import make_task
 from limner.codecs.continuous import KLCodec
 from limner.data.prepared import Prepared
+from limner.data.preparing import Portion
 from limner.data.shards import FIELDS, write_shard
 from limner.errors import InputError
 from limner.faces.expression import EXPRESSION_NAMES
@@ -36,6 +37,7 @@ from limner.models.facex.portrait import Portrait, portrait_of
 from limner.models.facex.prepare import Row, prepare, read_rows
 from limner.models.facex.task import FaceXTask
 from limner.models.mditface.prepare import Face as TrainingFace
+from limner.models.mditface.prepare import Makers
 from limner.models.mditface.prepare import prepare as prepare_faces
 from limner.training.loop import train
 from limner.training.recipe import Recipe
@@ -71,6 +73,11 @@ def rows(persons: int = 5, variants: int = 2) -> Iterator[Row]:
             yield Row(Portrait(picture, regions, motion, light, np.eye(2, 3)), f"p{person}", person == 4)
 
 
+def cut(given: list, size: int) -> list[Portion]:
+    """A few a shard."""
+    return [Portion(lambda k=k: given[k : k + size], k, {"of": k}) for k in range(0, len(given), size)]
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """LIMNER_DATA: a base and prepared pairs."""
@@ -79,8 +86,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     codec = KLCodec.load(base / "codec")
     facts = {"codec": str(base / "codec"), "size": SIZE, "region_encoder": "codec", "identity_encoder": "face-identity"}
     config = ControlConfig(**{**CONTROL, "region_encoder": "codec", "level_widths": (4,)})
-    given = list(rows())
-    prepare(given, [row.person for row in given], root / "pairs", codec, load_decomposer(config, codec), facts, batch=4)
+    prepare(cut(list(rows()), 3), root / "pairs", codec, load_decomposer(config, codec), facts, batch=4)
     return root
 
 
@@ -88,6 +94,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def data(folder: Path, monkeypatch: pytest.MonkeyPatch) -> PreparedPairs:
     monkeypatch.setenv("LIMNER_DATA", str(folder))
     return PreparedPairs.open(folder / "pairs")
+
+
+def column(data: PreparedPairs, name: str) -> np.ndarray:
+    return data.stored.column(name).numpy()
 
 
 def task(**settings) -> FaceXTask:
@@ -107,9 +117,7 @@ def test_rows_of_a_prepared_set(data: PreparedPairs) -> None:
     batch = data.batch(np.array([4]), np.array([5]), np.array([TASKS.index("head")]))
     assert torch.allclose(batch["latents"], codec.encode(picture), atol=1e-2)
     hole = batch["mask"] > 0
-    assert torch.equal(
-        batch["reference"] * hole, torch.from_numpy(np.array(data.arrays["structure"][4:5])).float() * hole
-    )
+    assert torch.equal(batch["reference"] * hole, data.take("structure", np.array([4])) * hole)
     pose = torch.from_numpy(given[4].portrait.motion.normalised()[1])
     assert torch.equal(unpack_factors("source", batch).pose[0], pose)
 
@@ -117,8 +125,8 @@ def test_rows_of_a_prepared_set(data: PreparedPairs) -> None:
 def test_holes_show_the_source_where_they_should(data: PreparedPairs) -> None:
     sources, targets, tasks = np.full(10, 4), np.full(10, 5), np.tile(np.arange(5), 2)
     batch = data.batch(sources, targets, tasks, np.repeat([True, False], 5))
-    masks, plain = data.arrays["masks"][5][:, None], data.arrays["reference"][5]
-    structure, latents = data.arrays["structure"][4][None], data.arrays["latents"][4][None]
+    masks, plain = column(data, "masks")[5][:, None], column(data, "reference")[5]
+    structure, latents = column(data, "structure")[4][None], column(data, "latents")[4][None]
     drafts = {"head": structure, "face": structure, "person": latents, "part": latents, "hole": plain[-1:]}
     for row, task_name in enumerate(TASKS * 2):
         draft = drafts[task_name] if row < 5 or task_name == "head" else plain[tasks[row]][None]
@@ -143,7 +151,7 @@ def test_rows_of_a_shard_become_portraits(tmp_path: Path, photo: np.ndarray, fac
     row = {**dict.fromkeys(name for name, _ in FIELDS), **about, **stored, "person": "her", "split": "train"}
     write_shard(tmp_path / "data" / "train-00000.parquet", [row], {})
     (tmp_path / "manifest.json").write_text("{}")
-    (found,) = read_rows([tmp_path], 64)
+    (found,) = read_rows(tmp_path / "data" / "train-00000.parquet", "train", 0, 1, 64)
     expected = portrait_of(photo, face, 64, reader.topology)
     assert found.person == "her" and not found.validation and found.portrait.picture.shape == (64, 64, 3)
     for one, other in zip(found.portrait.motion.normalised(), expected.motion.normalised()):
@@ -160,16 +168,16 @@ def test_choices_of_the_tasks(data: PreparedPairs) -> None:
     part = data.batch(np.array([0]), np.array([1]), np.array([TASKS.index("part")]))["choice"][0]
     assert 1 <= (part == SOURCE).sum() <= 2 and part[0] == TARGET
     hole = data.batch(np.array([0]), np.array([1]), np.array([TASKS.index("hole")]))["choice"][0]
-    hidden = torch.from_numpy(np.array(data.arrays["hidden"][1]))
+    hidden = data.stored.column("hidden")[1]
     assert torch.equal(hole[list(TEXTURES)] == NOWHERE, hidden)
 
 
 def test_holes_hide_what_the_tasks_paint(data: PreparedPairs) -> None:
-    masks = np.array(data.arrays["masks"])  # (N, K, 4, 4)
+    masks = column(data, "masks")  # (N, K, 4, 4)
     head, face, person = (masks[:, TASKS.index(name)] for name in ("head", "face", "person"))
     assert (face.sum((1, 2)) <= head.sum((1, 2))).all() and (head | person).any()
-    reference = np.array(data.arrays["reference"], np.float32)
-    assert not np.allclose(reference[:, 0], np.array(data.arrays["latents"], np.float32), atol=0.05)
+    reference = column(data, "reference").astype(np.float32)
+    assert not np.allclose(reference[:, 0], column(data, "latents").astype(np.float32), atol=0.05)
 
 
 def write_faces(folder: Path, out: Path, length: int, style: str | None = None) -> None:
@@ -178,7 +186,8 @@ def write_faces(folder: Path, out: Path, length: int, style: str | None = None) 
     words = ("a face", "a man")
     faces = [TrainingFace(row.portrait.picture, row.portrait.regions, words, row.person == "p3") for row in rows(4)]
     facts = {"codec": str(folder / "base" / "codec"), "encoder": "minilm"}
-    prepare_faces(faces, 8, out, codec, MiniLM.load(), facts, length, 2, mirror=False, style=style)
+    makers = Makers(codec, MiniLM.load(), text_length=length, captions=2, mirror=False, style=style)
+    prepare_faces(cut(faces, 3), out, makers, facts)
 
 
 def test_an_unfinished_set_and_single_people_are_refused(folder: Path, tmp_path: Path, data: PreparedPairs) -> None:
@@ -188,7 +197,7 @@ def test_an_unfinished_set_and_single_people_are_refused(folder: Path, tmp_path:
     config = ControlConfig(**{**CONTROL, "region_encoder": "codec", "level_widths": (4,)})
     with pytest.raises(InputError, match="no person has two faces"):
         single = list(rows(3, 1))
-        prepare(single, [row.person for row in single], tmp_path / "single", codec, load_decomposer(config, codec), {})
+        prepare(cut(single, 2), tmp_path / "single", codec, load_decomposer(config, codec), {})
     with pytest.raises(InputError, match=r"task\.shares"):
         task(shares={"heads": 1.0})
 
@@ -407,7 +416,7 @@ def test_a_style_keeps_only_what_it_learned(data: PreparedPairs, folder: Path, t
     """Part of a base, trained on faces drawn in pencil, is all that its file holds; the rest comes from its base."""
     write_faces(folder, data_root() / "drawn", length=8, style="pencil")
     write_faces(folder, data_root() / "plain", length=8)
-    latents = [Prepared.open(data_root() / name).arrays["latents"] for name in ("drawn", "plain")]
+    latents = [Prepared.open(data_root() / name).stored.column("latents").numpy() for name in ("drawn", "plain")]
     assert not np.allclose(latents[0], latents[1], atol=0.1)
     write_editor(data_root() / "editor")
     settings = {"kind": "facex-base", "data": "drawn", "start": start, "learns": ["up_blocks.1.resnets", "conv_out"]}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -10,12 +11,14 @@ import pytest
 import torch
 
 from limner.data.prepared import Prepared
+from limner.data.preparing import Portion
+from limner.data.tensor_shards import INDEX
 from limner.errors import InputError
 from limner.faces.regions import flip
-from limner.models.mditface.prepare import Face, prepare
+from limner.models.mditface.prepare import Face, Makers, prepare
 from limner.models.mditface.task import MDiTFaceTask
 from limner.models.mditface.transformer import MDiT
-from limner.weights.tensors import load_into
+from limner.weights.tensors import load_into, load_tensors, save_tensors
 from limner.words.encoder import TextFeatures
 from limner.words.mirror import mirror_words
 from mditface.tiny import TINY
@@ -57,10 +60,19 @@ def faces(count: int = 6) -> Iterator[Face]:
         yield Face(picture, regions, (f"{i} left", f"{i} man"), validation=i == 4)
 
 
+def cut(count: int = 6, size: int = 2) -> list[Portion[Face]]:
+    """The faces, a few a shard."""
+    given = list(faces(count))
+    return [Portion(lambda k=k: given[k : k + size], k, {"of": k}) for k in range(0, count, size)]
+
+
+MAKERS = Makers(Blocks(), Letters(), text_length=5, captions=3, palette=True)
+FACTS = {"codec": "none", "encoder": "letters"}
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    facts = {"codec": "none", "encoder": "letters"}
-    prepare(faces(), 11, tmp_path, Blocks(), Letters(), facts, 5, 3, batch=4, palette=True)
+    prepare(cut(), tmp_path, MAKERS, FACTS)
     return tmp_path
 
 
@@ -98,9 +110,10 @@ def test_an_unfinished_or_empty_set_is_refused(folder: Path, tmp_path: Path) -> 
     with pytest.raises(InputError, match="not a prepared set"):
         Prepared.open(folder)
     with pytest.raises(InputError, match="no faces"):
-        prepare([], 0, tmp_path / "x", Blocks(), Letters(), {})
-    with pytest.raises(InputError, match="changed meanwhile"):
-        prepare(faces(3), 7, tmp_path / "y", Blocks(), Letters(), {})
+        prepare([], tmp_path / "x", MAKERS, FACTS)
+    (folder / "prepared.json").write_text('{"rows": 3, "palette": false}')  # a folder of the first format
+    with pytest.raises(InputError, match="another version"):
+        Prepared.open(folder)
 
 
 def test_batches_are_a_function_of_the_step_and_an_epoch_visits_every_face_once(folder: Path) -> None:
@@ -189,8 +202,9 @@ def test_faces_come_from_built_sets_with_their_split(tmp_path: Path) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    from limner.data.preparing import portions
     from limner.faces.picture import encode_png
-    from limner.models.mditface.prepare import count_faces, read_faces
+    from limner.models.mditface.prepare import read_faces
 
     given = list(faces())
     (tmp_path / "data").mkdir()
@@ -211,28 +225,30 @@ def test_faces_come_from_built_sets_with_their_split(tmp_path: Path) -> None:
             for face in chosen
         ]
         pq.write_table(pa.Table.from_pylist(rows), tmp_path / "data" / f"{split}-000.parquet")
-    found = list(read_faces([tmp_path]))
-    assert (count_faces([tmp_path], mirror=True), count_faces([tmp_path], mirror=False)) == (5, 3)
+    parts = portions([tmp_path], partial(read_faces, size=SIZE), size=1)
+    assert [part.first for part in parts] == [0, 1, 2]
+    found = [face for part in parts for face in part.load()]
     assert [face.validation for face in found] == [False, False, True]  # test faces are never trained on
     for one, other in zip(found, given):
         assert np.array_equal(one.picture, other.picture) and np.array_equal(one.regions, other.regions)
         assert one.captions == other.captions
     assert all(face.facts == {"glasses": True} for face in found)  # sure and salient
-    for face, plain in zip(read_faces([tmp_path], prompts=3, keep=0.0), found):
+    new = read_faces(tmp_path / "data" / "train-000.parquet", "train", 0, 2, prompts=3, keep=0.0, size=SIZE)
+    for face, plain in zip(new, found):
         assert face.captions[3:] == plain.captions
         assert not any("nose" in caption for caption in face.captions[:3])
         assert any("glasses" in caption or "spectacles" in caption for caption in face.captions[:3])
 
 
 def test_rare_faces_are_drawn_more_often(folder: Path) -> None:
-    weights = np.load(folder / "weights.npy")
-    weights[:] = 1
-    weights[2] = 4
-    np.save(folder / "weights.npy", weights)
-    task = MDiTFaceTask({"data": str(folder), "balanced": True, "model": TINY.to_dict()}, 8, 0)
-    third = Prepared.open(folder).arrays["latents"][2]
-    drawn = [latents for step in range(100) for latents in task.batch(step)["latents"].numpy()]
-    share = np.mean([np.array_equal(one, third.astype(np.float32)) for one in drawn])
-    expected = 4 / (len(task.train) + 3)
+    index = load_tensors(folder / INDEX)[0]
+    index["weights"][:] = 1
+    index["weights"][2] = 4
+    save_tensors(folder / INDEX, index, {})
+    third = Prepared.open(folder).stored.column("latents")[2].float()
+    rare = task(folder, balanced=True)
+    drawn = [latents for step in range(200) for latents in rare.batch(step)["latents"]]
+    share = np.mean([torch.equal(one, third) for one in drawn])
+    expected = 4 / (len(rare.train) + 3)
     assert abs(share - expected) < 0.06
-    assert all(torch.equal(task.batch(3)[name], value) for name, value in task.batch(3).items())
+    assert all(torch.equal(rare.batch(3)[name], value) for name, value in rare.batch(3).items())

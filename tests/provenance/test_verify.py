@@ -40,12 +40,63 @@ def test_the_watermark_alone_is_enough(saved: Path, tmp_path: Path) -> None:
     assert main(["verify", str(tmp_path / "posted.jpg")]) == 0
 
 
-def test_the_recipe_alone_is_enough_and_says_it_proves_nothing(tmp_path: Path, capsys) -> None:
+def test_a_recipe_alone_proves_nothing_and_has_its_own_headline_and_status(tmp_path: Path, capsys) -> None:
     painted().save(tmp_path / "x.webp", watermark=False, manifest=False)
     report = verify(tmp_path / "x.webp")
-    assert report.ours and not report.watermark.found
+    assert not report.ours and report.verdict == "claimed" and not report.watermark.found
     assert "watermark declined" in report.sentences()["recipe"]
-    assert main(["verify", str(tmp_path / "x.webp")]) == 0
+    assert main(["verify", str(tmp_path / "x.webp")]) == 3
+    assert "a recipe of Limner alone, which anyone can write" in capsys.readouterr().out.splitlines()[0]
+
+
+def test_a_forged_recipe_on_a_photograph_is_no_proof(saved: Path, tmp_path: Path, capsys) -> None:
+    save_png(tmp_path / "forged.png", photo(), {KEY: json.dumps(read_recipe(saved))})
+    assert main(["verify", str(tmp_path / "forged.png"), "--json"]) == 3
+    (report,) = json.loads(capsys.readouterr().out)
+    assert report["limner"] is False and report["verdict"] == "claimed"
+    save_png(tmp_path / "photo.png", photo())
+    assert main(["verify", str(saved), str(tmp_path / "forged.png")]) == 3
+    assert main(["verify", str(tmp_path / "photo.png"), str(tmp_path / "forged.png")]) == 1
+
+
+HOSTILE = {
+    "deep list": "[" * 100_000,
+    "deep recipe": '{"limner": ' * 5_000 + "1" + "}" * 5_000,
+    "as deep as Python parses": '{"limner": "0.0", "engine": ' + "[" * 400 + "]" * 400 + "}",
+    "long number": '{"limner": "0.0", "seed": ' + "9" * 5_000 + "}",
+    "number that overflows": '{"limner": "0.0", "seed": 1e999}',
+    "not a number": '{"limner": "0.0", "seed": NaN}',
+    "no object": "[1]",
+    "cut short": '{"limner": "0.0"',
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_hostile_recipe_is_damaged_and_status_two(name: str, tmp_path: Path, capsys) -> None:
+    save_png(tmp_path / "x.png", photo(), {KEY: HOSTILE[name]})
+    assert main(["verify", str(tmp_path / "x.png")]) == 2
+    said = capsys.readouterr()
+    assert said.out.startswith(f"{tmp_path / 'x.png'}: damaged recipe") and not said.err
+    assert main(["verify", str(tmp_path / "x.png"), "--json"]) == 2
+    assert json.loads(capsys.readouterr().out)[0]["verdict"] == "damaged"
+    assert main(["replay", str(tmp_path / "x.png")]) == 2
+    said = capsys.readouterr()
+    assert "damaged" in said.err and said.err.count("\n") == 1
+
+
+def test_a_hostile_recipe_in_a_jpeg_is_damaged_too(tmp_path: Path) -> None:
+    for name in ("deep recipe", "long number"):
+        (tmp_path / "x.jpg").write_bytes(encode_jpeg(photo(), comment=HOSTILE[name]))
+        assert verify(tmp_path / "x.jpg").verdict == "damaged"
+    (tmp_path / "x.jpg").write_bytes(encode_jpeg(photo(), comment="[" * 50_000))  # not a recipe, whatever it is
+    assert verify(tmp_path / "x.jpg").verdict == "none"
+
+
+def test_a_recipe_of_odd_types_is_reported_and_crashes_nothing(tmp_path: Path) -> None:
+    for odd in ({"limner": [[1]], "engine": {"a": 1}, "kind": ["x"]}, {"limner": "x" * 100_000, "engine": None}):
+        save_png(tmp_path / "x.png", photo(), {KEY: json.dumps(odd)})
+        report = verify(tmp_path / "x.png")
+        assert report.verdict == "claimed" and max(map(len, report.sentences().values())) < 600
 
 
 def test_edits_are_told_from_paintings(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ import uvicorn
 
 import limner
 from limner.serving.app import create_app
+from limner.serving.http_protocol import configuration
 from limner.serving.limits import Limits
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ class Running:
         listener.bind(("127.0.0.1", 0))
         listener.listen(128)
         self.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        self._server = uvicorn.Server(uvicorn.Config(self.app, log_level="warning", access_log=False))
+        self._server = uvicorn.Server(configuration(self.app, limits))
         self._thread = threading.Thread(target=self._server.run, kwargs={"sockets": [listener]}, daemon=True)
 
     def __enter__(self) -> Running:

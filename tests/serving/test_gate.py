@@ -80,13 +80,13 @@ def test_a_taken_port_is_one_line(guarded: Running, capsys: pytest.CaptureFixtur
     assert "Address already in use; choose another --port" in capsys.readouterr().err
 
 
-def test_a_fault_that_nobody_foresaw_is_an_answer_with_an_id(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_fault_that_nobody_foresaw_is_an_answer_with_an_id(caplog: pytest.LogCaptureFixture, tmp_path: Path) -> None:
     async def broken(request: Request) -> Response:
         raise ZeroDivisionError("secret detail")
 
     metrics = Metrics()
     app = Starlette(routes=[Route("/broken", broken)])
-    app.add_middleware(Gate, metrics=metrics, most_bytes=1000, token=None)
+    app.add_middleware(Gate, metrics=metrics, limits=Limits(folder=tmp_path), token=None)
 
     async def ask() -> httpx.Response:
         transport = httpx.ASGITransport(app)

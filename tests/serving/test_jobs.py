@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import re
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import httpx2 as httpx
@@ -19,14 +21,15 @@ pytest.importorskip("fastapi", reason="the server's extra 'studio' is not instal
 
 from limner.errors import InputError
 from limner.faces.picture import read_picture
+from limner.serving.cleaner import clean
 from limner.serving.limits import Limits
-from limner.serving.photos import store_upload
 from limner.serving.requests import PaintRequest
 from limner.serving.server import Server
 from limner.serving.table import JobTable, Made, NotThere, QueueFull, WrongState
 from mditface.parts import write_nano
 
 ENDS = ("done", "failed", "cancelled", "interrupted")
+LARGE = Made(b"x" * 40_000, "image/png", 1, 1, {"seed": 1})
 PICTURE = Made(b"x" * 1000, "image/png", 1, 1, {"seed": 1})
 
 
@@ -132,7 +135,7 @@ def test_a_fault_of_one_job_is_its_own(make) -> None:
     grey = np.full((64, 64, 3), 128, np.uint8)
     from limner.faces.picture import encode_png
 
-    empty = store_upload(server.table, encode_png(grey)).id
+    empty = server.photos.store(encode_png(grey)).id
     bad = server.worker.submit("paint", PaintRequest(text="a man", mask=empty, steps=2))
     worse = server.worker.submit("paint", PaintRequest(text="a man", like=empty, steps=2))
     good = server.worker.submit("paint", PaintRequest(text="a man", steps=2))
@@ -190,8 +193,8 @@ def test_a_change_is_whole_or_not_at_all(tmp_path: Path) -> None:
     table = JobTable(tmp_path)
     job = table.add("paint", {}, None, 10)
     table.take(1)
-    with pytest.raises(AttributeError):
-        table.finish(job.id, [PICTURE, None])  # type: ignore[list-item]
+    with pytest.raises(sqlite3.Error):
+        table.finish(job.id, [PICTURE, replace(PICTURE, mime=object())])  # type: ignore[arg-type]
     assert table.get(job.id).state == "running" and not table.pictures(job.id)
     assert table.finish(job.id, [PICTURE]) and not table.finish(job.id, [PICTURE])
     assert len(table.pictures(job.id)) == 1
@@ -213,15 +216,17 @@ def test_cleaning_goes_by_age_then_size(tmp_path: Path) -> None:
     used, spare = table.upload(PICTURE).id, table.upload(PICTURE).id
     jobs = [table.add("paint", {}, "x", 50).id for _ in range(20)]
     for job in table.take(20):
-        table.finish(job.id, [PICTURE])
+        table.finish(job.id, [LARGE])
     waiting = table.add("paint", {"like": used}, "y", 50)
-    assert table.clean(time.time() - 3600, 10**9) == 0 and table.size() == 22_000
-    assert table.clean(0, 15_000) == 8  # the oldest, and uploads that nothing waiting needs
+    assert clean(table, time.time() - 3600, 10**9)[0] == 0
+    before = table.database.size()
+    removed, _ = clean(table, 0, before - 4 * len(LARGE.data))  # the oldest, and uploads that nothing waiting needs
+    assert 5 <= removed <= 12 and table.database.size() <= before - 4 * len(LARGE.data)
     with pytest.raises(NotThere):
         table.get(jobs[0])
-    assert table.get(jobs[-1]).state == "done" and table.picture(used)
-    assert table.clean(time.time() + 1, 10**9) == 12
     with pytest.raises(NotThere):
         table.picture(spare)
-    assert table.size() == 1_000 and table.get(waiting.id).state == "queued"
+    assert table.get(jobs[-1]).state == "done" and table.picture(used)
+    assert clean(table, time.time() + 1, 10**9)[0] == 21 - removed
+    assert table.get(waiting.id).state == "queued" and table.picture(used) and not table.gallery(10)
     table.close()

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from limner.cli.app import main
 from limner.errors import InputError
 from limner.training.recipe import read_recipe
 
@@ -59,3 +60,21 @@ def test_a_missing_recipe_is_one_line(tmp_path: Path) -> None:
 def test_every_shipped_recipe_is_valid(path: Path) -> None:
     recipe = read_recipe(path)
     assert path.stem == recipe.name
+
+
+@pytest.mark.parametrize(
+    "text", ["deep = " + "[" * 5_000, "x = " + "{a = " * 3_000, "long = " + "9" * 5_000, "[" + "a." * 2_000 + "b]"]
+)
+def test_a_hostile_recipe_is_one_line(text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "recipe.toml").write_text(text)
+    assert main(["train", str(tmp_path / "recipe.toml")]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("error: ") and said.count("\n") == 1 and len(said) < 500
+
+
+def test_a_hostile_override_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    recipe = next((Path(__file__).parents[2] / "recipes").glob("*.toml"))
+    for value in ("[" * 5_000, "9" * 5_000, "[" * 900 + "]" * 900):
+        assert main(["train", str(recipe), "--set", f"train.steps={value}"]) == 2
+        said = capsys.readouterr().err
+        assert said.count("\n") == 1 and len(said) < 700

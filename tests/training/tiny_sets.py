@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ import torch
 
 from facex.tiny import write_nano_base
 from limner.cli.train import make_task
-from limner.data.arrays import HEADER
+from limner.data.tensor_shards import finish, pack, write_shard
 from limner.training.journal import read_journal
 from limner.training.loop import train
 from limner.training.recipe import Recipe
@@ -34,14 +33,14 @@ FACEX = {"model": {"width": 16}, "head_steps": 4, "drop_all": 0.2, "identity_wei
 def prepare(folder: Path) -> None:
     """Random faces for the three systems below `folder`, and the base that FaceX steers."""
     texts = [[[2 + f % 9, 3 + f % 7]] for f in range(12)]
-    write_codes(folder / "unif2ace.safetensors", SIZES, clip=(4, 6), face=(2, 5), texts=texts)
+    write_codes(folder / "unif2ace", SIZES, clip=(4, 6), face=(2, 5), texts=texts)
     write_latents(folder / "mditface", latents=(4, 4, 4), tokens=(5, 12))
     prepare_pairs(folder / "facex")
     write_nano_base(folder / "base")
 
 
 def write_codes(
-    file: Path, sizes: dict[str, int], clip: tuple[int, int], face: tuple[int, int], texts: list[list[list[int]]]
+    place: Path, sizes: dict[str, int], clip: tuple[int, int], face: tuple[int, int], texts: list[list[list[int]]]
 ) -> None:
     """A set for UniF²ace of twelve random faces, ten of them to train on; all kinds of text are `texts`."""
     from limner.models.unif2ace.prepared import TEXTS, Prepared, pad_texts
@@ -56,26 +55,31 @@ def write_codes(
         "ask_short": torch.tensor([[19]]),
         **{name: pad_texts(texts) for name in TEXTS},
     }
-    file.parent.mkdir(parents=True, exist_ok=True)
-    Prepared(tensors, {"tokenizer": "none", "model": sizes}).save(file)
+    Prepared.write(place, tensors, {"tokenizer": "none", "model": sizes}, size=5)
 
 
 def write_latents(place: Path, latents: tuple[int, int, int], tokens: tuple[int, int]) -> None:
     """A set for MDiTFace of twelve random faces, of 16 pixels a latent, with six texts of at most `tokens`."""
     random, (length, width), side = np.random.default_rng(0), tokens, 16 * latents[2]
-    place.mkdir(parents=True)
-    for name, array in {
+    drawn = {
         "latents": random.standard_normal((12, *latents)).astype(np.float16),
         "regions": random.integers(0, 19, (12, side, side), dtype=np.uint8),
         "captions": random.integers(0, 6, (12, 2)).astype(np.int32),
-        "tokens": random.standard_normal((6, length, width)).astype(np.float16),
-        "lengths": random.integers(1, length + 1, 6).astype(np.int32),
-        "pooled": random.standard_normal((6, width)).astype(np.float32),
         "validation": np.arange(12) >= 10,
-        "weights": np.ones(12, np.float32),
-    }.items():
-        np.save(place / f"{name}.npy", array)
-    (place / HEADER).write_text('{"palette": false, "codec": "none", "rows": 12}')
+    }
+    texts = [random.standard_normal((random.integers(1, length + 1), width)).astype(np.float16) for _ in range(6)]
+    table = pack("tokens", [torch.from_numpy(text) for text in texts])
+    table |= {"pooled": torch.from_numpy(random.standard_normal((6, width)).astype(np.float32))}
+    write_random(place, drawn, table, {"codec": "none", "text_length": length, "live": False})
+
+
+def write_random(place: Path, rows: dict[str, np.ndarray], table: dict[str, torch.Tensor], header: dict) -> None:
+    """A prepared set of shards of five, five and two rows."""
+    for number, start in enumerate((0, 5, 10)):
+        part = {name: torch.from_numpy(array[start : start + 5]) for name, array in rows.items()}
+        write_shard(place, number, part | table, len(part["latents"]), {})
+    index = {name: rows[name] for name in ("validation", "person") if name in rows}
+    finish(place, header, [5, 5, 2], {**index, "weights": np.ones(12, np.float32)})
 
 
 def prepare_pairs(place: Path) -> None:
@@ -85,16 +89,15 @@ def prepare_pairs(place: Path) -> None:
     from limner.models.facex.motion import EXPRESSION
     from limner.models.facex.pairs import PARTS_SWAPPED, TASKS
 
-    place.mkdir()
     random, grid = np.random.default_rng(1), (4, 4, 4)
-    for name, array in {
+    drawn = {
         "latents": random.standard_normal((12, *grid)).astype(np.float16),
         "structure": random.standard_normal((12, *grid)).astype(np.float16),
         "reference": random.standard_normal((12, len(TASKS), *grid)).astype(np.float16),
         "masks": random.integers(0, 2, (12, len(TASKS), 4, 4), dtype=np.uint8),
         "parts": random.integers(0, len(PARTS_SWAPPED), 12, dtype=np.uint8),
         "hidden": random.random((12, len(GROUPS))) < 0.2,
-        "person": (np.arange(12) // 2).astype(np.int32),
+        "person": np.arange(12) // 2,
         "validation": np.arange(12) >= 10,
         "identity": random.standard_normal((12, 2, 6)).astype(np.float16),
         "level0": random.standard_normal((12, len(GROUPS), 3)).astype(np.float16),
@@ -103,17 +106,16 @@ def prepare_pairs(place: Path) -> None:
         "pose": random.standard_normal((12, 6)).astype(np.float32),
         "gaze": random.standard_normal((12, 2)).astype(np.float32),
         "light": random.standard_normal((12, 27)).astype(np.float32),
-    }.items():
-        np.save(place / f"{name}.npy", array)
-    sizes = {"identity_width": 6, "identity_tokens": 2, "level_widths": [3], "pooled": True, "rows": 12}
+    }
+    sizes = {"identity_width": 6, "identity_tokens": 2, "level_widths": [3], "pooled": True}
     kinds = {"identity_encoder": "face-identity", "region_encoder": "codec"}
-    (place / HEADER).write_text(json.dumps(sizes | kinds))
+    write_random(place, drawn, {}, sizes | kinds)
 
 
 def recipe(kind: str, **settings: Any) -> Recipe:
     """Global batch of eight: four micro-batches of two."""
     task: dict[str, Any] = {
-        "unif2ace": {"kind": "unif2ace", "data": "unif2ace.safetensors", "model": UNIF2ACE},
+        "unif2ace": {"kind": "unif2ace", "data": "unif2ace", "model": UNIF2ACE},
         "mditface": {"kind": "mditface", "data": "mditface", "model": MDITFACE},
         "facex": {"kind": "facex", "data": "facex", "base": "base", **FACEX},
     }[kind]

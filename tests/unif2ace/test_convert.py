@@ -11,17 +11,18 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from transformers import CLIPVisionConfig, CLIPVisionModel
 
 from limner.cli.app import main
 from limner.errors import InputError
-from limner.models.unif2ace.config import PRESETS, UniF2aceConfig
+from limner.models.unif2ace.config import CHECKPOINTS, PRESETS, UniF2aceConfig
 from limner.models.unif2ace.convert import main as convert
 from limner.models.unif2ace.loading import load_parts
 from limner.models.unif2ace.sequence import omni_mask, paint_sequence
 from limner.models.unif2ace.showo import from_showo
 from limner.models.unif2ace.tokenizer import Tokenizer, learn
+from limner.weights.registry import registry
 from unif2ace.parts import WORDS, write_codec
 from unif2ace.test_backbone import reference, showo_file
 from unif2ace.tiny import TINY, draw_codes
@@ -121,3 +122,60 @@ def test_pickles_become_safetensors_and_only_tensors_are_read(tmp_path: Path, mo
         assert "\n" not in str(caught.value) and not (tmp_path / f"bad{number}" / "model.safetensors").exists()
     with pytest.raises(SystemExit, match=r"holds no pytorch_model\.bin"):
         run_tool(str(tmp_path), monkeypatch=monkeypatch)
+
+
+def test_a_show_o_of_another_picture_size_is_refused_with_its_preset(given, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, config, chosen = given
+    write_showo(folder / "showo", config)
+    run_tool(str(folder / "showo"), monkeypatch=monkeypatch)
+    values = {"vocab_size": config.vocabulary, "codebook_size": config.codebook, "num_vq_tokens": 1024}
+    (folder / "showo" / "config.json").write_text(json.dumps(values))
+    with pytest.raises(InputError, match=r"1024 image tokens, this model has 256: give --preset showo-1\.3b-512 or"):
+        convert([str(folder / "showo"), *chosen, f"--out={folder / 'out'}"])
+    (folder / "showo" / "config.json").write_text(json.dumps({**values, "num_vq_tokens": config.image_tokens}))
+    assert from_showo(folder / "showo", config.dense()).config.image_tokens == 256
+
+
+def test_each_preset_has_a_checkpoint_in_the_registry() -> None:
+    known = registry()
+    for name, preset in PRESETS.items():
+        if name != "nano":
+            entry = known[CHECKPOINTS[preset.image_tokens]]
+            assert entry.hub is not None and f"{preset.image_tokens:,} image tokens" in entry.summary
+            assert name in entry.summary
+
+
+def test_weights_under_either_name_and_in_shards(given) -> None:
+    folder, config, _ = given
+    tensors = showo_file(config)
+    write_showo(folder / "named", config)
+    (folder / "named" / "pytorch_model.bin").unlink()
+    save_file(tensors, folder / "named" / "pytorch_model.safetensors")
+    write_showo(folder / "sharded", config)
+    (folder / "sharded" / "pytorch_model.bin").unlink()
+    names = sorted(tensors)
+    parts = {"model-1.safetensors": names[::2], "model-2.safetensors": names[1::2]}
+    for file, some in parts.items():
+        save_file({name: tensors[name].bfloat16() for name in some}, folder / "sharded" / file)
+    index = {"weight_map": {name: file for file, some in parts.items() for name in some}}
+    (folder / "sharded" / "model.safetensors.index.json").write_text(json.dumps(index))
+    whole, shards = (from_showo(folder / name, config.dense()) for name in ("named", "sharded"))
+    for name, value in whole.state_dict().items():
+        assert torch.equal(value.bfloat16(), shards.state_dict()[name].bfloat16()), name
+
+
+def test_what_the_tool_writes_is_read_by_transformers(given, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, _, _ = given
+    tower = CLIPVisionModel.from_pretrained(folder / "clip")
+    names = list(tower.state_dict())
+    pickled = folder / "pickled"
+    pickled.mkdir()
+    (pickled / "config.json").write_text((folder / "clip" / "config.json").read_text())
+    halves = {"pytorch_model-1.bin": names[::2], "pytorch_model-2.bin": names[1::2]}
+    for file, some in halves.items():
+        torch.save({name: tower.state_dict()[name] for name in some}, pickled / file)
+    index = {"weight_map": {name: file for file, some in halves.items() for name in some}}
+    (pickled / "pytorch_model.bin.index.json").write_text(json.dumps(index))
+    run_tool(str(pickled), monkeypatch=monkeypatch)
+    again = CLIPVisionModel.from_pretrained(pickled, use_safetensors=True)
+    assert all(torch.equal(value, again.state_dict()[name]) for name, value in tower.state_dict().items())

@@ -111,3 +111,31 @@ def test_ratio_embedding_tells_ratios_apart() -> None:
     assert found.shape == (33, 1, TINY.width)
     apart = torch.cdist(found[:, 0], found[:, 0]) + 9 * torch.eye(33)
     assert apart.min() > 0.05
+
+
+def test_clip_features_are_the_last_layer_but_one_with_clip_s_own_activation() -> None:
+    """As Show-o takes them of CLIP ViT-L/14-336: hidden state −2, patches without the class token, quick GELU."""
+    from torch.nn import functional as F
+    from transformers import CLIPImageProcessor, CLIPVisionConfig, CLIPVisionModel
+
+    from limner.models.unif2ace.features import CLIPFeatures
+
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 3, "num_attention_heads": 2}
+    tower = CLIPVisionModel(CLIPVisionConfig(**sizes, image_size=42, patch_size=14, hidden_act="quick_gelu")).eval()
+    picture = np.random.default_rng(0).integers(0, 256, (42, 42, 3), dtype=np.uint8)
+    found = CLIPFeatures(tower).encode(torch.from_numpy(picture).permute(2, 0, 1)[None].float() / 127.5 - 1)
+    processor = CLIPImageProcessor(size={"shortest_edge": 42}, crop_size={"height": 42, "width": 42})
+    pixels = processor(images=picture, return_tensors="pt")["pixel_values"]
+    vision = tower.vision_model if hasattr(tower, "vision_model") else tower
+    with torch.no_grad():
+        hidden = vision.pre_layrnorm(vision.embeddings(pixels))
+        for layer in vision.encoder.layers[:-1]:
+            out = layer(hidden, None)
+            hidden = out[0] if isinstance(out, tuple) else out
+    assert found.shape == (1, 9, 16) and torch.allclose(found, hidden[:, 1:], atol=1e-4)
+    mlp, x = vision.encoder.layers[0].mlp, torch.randn(1, 16)
+    with torch.no_grad():
+        up = mlp.fc1(x)
+        assert torch.allclose(mlp(x), mlp.fc2(up * torch.sigmoid(1.702 * up)), atol=1e-6)
+        assert not torch.allclose(mlp(x), mlp.fc2(F.gelu(up)), atol=1e-6)

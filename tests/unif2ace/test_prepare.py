@@ -11,16 +11,17 @@ import torch
 
 import limner
 from limner.codecs.discrete import LFQCodec
+from limner.data.preparing import Portion
 from limner.data.shards import FIELDS, pack_attributes, write_shard
 from limner.errors import InputError
 from limner.faces.batches import to_model
 from limner.faces.picture import encode_png, read_picture
 from limner.faces.reader import FaceReader
 from limner.faces.record import Attribute
-from limner.models.unif2ace import prepare as room
 from limner.models.unif2ace.prepare import Face, Makers, make_part, prepare, read_faces
 from limner.models.unif2ace.prepared import ABSENT, FOILS, SHOWN, TEXTS, Prepared, unpad
 from limner.models.unif2ace.tokenizer import Tokenizer
+from limner.weights.registry import hash_file
 from limner.words.claims import read_claims
 from limner.words.mirror import mirror_words
 from unif2ace.parts import write_codec
@@ -71,16 +72,14 @@ def test_many_questions_are_asked_in_other_words(makers: Makers) -> None:
     assert any("What colour is her hair?" in each for each in said[0])
 
 
-def test_parts_are_made_once_and_again_only_when_something_changed(
-    makers: Makers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_parts_are_made_once_and_again_only_when_something_changed(makers: Makers, tmp_path: Path) -> None:
     files = []
     for name in ("train-00000", "train-00001", "validation-00000"):
         files.append(tmp_path / f"{name}.parquet")
         files[-1].write_text(name)
     made: list[str] = []
 
-    def read(file: Path, mirror: bool, salient: int):
+    def read(file: Path):
         made.append(file.stem)
         if file.stem == stop:
             raise KeyboardInterrupt
@@ -89,32 +88,36 @@ def test_parts_are_made_once_and_again_only_when_something_changed(
         faces = [face(seed, file.stem.startswith("validation")), face(seed + 1)][: 2 - seed]
         return [replace(each, looks=looks) for each in faces]
 
-    monkeypatch.setattr(room, "read_faces", read)
+    def cut() -> list[Portion[Face]]:
+        return [Portion(lambda file=file: read(file), 0, {"of": hash_file(file)}) for file in files]
+
     stop, out, facts = "train-00001", tmp_path / "out", {"codec": "c"}
     with pytest.raises(KeyboardInterrupt):
-        prepare(files, out, makers, facts)
-    assert not (out / "set.safetensors").exists()
+        prepare(cut(), out, makers, facts)
+    with pytest.raises(InputError, match="not a prepared set"):
+        Prepared.open(out)
     stop, said = "", []
-    first = prepare(files, out, makers, facts, report=lambda *progress: said.append(progress))
+    first = prepare(cut(), out, makers, facts, report=lambda *progress: said.append(progress))
     assert made == ["train-00000", "train-00001", "train-00001", "validation-00000"]
     assert said == [(0, 3), (1, 3), (2, 3), (3, 3)]
-    assert len(first.tensors["codes"]) == 5 and first.rows(validation=True).tolist() == [3]
+    assert first is not None and len(first.stored) == 5 and first.rows(validation=True).tolist() == [3]
     assert first.header["model"] == {
         "text_vocabulary": makers.tokenizer.size, "codebook": 16, "image_tokens": 16, "clip_width": 3, "face_width": 3,
     }  # fmt: skip
     again = Prepared.open(out)
-    assert all(torch.equal(again.tensors[name], first.tensors[name]) for name in first.tensors)
     rows = again.rows(validation=False)
     batch = again.batch(rows, np.random.default_rng(0), long=False, turns=2)
     assert batch["questions"].shape[:2] == (4, 2)
-    rare = again.chances(rows)  # the third face is the only one with glasses, and the fourth of these rows is not it
+    rare = again.weighted(
+        rows
+    ).chances  # the third face is the only one with glasses, and the fourth of these rows is not it
     assert rare[2] == pytest.approx(2 * rare[0]) and rare.sum() == pytest.approx(1)
     made.clear()
-    prepare(files, out, makers, {"codec": "another"})
+    prepare(cut(), out, makers, {"codec": "another"})
     assert len(made) == 3
     files[1].write_text("changed")
     made.clear()
-    prepare(files, out, makers, {"codec": "another"})
+    prepare(cut(), out, makers, {"codec": "another"})
     assert made == ["train-00001"]
     with pytest.raises(InputError, match="no faces"):
         prepare([], out, makers, facts)
@@ -131,13 +134,13 @@ def test_new_prompts_keep_to_the_salient_facts_and_looks_say_which(tmp_path: Pat
     for split in ("train", "validation"):
         write_shard(tmp_path / f"{split}-00000.parquet", [row], {})
     file = tmp_path / "train-00000.parquet"
-    one, mirror = read_faces(file, True, salient=3)
+    one, mirror = read_faces(file, "train", 0, 9, True, salient=3, size=64)
     assert one.prompts[3:] == mirror.prompts[3:] == ("the set's own",) and len(set(one.prompts)) == 4
     assert any("glasses" in prompt for prompt in one.prompts[:3])
-    assert [face.prompts for face in read_faces(file, False)] == [("the set's own",)]
+    assert [face.prompts for face in read_faces(file, "train", 0, 9, False, size=64)] == [("the set's own",)]
     salient = {"gender_presentation": "woman", "glasses": True, "hair_colour": "red"}
     assert one.looks == mirror.looks == salient and (one.mirror, mirror.mirror) == (False, True)
-    (unseen,) = read_faces(tmp_path / "validation-00000.parquet", True)
+    (unseen,) = read_faces(tmp_path / "validation-00000.parquet", "validation", 0, 9, True, size=64)
     assert unseen.validation and unseen.looks == salient
 
 
@@ -173,5 +176,7 @@ def test_words_to_paint_by_are_about_what_the_codes_show(tmp_path: Path) -> None
         "ask_long": part["questions"][0],
         "ask_short": part["questions"][0],
     }
-    drawn = Prepared(tensors, {}).batch(np.array([0, 0]), np.random.default_rng(0), long=False)
+    drawn = Prepared.write(tmp_path / "set", tensors, {}, size=2).batch(
+        np.array([0, 0]), np.random.default_rng(0), long=False
+    )
     assert set(map(tuple, unpad(drawn["texts"]))) <= set(map(tuple, unpad(part["shown_prompts"][0])))

@@ -26,7 +26,7 @@ from limner.models.unif2ace.losses import (
     foil_loss,
     paint_loss,
 )
-from limner.models.unif2ace.prepared import ABSENT, FOILS, Prepared, pad_texts, unpad, unpad_turns
+from limner.models.unif2ace.prepared import ABSENT, FOILS, TEXTS, Prepared, pad_texts, unpad, unpad_turns
 from limner.models.unif2ace.sequence import (
     image_place,
     leading_padding,
@@ -55,14 +55,21 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     words = {"captions": CAPTIONS, "prompts": PROMPTS, "questions": QUESTIONS, "answers": ANSWERS}
     tensors |= {name: pad_texts(texts) for name, texts in words.items()}
     tensors |= {"ask_long": torch.tensor([[17, 18]]), "ask_short": torch.tensor([[19, ABSENT]])}
-    Prepared(tensors, {"tokenizer": "none", "model": SIZES}).save(tmp_path / "set.safetensors")
+    Prepared.write(tmp_path / "set", tensors, {"tokenizer": "none", "model": SIZES})
     return tmp_path
 
 
+def read_set(place: Path) -> tuple[dict[str, torch.Tensor], dict]:
+    """All tensors of a small set, and its header."""
+    data = Prepared.open(place)
+    everything, names = np.arange(len(data.stored)), (*TEXTS, *FOILS)
+    tensors = {name: data.texts(name, everything) if name in names else data.stored.column(name) for name in data.names}
+    requests = {name: torch.from_numpy(data.stored.index[name]) for name in ("ask_long", "ask_short")}
+    return tensors | requests, {name: data.header[name] for name in ("tokenizer", "model")}
+
+
 def task(**settings) -> UniF2aceTask:
-    made = make_task(
-        {"kind": "unif2ace", "data": "set.safetensors", "model": TINY.to_dict(), "sheets": False, **settings}, 5, 3
-    )
+    made = make_task({"kind": "unif2ace", "data": "set", "model": TINY.to_dict(), "sheets": False, **settings}, 5, 3)
     assert isinstance(made, UniF2aceTask)
     return made
 
@@ -97,7 +104,7 @@ def test_paint_loss_reads_masked_tokens_over_codes() -> None:
 
 
 def test_prepared_sets_keep_texts_and_parts(folder: Path) -> None:
-    data = Prepared.open(folder / "set.safetensors")
+    data = Prepared.open(folder / "set")
     assert data.rows(validation=True).tolist() == [5] and data.rows(validation=False).tolist() == [0, 1, 2, 3, 4]
     rows = np.array([0, 3])
     short = [data.batch(rows, np.random.default_rng(k), long=False, turns=2) for k in range(40)]
@@ -115,9 +122,8 @@ def test_prepared_sets_keep_texts_and_parts(folder: Path) -> None:
         assert text in CAPTIONS[row] and len(talk) == 2
         ((_, described),) = [turn for turn in talk if turn[0] == [17, 18]]
         assert described in CAPTIONS[row]
-    save_tensors(folder / "other.safetensors", {"codes": torch.zeros(1)}, {})
-    with pytest.raises(InputError, match="no 'clip'"):
-        Prepared.open(folder / "other.safetensors")
+    with pytest.raises(InputError, match="not a prepared set"):
+        Prepared.open(folder / "other")
 
 
 def test_turns_of_a_conversation_are_read_one_after_another() -> None:
@@ -171,9 +177,9 @@ def test_batches_are_a_function_of_the_step_and_an_epoch_visits_every_face_once(
 def test_balanced_paintings_are_drawn_by_weights_and_questions_evenly(folder: Path) -> None:
     with pytest.raises(InputError, match="prepare it again"):
         task(balanced=True)
-    tensors, header = load_tensors(folder / "set.safetensors")
+    tensors, header = read_set(folder / "set")
     rare = torch.tensor([0.0, 3.0, 0.0, 1.0, 0.0, 9.0])  # the last face is for validation: never painted
-    Prepared({**tensors, "weights": rare}, header).save(folder / "weighed" / "set.safetensors")
+    Prepared.write(folder / "weighed", {**tensors, "weights": rare}, header)
     t, plain = task(data="weighed", balanced=True), task()
     faces = {tuple(row): k for k, row in enumerate(draw_codes(6).tolist())}
     painted = []
@@ -212,11 +218,11 @@ def test_foil_loss_compares_how_likely_words_make_a_picture() -> None:
 @pytest.fixture
 def foiled(folder: Path) -> Path:
     """The folder's set with foils: of all faces but the second, the first word of a prompt is another's."""
-    tensors, header = load_tensors(folder / "set.safetensors")
+    tensors, header = read_set(folder / "set")
     pairs = [[([2 + f], [2 + (f + 1) % 6]), ([3 + f, 5], [3 + (f + 1) % 6, 5])] if f != 1 else [] for f in range(6)]
     for k, name in enumerate(FOILS):
         tensors[name] = pad_texts([[pair[k] for pair in some] for some in pairs])
-    Prepared(tensors, header).save(folder / "foiled" / "set.safetensors")
+    Prepared.write(folder / "foiled", tensors, header)
     return folder
 
 
@@ -238,9 +244,9 @@ def test_foils_are_of_faces_that_have_some(foiled: Path) -> None:
 
 
 def test_foils_are_told_where_words_decide_and_drawn_by_weights(foiled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    tensors, header = load_tensors(foiled / "foiled" / "set.safetensors")
+    tensors, header = read_set(foiled / "foiled")
     rare = torch.tensor([0.0, 9.0, 0.0, 1.0, 0.0, 9.0])  # of those with foils in training, only the fourth
-    Prepared({**tensors, "weights": rare}, header).save(foiled / "weighed" / "set.safetensors")
+    Prepared.write(foiled / "weighed", {**tensors, "weights": rare}, header)
     t = task(data="weighed", foils=1.0, balanced=True)
     assert all((t.batch(step)["foiled_codes"] == draw_codes(6)[3]).all() for step in range(10))
     seen = []
@@ -251,11 +257,11 @@ def test_foils_are_told_where_words_decide_and_drawn_by_weights(foiled: Path, mo
     gamma = torch.cat(seen)
     assert gamma.min() >= np.sin(np.pi / 2 * FOILS_FROM) - 1e-6 and gamma.max() > 0.99
     nothing = torch.full_like(tensors["foils"], ABSENT)
-    Prepared({**tensors, "foils": nothing, "foiled": nothing}, header).save(foiled / "none" / "set.safetensors")
+    Prepared.write(foiled / "none", {**tensors, "foils": nothing, "foiled": nothing}, header)
     with pytest.raises(InputError, match="no face of none has a foil"):
         task(data="none", foils=1.0)
     tensors["foils"][5] = tensors["foiled"][5] = ABSENT  # the only face of validation
-    Prepared(tensors, header).save(foiled / "unseen" / "set.safetensors")
+    Prepared.write(foiled / "unseen", tensors, header)
     assert "told" not in task(data="unseen", foils=1.0).validate(model)
 
 
@@ -471,20 +477,19 @@ def test_only_a_share_of_the_faces_is_painted(folder: Path) -> None:
 
 def test_fitted_resamplers_tell_faces_apart(folder: Path) -> None:
     """What most of the features have in common hides the rest, until they are fitted to them."""
-    data = Prepared.open(folder)
-    for name in ("clip", "face"):
-        data.tensors[name] = 0.05 * data.tensors[name] + 3
-    data.save(folder / "set.safetensors")
+    tensors, header = read_set(folder / "set")
+    tensors |= {name: 0.05 * tensors[name] + 3 for name in ("clip", "face")}
+    Prepared.write(folder / "set", tensors, header)
     differ = {}
     for fitted in (False, True):
         model = task(fit_features=["clip", "face"] if fitted else []).build()
         assert isinstance(model, UniF2aceTransformer)
         with torch.no_grad():
-            mixed = model.mix(**{name: data.tensors[name].float() for name in ("clip", "face")})
+            mixed = model.mix(**{name: tensors[name].float() for name in ("clip", "face")})
             differ[fitted] = [float(mixed.of(name).std(0).mean()) for name in ("clip", "face")]
-            entered = model.face_in.enter(data.tensors["face"][:5].float())  # type: ignore[union-attr]
+            entered = model.face_in.enter(tensors["face"][:5].float())  # type: ignore[union-attr]
         if fitted:
-            kept = data.tensors["face"].shape[-1]
+            kept = tensors["face"].shape[-1]
             assert torch.allclose(entered.mean((0, 1)), torch.zeros(entered.shape[-1]), atol=1e-2)
             assert (entered.std((0, 1)) > 0.9).sum() == kept
         levels = [block.sequence.groups["understand"].scale for block in model.blocks[:-1]]  # type: ignore[union-attr]
@@ -524,9 +529,8 @@ def test_sample_sheets_go_through_the_codec(folder: Path) -> None:
     config = LFQConfig(bits=4, width=2, encoder_widths=(1, 1), encoder_blocks=(1, 1), decoder_widths=(1, 1),
                        decoder_blocks=(1, 1), groups=1)  # fmt: skip
     LFQCodec(config).save(folder / "codec", {})
-    data = Prepared.open(folder)
-    data.header["codec"] = str(folder / "codec")
-    data.save(folder / "set.safetensors")
+    tensors, header = read_set(folder / "set")
+    Prepared.write(folder / "set", tensors, header | {"codec": str(folder / "codec")})
     t = task(sheets=True, sample_steps=2)
     sheet = t.samples(t.build())
     assert sheet is not None and sheet.shape == (2 * 6, 6, 3) and sheet.dtype == np.uint8

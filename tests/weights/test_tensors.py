@@ -10,11 +10,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors.torch import save_file
 from torch import nn
 
 from limner.errors import InputError
 from limner.weights.quantised import dequantise, quantise
-from limner.weights.tensors import load_into, load_tensors, read_tensors, save_tensors
+from limner.weights.tensors import load_into, load_sharded, load_tensors, read_config, read_tensors, save_tensors
 
 
 def small_net() -> nn.Sequential:
@@ -170,3 +171,29 @@ def test_scale_without_its_matrix_is_refused() -> None:
     for tensors in ({"m:scale": torch.ones(2)}, {"m": torch.ones(2, 2), "m:scale": torch.ones(2)}):
         with pytest.raises(ValueError, match="no 8-bit matrix"):
             dequantise(tensors)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_weights_that_are_not_finite_are_refused(value: float, dtype: torch.dtype, tmp_path: Path) -> None:
+    save_file({"good": torch.ones(3), "bad": torch.tensor([1.0, value], dtype=dtype)}, tmp_path / "x.safetensors")
+    with pytest.raises(InputError, match="tensor 'bad' contains NaN or infinity"):
+        load_tensors(tmp_path / "x.safetensors")
+
+
+@pytest.mark.parametrize("config", ["[" * 50_000, '{"a": ' + "9" * 5_000 + "}", "[1]"])
+def test_a_hostile_config_is_one_clear_line(config: str, tmp_path: Path) -> None:
+    save_file({"a": torch.ones(3)}, tmp_path / "x.safetensors", metadata={"config": config})
+    with pytest.raises(InputError, match="a header whose config is not") as caught:
+        read_config(tmp_path / "x.safetensors")
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < 300
+
+
+def test_an_index_names_files_beside_it_only(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    save_tensors(tmp_path / "secret.safetensors", {"a": torch.ones(3)}, {})
+    index = tmp_path / "folder" / "model.safetensors.index.json"
+    for hostile in ('{"weight_map": {"a": "../secret.safetensors"}}', '{"weight_map": 3}', "[" * 50_000, "[]"):
+        index.write_text(hostile)
+        with pytest.raises(InputError, match=r"model\.safetensors\.index\.json"):
+            list(load_sharded(tmp_path / "folder", "model.safetensors"))

@@ -1,14 +1,16 @@
-"""Show-o's pickled checkpoints, and its MAGVIT-v2's → safetensors beside them, which is all that limner reads.
+"""Pickled checkpoints → safetensors beside them, which is all that limner reads: Show-o, MAGVIT-v2, CLIP, Phi.
 
     python tools/convert/showo.py FOLDER… [--half]
 
-Each FOLDER holds a `pytorch_model.bin`, as showlab publishes them; its tensors, names and all, become
-`model.safetensors`. The pickle is read with torch's `weights_only`, which runs no code.
+Each FOLDER holds a `pytorch_model.bin`, as showlab and OpenAI publish them, or its shards and their index; the tensors,
+names and all, become `model.safetensors`, which transformers reads too. A folder that has `pytorch_model.safetensors`
+needs no conversion. Pickles are read with torch's `weights_only`, which runs no code.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import pickle
 import sys
 from collections.abc import Sequence
@@ -17,7 +19,8 @@ from pathlib import Path
 import torch
 
 from limner.errors import InputError
-from limner.weights.tensors import save_tensors
+from limner.files import atomic_write
+from limner.weights.tensors import write_tensors
 
 PICKLED, WRITTEN = "pytorch_model.bin", "model.safetensors"
 
@@ -27,17 +30,36 @@ def convert(folder: Path, half: bool = False) -> Path:
 
     ``InputError`` where there is none, and for a pickle of anything but tensors by name.
     """
-    file = folder / PICKLED
-    if not file.is_file():
-        raise InputError(f"{folder} holds no {PICKLED}: give the folder of a published checkpoint")
+    state: dict[str, torch.Tensor] = {}
+    for file in _files(folder):
+        state |= _read(file)
+    ready = {}
+    for name, tensor in state.items():
+        shrunk = tensor.half() if half and tensor.is_floating_point() else tensor
+        ready[name] = shrunk.clone(memory_format=torch.contiguous_format)  # shared storage is written once each
+    with atomic_write(folder / WRITTEN) as temporary:
+        write_tensors(temporary, ready, {"format": "pt"})  # what transformers asks for
+    return folder / WRITTEN
+
+
+def _files(folder: Path) -> list[Path]:
+    """The pickle, or its shards."""
+    index = folder / f"{PICKLED}.index.json"
+    names = sorted(set(json.loads(index.read_text("utf-8"))["weight_map"].values())) if index.is_file() else [PICKLED]
+    for name in names:
+        if not (folder / name).is_file():
+            raise InputError(f"{folder} holds no {name}: give the folder of a published checkpoint")
+    return [folder / name for name in names]
+
+
+def _read(file: Path) -> dict[str, torch.Tensor]:
     try:
         state = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
     except (pickle.UnpicklingError, RuntimeError) as error:
         raise InputError(f"{file} is no pickle of tensors alone: {str(error).splitlines()[0]}") from error
     if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
         raise InputError(f"{file} holds more than tensors by name: save the model's state_dict alone")
-    save_tensors(folder / WRITTEN, state, {}, dtype=torch.float16 if half else None)
-    return folder / WRITTEN
+    return state
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

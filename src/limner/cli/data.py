@@ -66,14 +66,25 @@ def build(
     layout: Annotated[
         str, typer.Option(help="auto, photos, unif2aced, celebv-hq, ffhq-text or mm-celeba-hq.")
     ] = "auto",
+    column: Annotated[
+        list[str] | None,
+        typer.Option(metavar="ROLE=NAME", help="unif2aced: which column is image, captions, questions, …"),
+    ] = None,
     licence: Annotated[str | None, typer.Option(help="Licence of pictures that do not say theirs.")] = None,
     shares: Annotated[str, typer.Option(help="Percent of people in train/validation/test.")] = "90/5/5",
+    split_list: Annotated[
+        list[str] | None,
+        typer.Option(metavar="FORM=PLACE", help="Published splits: train=LIST, test=LIST, celeba=FOLDER or ffhq=JSON."),
+    ] = None,
     captions: Annotated[int, typer.Option(min=0, help="Long captions a face.")] = 5,
     prompts: Annotated[int, typer.Option(min=0, help="Short texts a face.")] = 6,
     questions: Annotated[int, typer.Option(min=0, help="Questions a face.")] = 10,
     min_size: Annotated[
         int, typer.Option(min=16, help="Leave out faces of photos narrower than this, in pixels.")
     ] = 64,
+    size: Annotated[
+        int, typer.Option(help="Side of the pictures: 256, 512 or 1024. Above 256 smaller faces are left out.")
+    ] = 256,
     seed: Annotated[int, typer.Option(help="Changes the wording.")] = 0,
     rebuild: Annotated[bool, typer.Option("--rebuild", help="Make anew what other settings or code made.")] = False,
     engine: Annotated[
@@ -84,6 +95,8 @@ def build(
     """Read faces, measure them, write captions and questions; a set that `datasets` opens."""
     from limner.data.build import Progress
     from limner.data.build import build as build_set
+    from limner.data.published_splits import read_splits, with_splits
+    from limner.data.releases import parse_columns
     from limner.data.sources import open_sources
     from limner.data.stages import RecordSettings
 
@@ -92,10 +105,14 @@ def build(
         prompts=prompts,
         questions=questions,
         min_size=min_size,
+        size=size,
         shares=parse_shares(shares),
         seed=seed,
     )
-    items = open_sources(sources, licence, people, aligned, layout)[:limit]
+    columns = parse_columns(column or [])
+    items = open_sources(sources, licence, people, aligned, layout, columns)[:limit]
+    if splits := read_splits(split_list or []):
+        items = with_splits(items, splits)
     began = time.monotonic()
     with bar("reading") as show:
 

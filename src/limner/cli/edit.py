@@ -118,7 +118,7 @@ def edit(
     if plan.empty:
         raise InputError("nothing to edit: give a slider (--yaw, --smile …), --from, or --erase")
     check_out(out, overwrite)
-    consent = require_consent(i_have_consent) if needs_consent(plan) else None
+    consent = require_consent(i_have_consent) if needs_consent(plan) or i_have_consent else None
     editor = load_editor(engine, base, device, precision, identity, tower)
     settings: dict[str, Any] = {"face": face, "seed": seed, "steps": steps, "guidance": guidance, "sampler": sampler}
     settings["photos"] = {donor.name: donor.file for donor in donors}

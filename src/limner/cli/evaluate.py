@@ -9,6 +9,7 @@ import typer
 
 from limner.cli.bars import bar
 from limner.cli.evaluate_facex import facex, facex_ablation
+from limner.cli.evaluate_paper import app as paper_app
 from limner.cli.evaluate_unif2ace import unif2ace, unif2ace_ablation, unif2ace_experts
 from limner.cli.judge import app as judge_app
 from limner.cli.stored import picture, store
@@ -19,6 +20,7 @@ app = typer.Typer(
     help="Measure weights and write tables and figures. Paths of data sets start from LIMNER_DATA.",
 )
 app.add_typer(judge_app, name="judge")
+app.add_typer(paper_app, name="paper")
 Out = Annotated[Path, typer.Option(help="Folder the result (JSON) is written to.")]
 Sheet = Annotated[
     Path | None,
@@ -126,6 +128,7 @@ def fidelity(
     faces: Annotated[Path, typer.Argument(metavar="SET", help="Built set whose training faces the painter saw.")],
     mode: Annotated[str, typer.Option(help="Paint from words, mask, or both.")] = "both",
     count: Annotated[int, typer.Option(help="How many unseen faces to paint after; 0: all there are.")] = 0,
+    texts: Annotated[str, typer.Option(help="Words of the source (carried), the grammar's, or both.")] = "grammar",
     weights: Engine = "mditface-nano",
     steps: Steps = 28,
     seed: Seed = 0,
@@ -135,6 +138,7 @@ def fidelity(
     """Fréchet and kernel distance to unseen faces, and how like the nearest training face paintings are."""
     import numpy as np
 
+    from limner.data.texts import check_choice
     from limner.errors import InputError
     from limner.evaluation.fidelity import (
         MODES,
@@ -151,12 +155,12 @@ def fidelity(
     if mode not in MODES:
         raise InputError(f"--mode {mode}: choose {', '.join(MODES)}")
     folder = data_root() / faces
-    unseen = read_set(folder, UNSEEN, count)
+    unseen = read_set(folder, UNSEEN, count, check_choice(texts))
     seen = read_pictures(folder, "train")
     with bar("painting") as progress:
         painted = paint_set(MDiTFace.load(weights), unseen, mode, steps, seed, progress)
     figures, nearest = measure_fidelity(painted, np.stack([face.picture for face in unseen]), seen)
-    settings = {"weights": weights, "mode": mode, "steps": steps, "training_faces": len(seen)}
+    settings = {"weights": weights, "mode": mode, "steps": steps, "training_faces": len(seen), "texts": texts}
     store(out / f"mditface-fidelity-{mode}.json", figures, seed, settings)
     if sheet is not None:
         picture(sheet, neighbour_sheet(painted, seen, nearest))

@@ -41,6 +41,10 @@ def unif2ace(
         int | None,
         typer.Option(min=1, help="Paintings for each prompt, of which the one it reads the words from best counts."),
     ] = None,
+    texts: Annotated[
+        str | None,
+        typer.Option(help="Answers, captions, painting: texts of the source (carried), the grammar's, or both."),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Seed of prompts, paintings, and of questions about prompts.")] = 0,
     log: Annotated[Path | None, typer.Option(help="Also write every question, caption or prompt to this file.")] = None,
     sheet: Annotated[Path | None, typer.Option(help="Also draw a sheet of the first paintings.")] = None,
@@ -63,6 +67,12 @@ def unif2ace(
     the words they were made from: prompts.csv or labels.csv in the folders, below LIMNER_DATA, that the set was built
     from.
     """
+    if texts is not None:
+        from limner.data.texts import check_choice
+
+        check_choice(texts)
+        if suite not in ("answers", "captions", "painting"):
+            raise InputError("--texts is for --suite answers, captions or painting: leave it out")
     if suite not in SUITES:
         raise InputError(f"--suite {suite}: choose {', '.join(SUITES)}")
     if suite != "painting":
@@ -82,6 +92,8 @@ def unif2ace(
         raise InputError("--plot needs the package 'matplotlib': `pip install 'limner[eval]'`")
     engine, folder = UniF2ace.load(weights), data_root() / faces
     settings: dict[str, Any] = {"weights": weights, "set": str(faces), "count": count}
+    if texts is not None:
+        settings["texts"] = texts
     told: list[str] = []
     if suite == "painting":
         from limner.evaluation.unif2ace import paint_suite
@@ -91,7 +103,9 @@ def unif2ace(
         gallery = None if judge_files is None else Gallery(judge_files)
         keeping = None if gallery is None else gallery.add
         with bar("painting") as progress:
-            figures, entries, drawn = paint_suite(engine, folder, count, unseen or 0, seed, painting, progress, keeping)
+            figures, entries, drawn = paint_suite(
+                engine, folder, count, unseen or 0, seed, painting, progress, keeping, texts or "grammar"
+            )
         settings |= {"faces": unseen or 0, **painting}
         if gallery is not None:
             told.append(f"for judges: {gallery.write()}")
@@ -117,7 +131,7 @@ def unif2ace(
 
         measure = measure_answers if suite == "answers" else measure_captions
         with bar(suite) as progress:
-            figures, entries = measure(engine, folder, count, progress)
+            figures, entries = measure(engine, folder, count, progress, texts or "both")
         if judge_files is not None:
             told.append(f"for judges: {write_texts(judge_files, suite, entries)}")
     if log is not None:

@@ -110,14 +110,14 @@ def vlm(
     out: Out = RESULTS, concurrency: Threads = 8, rpm: Rpm = None, tpm: Tpm = None, timeout: Timeout = 120.0,
     tries: Tries = 6, price: PriceOption = None, max_cost: MaxCost = None, prompts: Prompts = None, yes: Yes = False,
     dry_run: DryRun = False,
-) -> None:  # fmt: skip
+) -> dict[str, Any] | None:  # fmt: skip
     """VLM-score: a vision-language model rates from 0 to 100 how well pictures do what their words ask."""
     from limner.evaluation.judge import picture_requests
     from limner.evaluation.pairs import read_pairs
 
     requests = picture_requests(read_pairs(pairs, split, column, limit), prompts)
     end = _judge(model, price, rpm, tpm, timeout, tries)
-    _ask("vlm", requests, end, pairs, out, concurrency, max_cost, prompts, yes, dry_run, "VLM-score")
+    return _ask("vlm", requests, end, pairs, out, concurrency, max_cost, prompts, yes, dry_run, "VLM-score")
 
 
 @app.command()
@@ -126,11 +126,13 @@ def desc(
     model: Model = None, limit: Limit = None, out: Out = RESULTS, concurrency: Threads = 8, rpm: Rpm = None,
     tpm: Tpm = None, timeout: Timeout = 120.0, tries: Tries = 6, price: PriceOption = None, max_cost: MaxCost = None,
     prompts: Prompts = None, yes: Yes = False, dry_run: DryRun = False,
-) -> None:  # fmt: skip
+) -> dict[str, Any] | None:  # fmt: skip
     """Desc: a language model rates descriptions from 1 to 10 against references."""
     end = _judge(model, price, rpm, tpm, timeout, tries)
     requests = _texts("desc", answers, limit, prompts)
-    _ask("desc", requests, end, answers, out, concurrency, max_cost, prompts, yes, dry_run, "Desc-GPT", "Desc-DS")
+    return _ask(
+        "desc", requests, end, answers, out, concurrency, max_cost, prompts, yes, dry_run, "Desc-GPT", "Desc-DS"
+    )
 
 
 @app.command()
@@ -141,11 +143,13 @@ def conv(
     model: Model = None, limit: Limit = None, out: Out = RESULTS, concurrency: Threads = 8, rpm: Rpm = None,
     tpm: Tpm = None, timeout: Timeout = 120.0, tries: Tries = 6, price: PriceOption = None, max_cost: MaxCost = None,
     prompts: Prompts = None, yes: Yes = False, dry_run: DryRun = False,
-) -> None:  # fmt: skip
+) -> dict[str, Any] | None:  # fmt: skip
     """Conv: a language model rates answers to questions from 1 to 10 against references."""
     end = _judge(model, price, rpm, tpm, timeout, tries)
     requests = _texts("conv", answers, limit, prompts)
-    _ask("conv", requests, end, answers, out, concurrency, max_cost, prompts, yes, dry_run, "Conv-GPT", "Conv-DS")
+    return _ask(
+        "conv", requests, end, answers, out, concurrency, max_cost, prompts, yes, dry_run, "Conv-GPT", "Conv-DS"
+    )
 
 
 @app.command()
@@ -195,8 +199,8 @@ def _texts(rubric: str, answers: Path, limit: int | None, prompts: Path | None) 
 def _ask(
     rubric: str, requests: list[Question], end: Endpoint, source: Path, out: Path, threads: int, most: float | None,
     prompts: Path | None, yes: bool, dry_run: bool, *metrics: str,
-) -> None:  # fmt: skip
-    """Estimate, agree, ask, and store the scores beside published ones."""
+) -> dict[str, Any] | None:  # fmt: skip
+    """Estimate, agree, ask, store the scores beside published ones, and return their summary; None when not agreed."""
     from limner.chat.prompts import load_prompt
     from limner.chat.session import book_journal
     from limner.cli.data_write import agree, open_sessions
@@ -206,7 +210,7 @@ def _ask(
         [session], journal, ledger = open_sessions(stack, out / f"judge-{rubric}.verdicts.jsonl", [end], most)
         book_journal(journal, ledger, [session])
         if not agree([estimate(session, requests)], ledger, yes, dry_run):
-            return
+            return None
         with bar("judging") as progress:
             verdicts = judge(session, requests, threads, progress)
         spent = dict(ledger.summary())
@@ -219,7 +223,9 @@ def _ask(
         "verdicts": {verdict.id: [verdict.score, verdict.reason] for verdict in verdicts},
     }
     scores = [verdict.score for verdict in verdicts]
-    _store(_result(out, rubric, end.model, source), summarise(scores), settings, *metrics)
+    summary = summarise(scores)
+    _store(_result(out, rubric, end.model, source), summary, settings, *metrics)
+    return summary
 
 
 def _result(out: Path, measure: str, judge: str | None, *sources: Path) -> Path:

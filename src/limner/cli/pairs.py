@@ -64,6 +64,9 @@ def pairs(
     stride: Annotated[int, typer.Option(min=1, help="The same for folders of frames, in frames.")] = 12,
     frames: Annotated[int, typer.Option(min=1, help="Frames looked at in one clip, at most.")] = 40,
     min_size: Annotated[int, typer.Option(min=16, help="Leave out faces of videos narrower than this.")] = 64,
+    size: Annotated[
+        int, typer.Option(help="Side of the pictures: 256, 512 or 1024. Above 256 smaller faces are left out.")
+    ] = 256,
     directions_from: Annotated[
         str, typer.Option("--directions", help="File of `limner data directions`, or a name from `limner models list`.")
     ] = "synth-directions",
@@ -85,7 +88,8 @@ def pairs(
     from limner.data.build import build
     from limner.data.stages import RecordSettings
 
-    record = RecordSettings(captions=1, prompts=2, questions=2, shares=parse_shares(shares), min_size=min_size)
+    splits = parse_shares(shares)
+    record = RecordSettings(captions=1, prompts=2, questions=2, shares=splits, min_size=min_size, size=size)
     chosen: dict[str, Any] = {"limit": limit, "differs": differs, "seed": seed, "record": record}
     if from_folders is not None:
         settings = people.FilmSettings(variants=variants or 8, every=every, stride=stride, frames=frames, **chosen)

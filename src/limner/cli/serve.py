@@ -29,7 +29,7 @@ Queue = Annotated[int, typer.Option(min=1, help="Jobs that may wait.")]
 JobSeconds = Annotated[float, typer.Option(min=1, help="Stop a job that computes for longer.")]
 UploadMegabytes = Annotated[float, typer.Option(min=0.001, help="Largest request.")]
 KeepHours = Annotated[float, typer.Option(min=0.01, help="Remove jobs, pictures and uploads after this time.")]
-StoreMegabytes = Annotated[float, typer.Option(min=1, help="Keep at most this much; the oldest go first.")]
+StoreMegabytes = Annotated[float, typer.Option(min=1, help="Take at most this much of the disk; the oldest go first.")]
 Preload = Annotated[bool, typer.Option("--preload", help="Load reader and painter before listening.")]
 
 
@@ -109,6 +109,7 @@ def _run(
     import uvicorn
 
     from limner.serving.app import create_app
+    from limner.serving.http_protocol import configuration
     from limner.serving.logs import set_up
 
     listener = _listen(host, port)
@@ -121,8 +122,7 @@ def _run(
     typer.echo(f"limner is at {address}{' (asks for its token)' if token else ''}; Ctrl-C stops it")
     if browser:
         threading.Timer(1.0, webbrowser.open, (address,)).start()
-    config = uvicorn.Config(app, log_config=None, access_log=False, server_header=False, timeout_graceful_shutdown=5)
-    uvicorn.Server(config).run(sockets=[listener])
+    uvicorn.Server(configuration(app, limits)).run(sockets=[listener])
 
 
 def _listen(host: str, port: int) -> socket.socket:

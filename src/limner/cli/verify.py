@@ -11,6 +11,14 @@ import typer
 
 from limner.errors import InputError
 
+HEADLINES = {
+    "made": "made by Limner, its marks say",
+    "claimed": "a recipe of Limner alone, which anyone can write: nothing shows that Limner made it",
+    "damaged": "damaged recipe: who made it cannot be said",
+    "none": "no mark of Limner",
+}
+STATUS = {"made": 0, "none": 1, "damaged": 2, "unreadable": 2, "claimed": 3}
+
 
 def verify(
     files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Pictures and films to look at.")],
@@ -18,8 +26,9 @@ def verify(
 ) -> None:
     """Look for Limner's marks in pictures and films: recipe, watermark, manifest.
 
-    Status 0: every file has a mark that says Limner made it. 1: a file has none; that proves nothing. 2: a file is
-    neither.
+    Status 0: the watermark or a valid manifest of every file says that Limner made it. 3: a file has only a recipe,
+    which anyone can write. 1: a file has no mark; that proves nothing. 2: a file cannot be read, or its recipe is
+    damaged. Of several files 2 counts before 1, and 1 before 3.
     """
     from limner.provenance.verify import verify as look
 
@@ -29,14 +38,14 @@ def verify(
             report = look(file)
         except InputError as error:
             print(f"error: {error}", file=sys.stderr)
-            listed.append({"file": str(file), "limner": None, "error": str(error)})
+            listed.append({"file": str(file), "limner": None, "verdict": "unreadable", "error": str(error)})
             continue
         listed.append({"file": str(file), **report.as_dict()})
         if not as_json:
-            print(f"{file}: {'made by Limner, its marks say' if report.ours else 'no mark of Limner'}")
+            print(f"{file}: {HEADLINES[report.verdict]}")
             for mark, sentence in report.sentences().items():
                 print(f"  {mark + ':':<10} {sentence}")
     if as_json:
         print(json.dumps(listed, indent=2))
-    status = 2 if any("error" in one for one in listed) else 0 if all(one["limner"] for one in listed) else 1
-    raise typer.Exit(status)
+    found = {STATUS[one["verdict"]] for one in listed}
+    raise typer.Exit(next((status for status in (2, 1, 3) if status in found), 0))

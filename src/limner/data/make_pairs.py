@@ -24,6 +24,7 @@ from limner.data.shards import PAIR_FIELDS, as_arrays
 from limner.data.stages import NOTHING_CARRIED, Reader, RecordSettings, Row, finish, read_faces, write_words
 from limner.data.synthetic import LICENCE, SIDE, FaceGenerator, face_file
 from limner.errors import InputError
+from limner.faces.geometry import resize
 from limner.faces.topology import Topology
 
 SOURCE = "synth"  # with the index it makes the person's name, as in a set built from `limner data synth --out synth`
@@ -129,7 +130,9 @@ def make_people(people: Sequence[Person], tools: Tools, settings: PairSettings) 
         w = tools.generator.w_of(person.index)
         tried: list[Row] = []
         for variant, steps in enumerate(draw_moves(w, tools.directions, settings, person.index)):
-            picture = tools.generator.face_of(tools.directions.move(w, steps) if steps else w)
+            moved = tools.directions.move(w, steps) if steps else w
+            picture = tools.generator.face_of(moved, settings.record.size)
+            small = picture if settings.record.size == SIDE else resize(picture, (SIDE, SIDE))
             tried.append({
                 **NOTHING_CARRIED,
                 "id": person.id if variant == 0 else f"{person.id}~{variant}",
@@ -138,6 +141,7 @@ def make_people(people: Sequence[Person], tools: Tools, settings: PairSettings) 
                 "person": person.id,
                 "w": w.astype(np.float16),
                 "picture": picture,
+                "measured": small,
                 "crop": np.eye(2, 3, dtype=np.float32),
                 "box": None,
                 "score": None,
@@ -146,7 +150,6 @@ def make_people(people: Sequence[Person], tools: Tools, settings: PairSettings) 
                 "clip": None,
                 "seconds": None,
             })  # fmt: skip
-        assert tried[0]["picture"].shape == (SIDE, SIDE, 3)
         kept, dropped = keep_same(tried, read_faces(tried, tools.reader), tools, settings)
         rows += kept
         errors += dropped

@@ -1,22 +1,23 @@
-"""A prepared training set: a folder of arrays that batches are cut from without any network running.
+"""A prepared set of faces with words: latents, region maps and text features, which batches are read from.
 
-    latents.npy    float16 (N, C, h, w)      codec latents, unit variance; mirrored faces are rows of their own
-    regions.npy    uint8   (N, H, W)         region ids
-    captions.npy   int32   (N, P)            rows of the text arrays, P captions a face
-    tokens.npy     float16 (K, T, text)      text tokens of the K different captions, zero where padded
-    lengths.npy    int32   (K,)              tokens that are words, the first of T
-    pooled.npy     float32 (K, text)         pooled text
-    validation.npy bool    (N,)              held out
-    weights.npy    float32 (N,)              how often a face is drawn, mean 1 (limner.data.balance)
-    palette.npy    float16 (N, C, h, w)      codec latents of the coloured region maps; only where asked for
-    prepared.json                            codec, encoder, counts; written last, so a folder that has it is whole
+Of each row of a shard (see `limner.data.tensor_shards`):
+    latents     float16 (n, C, h, w)  codec latents; several tensors where a codec's latents are several
+    regions     uint8   (n, H, W)     region ids
+    palette     float16 (n, C, h, w)  codec latents of the coloured region maps; only where asked for
+    captions    int32   (n, P)        numbers in the shard's table of texts, P a face
+    validation  bool    (n,)          held out
+    looks       int64   (n, S)        salient facts as numbers (limner.data.balance)
+The shard's table of its K different texts:
+    words       uint8                 UTF-8, pieces of different length
+    tokens      float16 (…, text)     features, as many as the text has tokens; absent where texts are encoded live
+    pooled      float32 (K, text)     pooled features; likewise
+And of all rows: validation, weights (float32, how often a face is drawn, mean 1).
 
-Legend: N faces, C latent channels, h x w latent grid, T text tokens, K captions.
+Legend: N faces, C latent channels, h x w latent grid, T text tokens, K texts of a shard, B batch.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,48 +25,76 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from limner.data.arrays import read_array, read_header, take
+from limner.data.order import EpochOrder
+from limner.data.tensor_shards import TensorShards
 
-ARRAYS = ("latents", "regions", "captions", "tokens", "lengths", "pooled", "validation", "weights")
-ON_DISK = ("latents", "regions", "tokens", "palette")
+KIND = "a prepared set: make one with python -m limner.models.mditface.prepare"
 
 
-@dataclass(frozen=True)
 class Prepared:
-    """The folder, opened; big arrays stay on disk until rows are asked for."""
+    """The set, opened; rows are read from disk when a batch asks for them."""
 
-    header: dict[str, Any]
-    arrays: dict[str, np.ndarray]
+    def __init__(self, stored: TensorShards) -> None:
+        self.stored = stored
+        self.header: dict[str, Any] = stored.header
+        self.names = [*stored.family("latents"), "regions", *stored.family("palette")]
+        self.length = int(self.header["text_length"])
+        self.live = bool(self.header["live"])
 
     @classmethod
     def open(cls, folder: str | Path) -> Prepared:
         """``InputError`` if the folder was not prepared, or not to the end."""
-        folder = Path(folder)
-        header = read_header(folder, "a prepared set: make one with python -m limner.models.mditface.prepare")
-        names = (*ARRAYS, *(["palette"] if header["palette"] else []))
-        return cls(header, {name: read_array(folder, name, name in ON_DISK) for name in names})
+        return cls(TensorShards.read(Path(folder), KIND))
 
     def rows(self, validation: bool) -> np.ndarray:
         """Row numbers of one split, in order."""
-        return np.flatnonzero(self.arrays["validation"] == validation)
+        return np.flatnonzero(self.stored.index["validation"] == validation)
+
+    def weights(self, rows: np.ndarray) -> np.ndarray:
+        """How often these faces are drawn, where rare ones are drawn more often."""
+        return self.stored.index["weights"][rows]
+
+    def order(self, rows: np.ndarray, seed: int) -> EpochOrder:
+        """The order in which ascending rows are visited."""
+        return EpochOrder(self.stored.by_shard(rows), seed)
 
     def batch(self, rows: np.ndarray, choices: np.ndarray) -> dict[str, Tensor]:
         """Faces by row number; ``choices`` (B,) says which caption of each (any number, taken modulo P).
 
-        latents float32 (B, C, h, w), regions uint8 (B, H, W), tokens float32 (B, T, text), pooled float32 (B, text),
-        keep bool (B, T); palette float32 (B, C, h, w) where the set has it.
+        latents float32 (B, C, h, w) and what else the codec gives, regions uint8 (B, H, W), tokens float32 (B, T,
+        text), pooled float32 (B, text), keep bool (B, T); palette float32 (B, C, h, w) where the set has it. Of a set
+        whose texts are encoded live: words uint8 (B, bytes of the longest), 0 after the last, instead of the three.
         """
-        captions = self.arrays["captions"][rows, choices % self.arrays["captions"].shape[1]]
-        lengths = self.arrays["lengths"][captions]
-        positions = np.arange(self.arrays["tokens"].shape[1])
-        batch = {"palette": self._take("palette", rows).float()} if "palette" in self.arrays else {}
-        return batch | {
-            "latents": self._take("latents", rows).float(),
-            "regions": self._take("regions", rows),
-            "tokens": self._take("tokens", captions).float(),
-            "pooled": torch.from_numpy(self.arrays["pooled"][captions]),
-            "keep": torch.from_numpy(positions[None] < lengths[:, None]),
-        }
+        batch = self.stored.take(self.names, rows)
+        batch = {name: value.float() if value.dtype == torch.float16 else value for name, value in batch.items()}
+        choices = np.broadcast_to(choices, len(rows))
+        words: list[Tensor] = [torch.empty(0)] * len(rows)
+        tokens: list[Tensor] = [torch.empty(0)] * len(rows)
+        pooled: list[Tensor] = [torch.empty(0)] * len(rows)
+        for number, places, inside in self.stored.places(rows):
+            with self.stored.shard(number) as shard:
+                captions = shard.take("captions", inside).numpy()
+                chosen = captions[np.arange(len(inside)), choices[places] % captions.shape[1]].tolist()
+                if self.live:
+                    _put(words, places, shard.pieces("words", chosen))
+                else:
+                    _put(tokens, places, shard.pieces("tokens", chosen))
+                    _put(pooled, places, list(shard.take("pooled", chosen)))
+        if self.live:
+            return batch | {"words": torch.nn.utils.rnn.pad_sequence(words, batch_first=True)}
+        lengths = torch.tensor([len(piece) for piece in tokens])
+        padded = torch.zeros(len(rows), self.length, tokens[0].shape[1])
+        for row, piece in enumerate(tokens):
+            padded[row, : len(piece)] = piece.float()
+        keep = torch.arange(self.length)[None] < lengths[:, None]
+        return batch | {"tokens": padded, "pooled": torch.stack(pooled), "keep": keep}
 
-    def _take(self, name: str, rows: np.ndarray) -> Tensor:
-        return take(self.arrays[name], rows)
+
+def read_words(words: Tensor) -> list[str]:
+    """The texts of a batch's ``words``."""
+    return [bytes(row[row != 0].tolist()).decode("utf-8") for row in words.cpu()]
+
+
+def _put(out: list[Tensor], places: np.ndarray, pieces: list[Tensor]) -> None:
+    for place, piece in zip(places.tolist(), pieces, strict=True):
+        out[place] = piece

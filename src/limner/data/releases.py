@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -59,15 +59,32 @@ def recognise(place: Path) -> str | None:
     return None
 
 
-def open_release(layout: str, place: Path, label: str) -> Iterator[Item]:
-    """The items of a folder in a layout of LAYOUTS. Raises InputError when it has another."""
-    opened = {
-        "celebv-hq": _celebv,
-        "mm-celeba-hq": _celeba,
-        "ffhq-text": _ffhq_text,
-        "unif2aced": _unif2aced,
-    }[layout]
-    return opened(place, label)
+ROLES = ("image", "captions", "questions", "question", "answer")
+"""What a column of `unif2aced` can be; see `parse_columns`."""
+
+
+def parse_columns(given: Sequence[str]) -> dict[str, str]:
+    """Columns of a release by what they are, from "captions=refined_caption" and the like. Raises InputError.
+
+    image, captions and questions name columns of the records; question and answer the keys of an entry of questions.
+    """
+    columns: dict[str, str] = {}
+    for entry in given:
+        role, equals, name = entry.partition("=")
+        if role not in ROLES or not equals or not name:
+            raise InputError(f"--column {entry}: write it as ROLE=NAME, a role being one of {', '.join(ROLES)}")
+        columns[role] = name
+    return columns
+
+
+def open_release(layout: str, place: Path, label: str, columns: Mapping[str, str] | None = None) -> Iterator[Item]:
+    """The items of a folder in a layout of LAYOUTS. columns: of `unif2aced` alone. Raises InputError when it has
+    another."""
+    if columns and layout != "unif2aced":
+        raise InputError(f"the layout {layout} has columns of its own: --column is for unif2aced")
+    if layout == "unif2aced":
+        return _unif2aced(place, label, columns or {})
+    return {"celebv-hq": _celebv, "mm-celeba-hq": _celeba, "ffhq-text": _ffhq_text}[layout](place, label)
 
 
 def _lines(path: Path) -> tuple[str, ...]:
@@ -199,7 +216,7 @@ def _annotations(place: Path) -> list[Path]:
     return [path for path in files if path.suffix.lower() in (".json", ".jsonl", ".parquet") and path.is_file()]
 
 
-def _unif2aced(place: Path, label: str) -> Iterator[Item]:
+def _unif2aced(place: Path, label: str, columns: Mapping[str, str]) -> Iterator[Item]:
     from limner.data.sources import Item
 
     known: dict[str, _Known] = {}
@@ -207,7 +224,7 @@ def _unif2aced(place: Path, label: str) -> Iterator[Item]:
     if not files:
         raise InputError(f"{place} holds no annotations: it needs .json, .jsonl or .parquet files")
     for file in files:
-        for number, record in _records(file):
+        for number, record in _records(file, columns):
             name, found = _picture_of(place, file, number, record)
             entry = known.setdefault(name, found)
             captions, questions = _words_of(file, record)
@@ -215,7 +232,7 @@ def _unif2aced(place: Path, label: str) -> Iterator[Item]:
             entry.questions.update(dict.fromkeys(questions))
     for name in sorted(known):
         entry = known[name]
-        stored, column = (entry.stored[1], entry.stored[2]) if entry.stored else (None, "image")
+        stored, column = (entry.stored[1], columns.get("image", entry.stored[2])) if entry.stored else (None, "image")
         yield Item(
             f"{label}/{name}",
             label,
@@ -229,15 +246,37 @@ def _unif2aced(place: Path, label: str) -> Iterator[Item]:
         )
 
 
-def _records(file: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    """(row, record) of an annotation file; pictures inside Parquet stay there. Raises InputError."""
+def _records(file: Path, columns: Mapping[str, str]) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    """(row, record) of an annotation file, named columns under the names read below; pictures inside Parquet stay
+    there. Raises InputError."""
+    for number, record in _stored_records(file, columns.get("image")):
+        yield number, _renamed(file, record, columns) if columns else record
+
+
+def _renamed(file: Path, record: Mapping[str, Any], columns: Mapping[str, str]) -> Mapping[str, Any]:
+    """A record with the columns a user named, and no others, under the names of this module. Captions and questions may
+    lie in different files."""
+    found = {role: record[name] for role, name in columns.items() if role in ROLES[:3] and name in record}
+    if "image" in columns and "image" not in found:
+        _refuse(file, record, f"column {columns['image']!r}")
+    if "questions" in found and ("question" in columns or "answer" in columns):
+        asked, said = columns.get("question", "question"), columns.get("answer", "answer")
+        entries = found["questions"] or ()
+        if not all(isinstance(entry, Mapping) and {asked, said} <= set(entry) for entry in entries):
+            raise InputError(f"{file}: {columns['questions']!r} is not a list of {asked} and {said}")
+        found["questions"] = [{"question": entry[asked], "answer": entry[said]} for entry in entries]
+    return {**{name: record[name] for name in _PICTURE_KEYS if name in record and "image" not in columns}, **found}
+
+
+def _stored_records(file: Path, picture: str | None) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    """(row, record) of an annotation file. picture: its column of pictures, where that is known."""
     if file.suffix.lower() == ".parquet":
         import pyarrow as pa
         import pyarrow.parquet as pq
 
         try:
             with pq.ParquetFile(file) as table:
-                names = [n for n in table.schema_arrow.names if n in _PICTURE_KEYS]
+                names = [n for n in table.schema_arrow.names if n in (_PICTURE_KEYS if picture is None else (picture,))]
                 first = next((n for n in names if pa.types.is_struct(table.schema_arrow.field(n).type)), None)
                 columns = [n for n in table.schema_arrow.names if n != first]
                 columns += [f"{first}.path"] if first else []

@@ -33,18 +33,19 @@ def _vector(size: int, kind: pa.DataType | None = None) -> pa.DataType:
     return pa.list_(kind or pa.float32(), size)
 
 
-# Lengths and units are those of `limner.faces.record.Face`; points are pixels of the 256² picture.
+# Lengths and units are those of `limner.faces.record.Face`; points are in
+# a frame of 256 units, whatever the picture's side.
 FIELDS: tuple[tuple[str, pa.DataType], ...] = (
     ("id", pa.string()),
     ("source", pa.string()),
     ("licence", pa.string()),
     ("person", pa.string()),  # whose face, as far as the source tells
     ("split", pa.string()),
-    ("image", _picture),  # 256² JPEG, FFHQ-style alignment
-    ("crop", _vector(6)),  # (2, 3) affine, photo → 256², row by row
+    ("image", _picture),  # JPEG, 256² or as `--size` says; FFHQ-style alignment
+    ("crop", _vector(6)),  # (2, 3) affine, photo → the frame of 256 units, row by row
     ("box", _vector(4)),  # XYXY, pixels of the photo
     ("score", pa.float32()),  # of the detector, 0..1
-    ("regions", _picture),  # 256² PNG, grey values 0..18
+    ("regions", _picture),  # PNG of the same side, grey values 0..18
     ("landmarks", _vector(468 * 3)),  # (468, 3) row by row
     ("pose", _vector(3)),  # yaw, pitch, roll, degrees
     ("gaze", _vector(2)),  # yaw, pitch, degrees
@@ -147,6 +148,28 @@ def iterate(
         with parquet(path) as file:
             for batch in file.iter_batches(64, columns=wanted):
                 yield from map(as_arrays, batch.to_pylist())
+
+
+def read_range(path: Place, start: int, stop: int, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """Rows start … stop - 1 of one file, as `iterate` gives them; only the row groups they lie in are read.
+
+    A column the file lacks is left out. Raises InputError for a file that is cut short.
+    """
+    try:
+        with parquet(path) as file:
+            wanted = [name for name in columns if name in file.schema_arrow.names]
+            first = 0
+            for number in range(file.num_row_groups):
+                count = file.metadata.row_group(number).num_rows
+                if first < stop and first + count > start:
+                    group = file.read_row_group(number, columns=wanted)
+                    cut = group.slice(max(0, start - first), min(stop, first + count) - max(start, first))
+                    yield from map(as_arrays, cut.to_pylist())
+                first += count
+    except (pa.ArrowInvalid, OSError) as error:
+        raise InputError(
+            f"{path} is no whole Parquet file ({str(error).splitlines()[0]}): build the set again"
+        ) from error
 
 
 def count_rows(folder: str | os.PathLike[str] | Remote, split: str | None = None) -> int:

@@ -38,7 +38,7 @@ class Item:
     rows of one person go into the same split. aligned: the picture is an FFHQ-aligned face already. w: the latent
     (512,) float16 of a synthetic face. stored: the row, when the bytes lie in column `column` of a Parquet file.
     frame: where in a video (0..1). captions, questions: what the source says of the picture. masks: part masks drawn by
-    hand, named as in CelebAMask-HQ.
+    hand, named as in CelebAMask-HQ. split: the published one, where there is one.
     """
 
     id: str
@@ -54,6 +54,7 @@ class Item:
     captions: tuple[str, ...] = ()
     questions: tuple[tuple[str, str], ...] = ()
     masks: tuple[Path, ...] = ()
+    split: str | None = None
 
     def load(self) -> bytes:
         """The encoded picture. Raises OSError or InputError when it cannot be read."""
@@ -72,6 +73,7 @@ def open_sources(
     people: str = "auto",
     aligned: bool = False,
     layout: str = "auto",
+    columns: Mapping[str, str] | None = None,
 ) -> list[Item]:
     """All items of some sources, in the order given; an id that comes twice is kept once.
 
@@ -80,7 +82,8 @@ def open_sources(
     that do not say theirs. people: "folder" if each sub-folder is a person, "file" if each file is, "auto" for file
     at the top of a source and folder below it. aligned: plain pictures are FFHQ-aligned already. layout: what the
     folders are, of `releases.LAYOUTS` (here, not in a store); "auto" to look, "photos" for plain folders even if they
-    look like a public data set. Raises InputError for a place that is none of these, or is empty.
+    look like a public data set. columns: of a release of UniF²aceD-1M (`releases.parse_columns`). Raises InputError for
+    a place that is none of these, or is empty.
     """
     if people not in PEOPLE:
         raise InputError(f"people is {people!r}: choose one of {', '.join(PEOPLE)}")
@@ -93,7 +96,7 @@ def open_sources(
         names[name] = names.get(name, 0) + 1
         label = name if names[name] == 1 else f"{name}-{names[name]}"
         found = 0
-        for item in _open(place, label, licence or UNKNOWN_LICENCE, people, aligned, layout):
+        for item in _open(place, label, licence or UNKNOWN_LICENCE, people, aligned, layout, columns):
             items.setdefault(item.id, item)
             found += 1
         if not found:
@@ -105,7 +108,15 @@ def open_sources(
     return list(items.values())
 
 
-def _open(place: Place, label: str, licence: str, people: str, aligned: bool, layout: str = "auto") -> Iterator[Item]:
+def _open(
+    place: Place,
+    label: str,
+    licence: str,
+    people: str,
+    aligned: bool,
+    layout: str = "auto",
+    columns: Mapping[str, str] | None = None,
+) -> Iterator[Item]:
     if not place.exists():
         raise InputError(f"there is no file or folder {place}")
     if place.is_file() and place.suffix.lower() in _LISTS:
@@ -115,7 +126,7 @@ def _open(place: Place, label: str, licence: str, people: str, aligned: bool, la
     if isinstance(place, Remote) and layout not in ("auto", "photos"):
         raise InputError(f"the layout {layout} is read from folders here, not from {place}: copy it first")
     if not isinstance(place, Remote) and layout not in ("auto", "photos"):
-        return open_release(layout, place, label)
+        return open_release(layout, place, label, columns)
     if is_built(place):
         return _from_built(place)
     if isinstance(place, Remote):
@@ -124,7 +135,7 @@ def _open(place: Place, label: str, licence: str, people: str, aligned: bool, la
     if info is not None or vectors:
         return _from_synthetic(place, label, (info or {}).get("licence", licence), vectors)
     if layout == "auto" and (found := recognise(place)) is not None:
-        return open_release(found, place, label)
+        return open_release(found, place, label, columns)
     return _from_folder(place, label, licence, people, aligned)
 
 

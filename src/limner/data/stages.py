@@ -27,7 +27,9 @@ from limner.faces.record import Face
 from limner.faces.regions import Region
 
 Row = dict[str, Any]
-SIDE = 256  # pixels of a record's picture
+LANCZOS = Image.Resampling.LANCZOS
+SIDE = 256  # units of a record's frame, and pixels of the picture that is measured
+SIZES = (256, 512, 1024)  # pixels of a record's picture
 # CelebAMask-HQ's file names of the parts, in the order of `Region`.
 _PARTS = "skin nose eye_g l_eye r_eye l_brow r_brow l_ear r_ear mouth u_lip l_lip hair hat ear_r neck_l neck cloth"
 PARTS = {name: Region(k) for k, name in enumerate(_PARTS.split(" "), start=1)}
@@ -49,6 +51,8 @@ class RecordSettings:
     """Detector score (0..1) from which on something is a face."""
     min_size: int = 64
     """Width in pixels under which a face of a photo is left out: enlarged to 256² it would be a blur."""
+    size: int = 256
+    """Side of the pictures in pixels, of SIZES. Above 256 no face is enlarged: those that are smaller are left out."""
     quality: int = 95
     """JPEG quality of the pictures, 92 to 95."""
     shares: tuple[int, int, int] = (90, 5, 5)
@@ -59,6 +63,8 @@ class RecordSettings:
     def __post_init__(self) -> None:
         if len(self.shares) != 3 or min(self.shares) < 0 or sum(self.shares) != 100:
             raise InputError(f"shares {self.shares} must be three percentages that add up to 100, such as 90/5/5")
+        if self.size not in SIZES:
+            raise InputError(f"size {self.size}: choose {', '.join(map(str, SIZES[:-1]))} or {SIZES[-1]}")
         if not 92 <= self.quality <= 95:
             raise InputError(f"quality {self.quality} is outside 92..95: worse harms training, better helps nothing")
         for name in ("captions", "prompts", "questions"):
@@ -91,6 +97,7 @@ def open_item(item: Item) -> Row:
         "person": item.person,
         "aligned": item.aligned,
         "w": None if item.w is None else np.asarray(item.w, np.float16),
+        "given_split": item.split,
         "captions": list(item.captions),
         "questions": list(item.questions),
         "drawn": read_part_masks(item.masks) if item.masks else None,
@@ -117,7 +124,10 @@ def read_part_masks(paths: Sequence[Path]) -> np.ndarray:
 
 
 def find_faces(row: Row, reader: Reader, settings: RecordSettings) -> list[Row]:
-    """One row for each face, largest first, with its 256² crop. Raises InputError when there is none to use.
+    """One row for each face, largest first, with its aligned picture. Raises InputError when there is none to use.
+
+    `picture` is size² pixels, `measured` the same at 256² for the networks; `crop` leads to the frame of 256 units that
+    landmarks are in, whatever the size. Above 256 a face that would have to be enlarged is not used.
 
     Rows of a photo's second and later faces get "#2", "#3", … after the id, and nothing of what the source says of the
     photo. Aligned pictures are taken as they are.
@@ -131,38 +141,82 @@ def find_faces(row: Row, reader: Reader, settings: RecordSettings) -> list[Row]:
         height, width = photo.shape[:2]
         if height != width:
             raise InputError(f"an aligned picture is square, this one is {width} × {height}: build without --aligned")
-        picture = (
-            photo if width == SIDE else np.array(Image.fromarray(photo).resize((SIDE, SIDE), Image.Resampling.LANCZOS))
-        )
+        if settings.size > SIDE and width < settings.size:
+            raise InputError(f"the picture is {width} pixels wide and is not enlarged to {settings.size}")
         scale = SIDE / width
         # pixel centres lie at integers: x' = s·(x + 1/2) − 1/2
         crop = np.array([[scale, 0, (scale - 1) / 2], [0, scale, (scale - 1) / 2]], np.float32)
-        regions = None if drawn is None else warp(drawn, crop, SIDE, nearest=True)
-        return [{**rest, "picture": picture, "crop": crop, "box": None, "score": None, "drawn": regions}]
+        regions = None if drawn is None else warp(drawn, magnified(crop, settings.size), settings.size, nearest=True)
+        pictures = {"picture": _resized(photo, settings.size), "measured": _resized(photo, SIDE)}
+        return [{**rest, **pictures, "crop": crop, "box": None, "score": None, "drawn": regions}]
     faces = reader.read(photo, min_score=settings.min_score)
     if not faces:
         raise InputError("no face found")
-    rows = []
+    rows, widest = [], 0.0
     for face in faces:
         if face.box[2] - face.box[0] < settings.min_size:
             continue
+        wide = SIDE / float(
+            np.sqrt(abs(np.linalg.det(face.crop[:, :2])))
+        )  # photo pixels the picture shows, side by side
+        widest = max(widest, wide)
+        if settings.size > SIDE and wide < settings.size:
+            continue
         name = row["id"] if not rows else f"{row['id']}#{len(rows) + 1}"
-        picture = warp(photo, face.crop, SIDE, border="edge")
-        first = {**rest, "drawn": None if drawn is None else warp(drawn, face.crop, SIDE, nearest=True, border="edge")}
+        large = magnified(face.crop, settings.size)
+        picture = warp(photo, large, settings.size, border="edge")
+        measured = picture if settings.size == SIDE else warp(photo, face.crop, SIDE, border="edge")
+        shown = None if drawn is None else warp(drawn, large, settings.size, nearest=True, border="edge")
+        first = {**rest, "drawn": shown}
         later = {**rest, "captions": [], "questions": [], "drawn": None}
-        found = {"id": name, "picture": picture, "crop": face.crop, "box": face.box, "score": face.score}
+        found = {
+            "id": name,
+            "picture": picture,
+            "measured": measured,
+            "crop": face.crop,
+            "box": face.box,
+            "score": face.score,
+        }
         rows.append({**(later if rows else first), **found})
+    if not rows and widest:
+        raise InputError(f"the largest face spans {widest:.0f} pixels and is not enlarged to {settings.size}")
     if not rows:
         widest = max(face.box[2] - face.box[0] for face in faces)
         raise InputError(f"the largest face is {widest:.0f} pixels wide, less than {settings.min_size}")
     return rows
 
 
+def magnified(crop: np.ndarray, size: int) -> np.ndarray:
+    """The matrix (2, 3) that leads to `size` pixels instead of 256: x' = s·(x + 1/2) − 1/2."""
+    scale = size / SIDE
+    larger = np.asarray(crop, np.float64) * scale
+    larger[:, 2] += (scale - 1) / 2
+    return larger
+
+
+def _resized(photo: np.ndarray, size: int) -> np.ndarray:
+    return photo if len(photo) == size else np.array(Image.fromarray(photo).resize((size, size), LANCZOS))
+
+
+def enlarge_regions(regions: np.ndarray, size: int) -> np.ndarray:
+    """A region map (H, H) at the side of its picture: the region with the largest share around each pixel, so that
+    outlines stay smooth."""
+    if len(regions) == size:
+        return regions
+    best, ids = np.zeros((size, size), np.uint8), np.zeros((size, size), np.uint8)
+    for region in np.unique(regions).tolist():
+        here = Image.fromarray((regions == region).astype(np.uint8) * 255)
+        share = np.array(here.resize((size, size), Image.Resampling.BILINEAR))
+        ids[share > best] = region
+        best = np.maximum(best, share)
+    return ids
+
+
 def read_faces(rows: Sequence[Row], reader: Reader) -> list[Row | None]:
     """Everything that is measured on the crops: (row with a face, or None where no face was found on the crop)."""
     if not rows:
         return []
-    faces = reader.read_crops(np.stack([row["picture"] for row in rows]))
+    faces = reader.read_crops(np.stack([row.get("measured", row["picture"]) for row in rows]))
     return [None if face is None else {**row, "face": _with_drawn(face, row)} for row, face in zip(rows, faces)]
 
 
@@ -195,17 +249,18 @@ def finish(row: Row, settings: RecordSettings) -> Row:
     """The row as a shard holds it: pictures encoded, arrays flat."""
     face: Face = row["face"]
     box = face.box if row["box"] is None else row["box"]
+    regions = enlarge_regions(np.asarray(face.regions, np.uint8), len(row["picture"]))
     return {
         **{
             name: row[name]
             for name in ("id", "source", "licence", "person", "captions", "prompts", "stated", "questions")
         },
-        "split": choose_split(row["person"], settings.shares),
+        "split": row.get("given_split") or choose_split(row["person"], settings.shares),
         "image": {"bytes": encode_jpeg(row["picture"], settings.quality), "path": f"{row['id']}.jpg"},
         "crop": _flat(row["crop"]),
         "box": _flat(box),
         "score": float(face.score if row["score"] is None else row["score"]),
-        "regions": {"bytes": encode_png(np.asarray(face.regions, np.uint8)), "path": f"{row['id']}.png"},
+        "regions": {"bytes": encode_png(regions), "path": f"{row['id']}.png"},
         "landmarks": _flat(face.landmarks),
         "pose": _flat([face.pose.yaw, face.pose.pitch, face.pose.roll]),
         "gaze": _flat(face.gaze),

@@ -94,7 +94,7 @@ def _captions(
         cache = read_pictures(model, batch["codes"], mixed)
         asked = [tokenizer.question(request("long"))] * len(batch["codes"])
         texts += [tokenizer.decode(ids) for ids in answer(model, cache, asked, LIMIT)]
-    own = task.data.tensors["captions"][torch.from_numpy(rows)]  # (F, captions, W)
+    own = task.data.texts("captions", rows)  # (F, captions, W)
     found = claims_right(texts, [stated_by([tokenizer.decode(ids) for ids in unpad(each)]) for each in own])
     precision, recall = found["precision"], found["recall"]
     f1 = None

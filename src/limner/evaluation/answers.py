@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from limner.data.shards import iterate, unpack_attributes
+from limner.data.texts import brought_along, check_choice, missing, texts_of
 from limner.faces.picture import read_picture
 from limner.models.unif2ace.answers import Look
 from limner.models.unif2ace.engine import LIMIT, UniF2ace
@@ -104,16 +105,25 @@ def _thing(asked: Asked) -> tuple[str, str]:
 
 
 def measure_answers(
-    engine: UniF2ace, folder: str | Path, count: int, progress: Progress
+    engine: UniF2ace, folder: str | Path, count: int, progress: Progress, texts: str = "both"
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Ask the questions of a built set's test faces, whose people no training picture shows; every one on its own.
 
     Returns figures by kind, with those of the commonest answer beside them (of the training faces; in a set without
-    any, of the test faces themselves), and every question with its answer.
+    any, of the test faces themselves), and every question with its answer. texts: whose questions, those the source
+    brought along ("carried"), the grammar's, or both.
     """
-    rows = list(islice(iterate(folder, "test", ["id", "image", "questions"]), count or None))
+    kept = {"both": (True, False), "carried": (True,), "grammar": (False,)}[check_choice(texts)]
+
+    def chosen(split: str, columns: list[str]) -> Iterator[dict[str, Any]]:
+        for row in iterate(folder, split, [*columns, "questions"]):
+            yield {**row, "questions": [asked for asked in row["questions"] if brought_along(asked) in kept]}
+
+    rows = list(islice((row for row in chosen("test", ["id", "image"]) if row["questions"]), count or None))
+    if not rows:
+        raise missing(texts, folder, ("questions",))
     log = ask_all(engine, rows, progress)
-    trained = [asked for row in iterate(folder, "train", ["questions"]) for asked in row["questions"]]
+    trained = [asked for row in chosen("train", []) for asked in row["questions"]]
     return {"faces": len(rows), **summarise_answers(log, commonest_right(trained or log, log))}, log
 
 
@@ -170,15 +180,19 @@ def _by_attribute(answerable: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def measure_captions(
-    engine: UniF2ace, folder: str | Path, count: int, progress: Progress
+    engine: UniF2ace, folder: str | Path, count: int, progress: Progress, texts: str = "both"
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Describe a built set's test faces and compare what the captions claim with what the analysers measured.
 
     The set's own first caption of each face is measured the same way, as what free description can reach. Short ones
     are asked for, too: how long both kinds are, how many ended by themselves, and whether short ones are one sentence;
-    and full ones, which say all that the model is sure of (``survey``).
+    and full ones, which say all that the model is sure of (``survey``). texts: whose captions are the set's own.
     """
-    rows = list(islice(iterate(folder, "test", ["id", "image", "attributes", "captions"]), count or None))
+    columns = ["id", "image", "attributes", "captions", "stated"]
+    rows = list(islice(iterate(folder, "test", columns), count or None))
+    owned = [texts_of(row, check_choice(texts)).captions for row in rows]
+    if not all(owned):
+        raise missing(texts, folder)
     log = []
     for start in range(0, len(rows), BATCH):
         part = rows[start : start + BATCH]
@@ -187,7 +201,7 @@ def measure_captions(
         short, few = _write(engine, look, "short")
         full = engine.describe(look, "full").faces
         for k, row in enumerate(part):
-            told = {"id": row["id"], "caption": written[k], "own": row["captions"][0], "tokens": tokens[k]}
+            told = {"id": row["id"], "caption": written[k], "own": owned[start + k][0], "tokens": tokens[k]}
             log.append({**told, "short": short[k], "short_tokens": few[k], "full": full[k].text})
         progress(min(start + BATCH, len(rows)), len(rows))
     truths = [choose_facts(unpack_attributes(row["attributes"]), LEAST_CONFIDENCE) for row in rows]

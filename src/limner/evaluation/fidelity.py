@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from limner.data.shards import iterate
+from limner.data.texts import COLUMNS, missing, texts_of
 from limner.evaluation.frechet import PROTOCOL, features, frechet_distance, kernel_distance
 from limner.faces.efficientnet import EfficientNetLite0
 from limner.faces.picture import read_picture, read_region_map
@@ -33,20 +34,21 @@ class Seen:
     words: str
 
 
-def read_set(folder: str | Path, splits: Iterable[str], count: int = 0) -> list[Seen]:
+def read_set(folder: str | Path, splits: Iterable[str], count: int = 0, texts: str = "grammar") -> list[Seen]:
     """Faces of a built set in its order, split after split; the first `count`, or all for 0.
 
-    The text of face k is its prompt k modulo their number, so that every style of prompt occurs.
+    The text of face k is its prompt k modulo their number, so that every style of prompt occurs. texts: which texts
+    count as prompts (`limner.data.texts`); a face without such a text is an InputError.
     """
-    rows = (row for split in splits for row in iterate(folder, split, ["image", "regions", "prompts"]))
-    return [
-        Seen(
-            picture=read_picture(row["image"]["bytes"]),
-            regions=read_region_map(row["regions"]["bytes"]),
-            words=row["prompts"][index % len(row["prompts"])],
-        )
-        for index, row in enumerate(islice(rows, count or None))
-    ]
+    rows = (row for split in splits for row in iterate(folder, split, ["image", "regions", *COLUMNS]))
+    found = []
+    for index, row in enumerate(islice(rows, count or None)):
+        said = texts_of(row, texts).prompts
+        if not said:
+            raise missing(texts, folder, ("captions",) if texts == "carried" else ("prompts",))
+        picture, regions = read_picture(row["image"]["bytes"]), read_region_map(row["regions"]["bytes"])
+        found.append(Seen(picture=picture, regions=regions, words=said[index % len(said)]))
+    return found
 
 
 def read_pictures(folder: str | Path, split: str) -> np.ndarray:

@@ -29,13 +29,15 @@ def paint_suite(
     settings: dict[str, Any],
     progress: Progress,
     keep: Callable[[str, np.ndarray], None] | None = None,
+    texts: str = "grammar",
 ) -> tuple[dict[str, Any], list[dict[str, Any]], np.ndarray]:
     """Paint ``count`` prompts with known wishes (0: 200), and the prompts of ``faces`` unseen faces (0: all).
 
-    settings: of ``UniF2ace.paint``. keep: called with every prompt with known wishes and its painting. Returns
-    figures, every prompt with its verdicts, and a sheet of the first paintings of faces' prompts.
+    settings: of ``UniF2ace.paint``. texts: whose prompts, as of ``read_set``. keep: called with every prompt with known
+    wishes and its painting. Returns figures, every prompt with its verdicts, and a sheet of the first paintings of
+    faces' prompts.
     """
-    unseen = read_set(folder, UNSEEN, faces)
+    unseen = read_set(folder, UNSEEN, faces, texts)
     wishes = count or WISHES
     total = wishes + len(unseen)
     figures, log = follow_words(engine, wishes, seed, settings, lambda done, _: progress(done, total), keep)

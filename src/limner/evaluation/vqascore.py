@@ -1,12 +1,14 @@
 """VQAscore (Lin et al. 2024): the probability that a model answers "Yes" when asked whether a picture shows some words.
 
-UniF²ace takes it with CLIP-FlanT5 (-CF5) and LLaVA (-LV). Any visual question answering model of transformers' serves
-here: those that write (LLaVA and its like; encoder–decoders such as InstructBLIP on FlanT5) by the probability of the
-first token of the answer, those that choose among labels (ViLT) by the probability of the label.
+UniF²ace takes it with CLIP-FlanT5 (-CF5) and LLaVA (-LV). CLIP-FlanT5 is `clip_t5`. Besides it any visual question
+answering model of transformers' serves: those that write (LLaVA and its like; encoder–decoders such as InstructBLIP on
+FlanT5) by the probability of the first token of the answer, those that choose among labels (ViLT) by the probability of
+the label.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -15,6 +17,7 @@ import numpy as np
 import torch
 
 from limner.errors import InputError
+from limner.evaluation.clip_t5 import KIND, ClipT5
 from limner.evaluation.pairs import Pair
 
 QUESTION = 'Does this figure show "{text}"? Please answer yes or no.'  # the template of Lin et al.
@@ -96,7 +99,11 @@ class ChoosingModel:
 
 
 def load_vqa_model(folder: str | Path) -> VQAModel:
-    """The model of a folder in transformers' format. Raises InputError when it answers no questions on pictures."""
+    """The model of a folder in transformers' format, or CLIP-FlanT5's. Raises InputError when it answers no questions
+    on pictures."""
+    described = Path(folder) / "config.json"
+    if described.is_file() and json.loads(described.read_text("utf-8")).get("model_type") == KIND:
+        return ClipT5.load(Path(folder))
     kind = check_folder(folder).model_type
     from transformers import AutoModelForImageTextToText, AutoProcessor, ViltForQuestionAnswering
 

@@ -10,7 +10,7 @@ import os
 import struct
 import warnings
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeAlias
@@ -50,6 +50,18 @@ _BROKEN = (
 )  # fmt: skip
 VIDEOS = (*READ_VIDEOS, *OTHERS)
 _ASCII = b"ASCII\0\0\0"  # how EXIF marks the letters of a UserComment
+_BAND = 2_000_000  # pixels converted at a time
+# How EXIF's orientations are made upright (EXIF 2.32, tag 0x0112); 1 is upright.
+_TURNS: dict[int, Callable[[np.ndarray], np.ndarray]] = {
+    2: lambda rgb: rgb[:, ::-1],
+    3: lambda rgb: rgb[::-1, ::-1],
+    4: lambda rgb: rgb[::-1],
+    5: lambda rgb: rgb.swapaxes(0, 1),
+    6: lambda rgb: np.rot90(rgb, -1),
+    7: lambda rgb: rgb[::-1, ::-1].swapaxes(0, 1),
+    8: lambda rgb: np.rot90(rgb, 1),
+}
+_TURNED = (5, 6, 7, 8)  # of those, the ones that exchange width and height
 _SIXTEEN_BIT = ("I;16", "I;16L", "I;16B", "I;16N")
 
 
@@ -74,8 +86,39 @@ def read_picture(source: Source, name: str = "this picture") -> np.ndarray:
     """
     if isinstance(source, np.ndarray):
         return _from_array(source)
-    with _opened(source, name) as (image, name):
-        return np.array(_upright_rgb(image, name))
+    with _opened(source, name) as (image, name), _decoding(name):
+        return _upright_rgb(image)
+
+
+def read_small(source: Source, side: int) -> np.ndarray:
+    """As `read_picture`, shrunk to at most ``side`` pixels a side; JPEGs are decoded no larger than that needs."""
+    with _opened(source) as (image, name), _decoding(name):
+        image.draft(image.mode, (2 * side, 2 * side))  # JPEG only: at an eighth, a quarter or half of its size
+        small = Image.fromarray(_upright_rgb(image))
+        small.thumbnail((side, side), Image.Resampling.BICUBIC, reducing_gap=3.0)
+        return np.array(small)
+
+
+def picture_size(source: Source, name: str = "this picture") -> tuple[int, int]:
+    """Width and height as the file's header has them, of a picture within limits; nothing is decoded.
+
+    Raises PictureError as `read_picture` does, but not for what only decoding shows.
+    """
+    with _opened(source, name) as (image, _):
+        return image.size
+
+
+def check_picture(source: Source, name: str = "this picture") -> tuple[int, int]:
+    """Decode a picture to see that it is whole, with as little memory as its format allows.
+
+    Returns its upright width and height. Raises PictureError as `read_picture` does.
+    """
+    with _opened(source, name) as (image, name), _decoding(name):
+        width, height = image.size
+        turned = _orientation(image) in _TURNED
+        image.draft(image.mode, (1, 1))
+        image.load()
+        return (height, width) if turned else (width, height)
 
 
 def read_region_map(source: Source, palette: str = "auto", drawn: bool = False) -> np.ndarray:
@@ -274,33 +317,62 @@ def _check_size(width: int, height: int, name: str) -> None:
         raise PictureError(f"{name} has {width} x {height} pixels; each side must have at least {MIN_SIDE}")
 
 
-def _upright_rgb(image: Image.Image, name: str) -> Image.Image:
-    with _decoding(name):
-        image.load()
-        profile = image.info.get("icc_profile")
-        image = ImageOps.exif_transpose(image)
-        if image.mode in _SIXTEEN_BIT or image.mode in ("I", "F"):
-            return Image.fromarray(_from_array(np.asarray(image)))
-        if image.has_transparency_data:
-            image = image.convert("RGBA")
-            ground = Image.new("RGBA", image.size, "white")
-            ground.alpha_composite(image)
-            image = ground.convert("RGB")
-        return _to_srgb(image, profile)
+def _upright_rgb(image: Image.Image) -> np.ndarray:
+    """(H, W, 3) uint8. Converted band by band, because a whole picture in every mode on the way takes a gigabyte."""
+    image.load()
+    width, height = image.size
+    convert = _converter(image)
+    rows = max(1, _BAND // width)
+    rgb = np.empty((height, width, 3), np.uint8)
+    for top in range(0, height, rows):
+        rgb[top : top + rows] = convert(image.crop((0, top, width, min(height, top + rows))))
+    turn = _TURNS.get(_orientation(image))
+    return rgb if turn is None else np.ascontiguousarray(turn(rgb))
 
 
-def _to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
-    """RGB of an opaque image. An unreadable profile, or one for another kind of pixel, is left aside as browsers do."""
-    if profile and image.mode in ("RGB", "CMYK"):
-        try:
-            source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-            if "srgb" not in ImageCms.getProfileDescription(source).lower():
-                converted = ImageCms.profileToProfile(image, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
-                assert converted is not None
-                return converted
-        except (OSError, ImageCms.PyCMSError):
-            pass
-    return image.convert("RGB")
+def _orientation(image: Image.Image) -> int:
+    return image.getexif().get(ExifTags.Base.Orientation, 1)
+
+
+def _converter(image: Image.Image) -> Callable[[Image.Image], np.ndarray]:
+    """What makes (h, w, 3) uint8 sRGB of each band of a picture."""
+    if image.mode in _SIXTEEN_BIT:
+        return lambda band: _grey(_eight_bit(np.asarray(band)))
+    if image.mode in ("I", "F"):
+        values = np.asarray(image)
+        most = _check_values(values)
+        return lambda band: _grey(_eight_bit(np.asarray(band), most))
+    if image.has_transparency_data:
+        return _on_white
+    transform = _to_srgb(image)
+    if transform is None:
+        return lambda band: np.asarray(band.convert("RGB"))
+    return lambda band: np.asarray(ImageCms.applyTransform(band, transform))
+
+
+def _grey(values: np.ndarray) -> np.ndarray:
+    return np.repeat(values[..., None], 3, 2)
+
+
+def _on_white(band: Image.Image) -> np.ndarray:
+    ground = Image.new("RGBA", band.size, "white")
+    ground.alpha_composite(band.convert("RGBA"))
+    return np.asarray(ground.convert("RGB"))
+
+
+def _to_srgb(image: Image.Image) -> ImageCms.ImageCmsTransform | None:
+    """The way from an opaque image's own colours to sRGB; None where it needs none. An unreadable profile, or one for
+    another kind of pixel, is left aside as browsers do."""
+    profile = image.info.get("icc_profile")
+    if not profile or image.mode not in ("RGB", "CMYK"):
+        return None
+    try:
+        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        if "srgb" in ImageCms.getProfileDescription(source).lower():
+            return None
+        return ImageCms.buildTransform(source, ImageCms.createProfile("sRGB"), image.mode, "RGB")
+    except (OSError, ImageCms.PyCMSError):
+        return None
 
 
 def _from_array(array: np.ndarray) -> np.ndarray:
@@ -316,8 +388,16 @@ def _from_array(array: np.ndarray) -> np.ndarray:
     return np.repeat(array, 3, 2) if array.shape[2] == 1 else array.copy()
 
 
-def _eight_bit(array: np.ndarray) -> np.ndarray:
-    """uint8 values of any numeric array; refuses what has no known white."""
+def _check_values(array: np.ndarray) -> float:
+    """The largest value; PictureError for negative and non-finite ones."""
+    if not np.isfinite(array).all() or array.min() < 0:
+        raise PictureError("an array picture has no negative or non-finite values: scale it to 0..1 or 0..255")
+    return float(array.max())
+
+
+def _eight_bit(array: np.ndarray, most: float | None = None) -> np.ndarray:
+    """uint8 values of any numeric array; refuses what has no known white. most: the largest value of the whole picture
+    that the array is a part of, which was checked; None: it is the whole."""
     if array.dtype == np.uint8:
         return array
     if array.dtype == bool:
@@ -326,12 +406,12 @@ def _eight_bit(array: np.ndarray) -> np.ndarray:
         return ((array.astype(np.uint32) + 128) // 257).astype(np.uint8)
     if array.dtype.kind not in "iuf":
         raise PictureError(f"an array picture has numbers, not {array.dtype}")
-    if not np.isfinite(array).all() or array.min() < 0:
-        raise PictureError("an array picture has no negative or non-finite values: scale it to 0..1 or 0..255")
-    if array.dtype.kind == "f" and array.max() <= 1:
+    if most is None:
+        most = _check_values(array)
+    if array.dtype.kind == "f" and most <= 1:
         return np.rint(array * 255).astype(np.uint8)
-    if array.max() <= 255:
+    if most <= 255:
         return np.rint(array).astype(np.uint8)
-    if array.max() <= 65535:
+    if most <= 65535:
         return np.rint(array / 257).astype(np.uint8)
-    raise PictureError(f"an array picture of {array.dtype} goes up to {array.max():g}: scale it to 0..1 or 0..255")
+    raise PictureError(f"an array picture of {array.dtype} goes up to {most:g}: scale it to 0..1 or 0..255")

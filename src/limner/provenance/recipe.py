@@ -16,6 +16,7 @@ from PIL import Image
 from limner import __version__
 from limner.errors import InputError
 from limner.faces.picture import Source, encode_jpeg, encode_png, encode_webp, read_comment, read_png_text
+from limner.parsing import TextError, parse_json
 
 KEY = "limner"
 """Name of the PNG text entry that holds the recipe as JSON; in a UserComment it is the recipe's own entry."""
@@ -29,14 +30,19 @@ TYPES = {
 MIME = {".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".webp": "image/webp"}
 """The formats that hold a recipe, by suffix."""
 _DAMAGED = "the recipe in this picture is damaged: it cannot be made again"
+MOST_CHARACTERS = 2_000_000  # of a recipe: some hold a region map
 SETTINGS = ("watermark", "manifest")
 """What a recipe says of its own file, as against how to make the picture."""
+
+
+class DamagedRecipe(InputError):
+    """There is a recipe, or what should be one, and it cannot be read."""
 
 
 def kind_of(recipe: dict[str, Any]) -> str:
     """``painting`` or ``edit``; ``ValueError`` for another kind."""
     kind = recipe.get("kind", "painting")
-    if kind not in TYPES:
+    if not isinstance(kind, str) or kind not in TYPES:
         raise ValueError(f"kind {kind!r} of picture: choose {' or '.join(TYPES)}")
     return kind
 
@@ -64,22 +70,22 @@ def find_recipe(source: Source) -> dict[str, Any] | None:
     if text is None:
         return recipe_in_comment(read_comment(source))
     try:
-        recipe = json.loads(text)
-    except json.JSONDecodeError:
-        recipe = None
+        recipe = parse_json(text, MOST_CHARACTERS)
+    except TextError as error:
+        raise DamagedRecipe(f"{_DAMAGED} ({error})") from None
     if not isinstance(recipe, dict):
-        raise InputError(_DAMAGED)
+        raise DamagedRecipe(_DAMAGED)
     return recipe
 
 
 def recipe_in_comment(comment: str | None) -> dict[str, Any] | None:
     """The recipe that a picture's or a film's comment is; None for other words; ``InputError`` if it is damaged."""
     try:
-        recipe = json.loads(comment or "")
-    except json.JSONDecodeError:
+        recipe = parse_json(comment or "", MOST_CHARACTERS)
+    except TextError as error:
         if f'"{KEY}"' not in (comment or ""):
             return None  # a camera's or an editor's own words
-        raise InputError(_DAMAGED) from None
+        raise DamagedRecipe(f"{_DAMAGED} ({error})") from None
     return recipe if isinstance(recipe, dict) and KEY in recipe else None
 
 

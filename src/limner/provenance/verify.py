@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from limner.errors import InputError
 from limner.faces.picture import read_picture
@@ -15,9 +15,13 @@ from limner.provenance.detect import Found, detect_any
 from limner.provenance.manifest import Manifest
 from limner.provenance.pattern import BITS
 from limner.provenance.picture import FINGERPRINT_BITS, KINDS
-from limner.provenance.recipe import KEY, find_recipe, fingerprint, recipe_in_comment
+from limner.provenance.recipe import KEY, DamagedRecipe, find_recipe, fingerprint, recipe_in_comment
 
+Verdict = Literal["made", "claimed", "damaged", "none"]
+"""made: the watermark or a valid manifest says that Limner made it. claimed: only the recipe says so, and anyone can
+write one. damaged: the recipe cannot be parsed. none: no mark was found."""
 MAGIC = {"image/png": (0, b"\x89PNG\r\n\x1a\n"), "image/jpeg": (0, b"\xff\xd8\xff"), "image/webp": (8, b"WEBP")}
+SHOWN = 80  # characters of what a recipe says of itself
 FRAMES = 5
 """Of a film, spread evenly, that are looked at for a watermark (our choice: in some the face may be out of sight)."""
 
@@ -35,8 +39,15 @@ class Report:
 
     @property
     def ours(self) -> bool:
-        """Does any mark say that Limner made it?"""
-        return self.recipe is not None or self.watermark.found or (self.manifest is not None and self.manifest.is_ours)
+        """Whether the watermark or a valid manifest says that Limner made it. A recipe alone does not count."""
+        return self.watermark.found or (self.manifest is not None and self.manifest.is_ours)
+
+    @property
+    def verdict(self) -> Verdict:
+        """The overall result. A damaged recipe outweighs the other marks: the file was tampered with or is broken."""
+        if self.recipe_fault is not None:
+            return "damaged"
+        return "made" if self.ours else "claimed" if self.recipe is not None else "none"
 
     @property
     def kind(self) -> str | None:
@@ -57,6 +68,7 @@ class Report:
         found, manifest = self.watermark, self.manifest
         return {
             "limner": self.ours,
+            "verdict": self.verdict,
             "recipe": self.recipe,
             "watermark": {
                 "found": found.found,
@@ -90,7 +102,7 @@ def verify(path: str | os.PathLike[str]) -> Report:
     recipe, recipe_fault, manifest, manifest_fault = None, None, None, None
     try:
         recipe = recipe_in_comment(Clip.open(Path(path)).comment) if film else find_recipe(path)
-    except InputError as error:
+    except DamagedRecipe as error:
         recipe_fault = str(error)
     file = Path(path).read_bytes()
     mime = MIME[".mp4"] if film and file[4:8] == b"ftyp" else mime_of(file)
@@ -116,7 +128,8 @@ def _about_recipe(report: Report) -> str:
         return f"damaged ({report.recipe_fault})"
     if report.recipe is None:
         return "none. Most sites and editors drop it, so that proves nothing."
-    made = f"made by the engine {report.recipe.get('engine', '?')} of Limner {report.recipe.get(KEY, '?')}"
+    engine, version = (str(report.recipe.get(name, "?"))[:SHOWN] for name in ("engine", KEY))
+    made = f"made by the engine {engine} of Limner {version}, it says"
     if report.recipe.get("watermark") is False:
         made += ", its watermark declined"
     return f"{made}. It tells how to make the picture again; anyone can write such a text, so alone it proves nothing."

@@ -30,10 +30,9 @@ def create_app(
 
     @asynccontextmanager
     async def living(app: FastAPI) -> AsyncIterator[None]:
-        server.worker.start()
+        server.start()
         yield
-        server.worker.stop()
-        server.table.close()
+        server.stop()
 
     app = FastAPI(
         title="Limner", version=__version__, description=ABOUT, docs_url=None, redoc_url=None, lifespan=living
@@ -48,7 +47,7 @@ def create_app(
         app = mount(app, server)
     else:
         app.get("/", tags=["server"])(_root)
-    app.add_middleware(Gate, metrics=server.metrics, most_bytes=limits.upload_bytes, token=token)
+    app.add_middleware(Gate, metrics=server.metrics, limits=limits, token=token)
     return app
 
 

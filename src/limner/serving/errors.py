@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -11,6 +12,7 @@ from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
 from limner.errors import InputError, WeightsError
+from limner.serving.database import StoreFull
 from limner.serving.engines import NoWeights
 from limner.serving.table import NotThere, QueueFull, WrongState
 
@@ -18,6 +20,7 @@ KINDS: tuple[tuple[type[InputError], int, str], ...] = (
     (NotThere, 404, "not_found"),
     (WrongState, 409, "wrong_state"),
     (QueueFull, 429, "queue_full"),
+    (StoreFull, 507, "storage_full"),
     (NoWeights, 503, "no_weights"),
     (WeightsError, 503, "no_weights"),
     (InputError, 400, "bad_input"),
@@ -51,10 +54,21 @@ RESPONSES: dict[int | str, dict[str, Any]] = {
         409: "The job's state does not allow it.",
         413: "More bytes than this server takes.",
         422: "A field is missing, unknown, or of the wrong type.",
+        408: "The request's body came too slowly.",
         429: "Too much is waiting; try again later.",
         503: "The engine has no weights here.",
+        507: "The disk, or the store's own limit, has no room for this.",
     }.items()
 }
+
+
+FULL = "the server's disk is full: try again when there is room"
+
+
+def is_full(error: BaseException) -> bool:
+    """Whether an error, or what caused it, is that the disk is full."""
+    cause = error if isinstance(error, OSError) else error.__cause__
+    return isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 def answer(status: int, code: str, message: str, request_id: str, param: str | None = None) -> JSONResponse:
@@ -82,6 +96,8 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def refused(request: Request, error: HTTPException) -> JSONResponse:
+        if is_full(error):  # while the body was kept for a route
+            return answer(507, "storage_full", FULL, request.state.request_id)
         made = answer(error.status_code, "http_error", str(error.detail), request.state.request_id)
         made.headers.update(error.headers or {})
         return made

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 MOST_PICTURES = 16  # of one request
 MOST_STEPS = 100
+BODIES = 8  # largest requests that may be on their way at the same time; more bytes are answered with 429
 
 
 class Limits(BaseModel):
@@ -28,4 +29,12 @@ class Limits(BaseModel):
     keep_hours: float = Field(default=168.0, gt=0)
     """Ended jobs, their pictures, and uploads go after this time."""
     store_bytes: int = Field(default=4_000_000_000, ge=1_000_000)
-    """Pictures kept at most; the oldest ended jobs go first."""
+    """Bytes of the file of jobs and pictures and its log, at most; the oldest ended jobs go first."""
+    connections: int = Field(default=256, ge=8, le=10_000)
+    """Connections open at the same time; more are closed at once."""
+    header_seconds: float = Field(default=10.0, gt=0)
+    """From the opening of a connection, or the end of the answer before, until a request's headers are there."""
+    body_seconds: float = Field(default=60.0, gt=0)
+    """From a request's headers until its body is there."""
+    idle_seconds: float = Field(default=20.0, gt=0)
+    """Between two pieces of a body, and for a client to take a piece of an answer."""

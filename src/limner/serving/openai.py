@@ -16,12 +16,11 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Form, UploadFile
 from fastapi import Request as HttpRequest
 from pydantic import BaseModel, Field
+from starlette.concurrency import run_in_threadpool
 
 from limner.errors import InputError
-from limner.faces.picture import read_alpha
 from limner.serving.errors import RESPONSES
 from limner.serving.limits import MOST_PICTURES
-from limner.serving.photos import store_upload
 from limner.serving.requests import PaintRequest, RepaintRequest, Request
 from limner.serving.routes import BUSY, Here, ended
 from limner.serving.server import Server, begun, events, pieces
@@ -133,14 +132,19 @@ async def edit(
     back; without, a new portrait of the aligned face's regions.
     """
     _painter(server, model)
-    file = await image.read()
-    photo = (await server.at_once(store_upload, server.table, file, "image")).id
+    with server.turn():
+        file = await image.read()
+        photo = (await server.in_thread(server.photos.store, file, "image")).id
     shared: dict[str, Any] = {"text": prompt, "n": n, "seed": seed, "steps": STEPS[quality], "size": _side(size)}
-    if mask is None and (read_alpha(file) == 255).all():
+    with server.turn():
+        if mask is None and await server.in_thread(_opaque, server, file):
+            opening = None
+        elif mask is None:
+            opening = photo
+        else:
+            opening = (await server.in_thread(server.photos.store, await mask.read(), "mask")).id
+    if opening is None:
         return await _images(server, http, "paint", PaintRequest(like=photo, **shared), response_format)
-    opening = (
-        photo if mask is None else (await server.at_once(store_upload, server.table, await mask.read(), "mask")).id
-    )
     return await _images(server, http, "repaint", RepaintRequest(photo=photo, mask=opening, **shared), response_format)
 
 
@@ -205,6 +209,10 @@ def _read_messages(asked: ChatRequest) -> tuple[str, str, list[tuple[str, str]]]
     return photo, question, before
 
 
+def _opaque(server: Server, file: bytes) -> bool:
+    return bool((server.photos.alpha(file) == 255).all())
+
+
 def _painter(server: Server, model: str) -> None:
     names = {"mditface-nano", server.engines.source}
     if model not in names:
@@ -227,16 +235,19 @@ async def _images(server: Server, http: HttpRequest, kind: str, asked: Request, 
     """Run a request as a job, wait for its end, and answer with its pictures."""
     job = await server.at_once(server.worker.submit, kind, asked)
     await ended(server, job.id, server.limits.job_seconds + 60)
-    found = server.table.get(job.id)
+    found = await run_in_threadpool(server.table.get, job.id)
     if found.state in ("queued", "running"):
         raise QueueFull("it did not get its turn in time: try again in a while")
     if found.state != "done":
         raise InputError(found.error or f"the job was {found.state}")
-    pictures = server.table.pictures(job.id)
+    pictures = await run_in_threadpool(server.table.pictures, job.id)
     if form == "url":
         base = str(http.base_url).rstrip("/")
-        return ImagesAnswer(
-            created=int(found.created), data=[Image(url=f"{base}/v1/pictures/{p.id}") for p in pictures]
-        )
-    data = [Image(b64_json=base64.b64encode(server.table.data(p.id)).decode("ascii")) for p in pictures]
+        data = [Image(url=f"{base}/v1/pictures/{p.id}") for p in pictures]
+    else:
+        data = await run_in_threadpool(lambda: [Image(b64_json=_base64(server.table.data(p.id))) for p in pictures])
     return ImagesAnswer(created=int(found.created), data=data)
+
+
+def _base64(file: bytes) -> str:
+    return base64.b64encode(file).decode("ascii")

@@ -5,7 +5,16 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    WithJsonSchema,
+    field_validator,
+    model_validator,
+)
 
 from limner.models.facex.consent import needs_consent
 from limner.models.facex.plan import ABSENT, CANVAS, EditPlan
@@ -21,11 +30,23 @@ PictureRef = Annotated[
     ),
 ]
 Words = Annotated[str, Field(max_length=2000)]
-Consent: TypeAlias = bool | Literal["studio"]
+INSIDE = {"inside": True}
+"""Context of ``model_validate`` for requests that come from the server itself: its page, and its table of jobs."""
+
+
+def _stated_here(consent: bool | str, info: ValidationInfo) -> bool | str:
+    if consent == "studio" and info.context != INSIDE:  # else whoever asks could say that somebody ticked the box
+        raise ValueError("has to be true or false")
+    return consent
+
+
+Consent: TypeAlias = Annotated[
+    bool | Literal["studio"], AfterValidator(_stated_here), WithJsonSchema({"type": "boolean", "title": "Consent"})
+]
 """Whether the people shown agreed; the page says by its own word that somebody ticked the box."""
 
 
-def _agreed(consent: Consent) -> Consent:
+def _agreed(consent: bool | str) -> bool | str:
     if consent is False:
         raise ValueError(f'{NOTICE} If they did, add "consent": true')
     return consent
@@ -166,8 +187,8 @@ class Editing(Request):
 
     def stated(self) -> Statement | None:
         """How consent was stated, for the recipe."""
-        consent: Consent = getattr(self, "consent", False)
-        return consent if isinstance(consent, str) else "request" if consent else None
+        consent = getattr(self, "consent", False)
+        return "studio" if consent == "studio" else "request" if consent else None
 
 
 class EditRequest(Editing):
@@ -183,7 +204,7 @@ class EditRequest(Editing):
 
     @field_validator("consent")
     @classmethod
-    def _agreed_where_needed(cls, consent: Consent, info: ValidationInfo) -> Consent:
+    def _agreed_where_needed(cls, consent: bool | str, info: ValidationInfo) -> bool | str:
         plan = info.data.get("plan")  # not there if it is wrong itself, which is said then
         return _agreed(consent) if plan is not None and needs_consent(plan) else consent
 

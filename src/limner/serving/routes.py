@@ -17,7 +17,7 @@ from starlette.concurrency import run_in_threadpool
 from limner import __version__
 from limner.serving.engines import VERBS
 from limner.serving.errors import RESPONSES
-from limner.serving.photos import jpeg_url, store_upload, thumbnail
+from limner.serving.photos import jpeg_url
 from limner.serving.requests import (
     AskRequest,
     DescribeRequest,
@@ -31,15 +31,16 @@ from limner.serving.requests import (
 from limner.serving.requests import Request as Asked
 from limner.serving.server import Server, begun, events, server_of
 from limner.serving.table import State, Stored, WrongState
-from limner.serving.worker import as_dict
+from limner.serving.worker import Standing, as_dict
 
 router = APIRouter(responses={status: RESPONSES[status] for status in (400, 401, 403, 413, 422)})
 Here = Annotated[Server, Depends(server_of)]
 JobId = Annotated[str, Path(pattern=r"^job_[0-9a-f]{20}$", examples=["job_0123456789abcdef0123"])]
 PictureId = Annotated[str, Path(pattern=r"^pic_[0-9a-f]{20}$", examples=["pic_0123456789abcdef0123"])]
 Wait = Annotated[float, Query(ge=0, le=60, description="Seconds to wait for the job's end before answering.")]
+CACHED = {"Cache-Control": "private, max-age=31536000, immutable"}
 POLL = 0.05  # seconds between looks at a job that is followed
-BUSY: dict[int | str, dict[str, Any]] = {429: RESPONSES[429], 503: RESPONSES[503]}
+BUSY: dict[int | str, dict[str, Any]] = {status: RESPONSES[status] for status in (429, 503, 507)}
 
 
 class PictureInfo(BaseModel):
@@ -91,18 +92,24 @@ class FacesAnswer(BaseModel):
 class Health(BaseModel):
     """Is the server up, and what waits."""
 
-    status: Literal["ok"] = "ok"
+    status: Standing = Field(
+        description="ok; disk_full: nothing can be stored, and jobs wait for room; store_failing: the table of jobs "
+        "cannot be used; stopped: nothing computes jobs"
+    )
     version: str = __version__
     queued: int
     running: int
     engines: dict[str, str] = Field(description="not loaded, loading or ready")
 
 
-@router.get("/health", tags=["server"])
-async def health(server: Here) -> Health:
-    """Is the server up?"""
+@router.get("/health", tags=["server"], responses={503: {"model": Health, "description": "Jobs are not computed."}})
+async def health(server: Here, answer: Response) -> Health:
+    """Is the server up, and are jobs computed? Asks no table, so that it answers whatever the table does."""
+    standing, table = server.worker.standing, server.table
+    if standing in ("store_failing", "stopped"):
+        answer.status_code = 503
     engines = {verb.engine: server.engines.state(verb.engine) for verb in VERBS.values()}
-    return Health(queued=server.table.count("queued"), running=server.table.count("running"), engines=engines)
+    return Health(status=standing, queued=table.queued, running=table.running, engines=engines)
 
 
 @router.get("/metrics", tags=["server"], response_class=Response, responses={200: {"content": {"text/plain": {}}}})
@@ -112,7 +119,7 @@ async def metrics(server: Here) -> Response:
 
 
 @router.get("/v1/models", tags=["server"])
-async def models(server: Here) -> dict[str, Any]:
+def models(server: Here) -> dict[str, Any]:
     """What can be done here, by engine; in OpenAI's shape, with Limner's verbs beside it."""
     names = {"reader": "reader", "MDiTFace": "mditface-nano", "UniF²ace": "unif2ace-nano", "FaceX": "facex-nano"}
     return {
@@ -136,18 +143,19 @@ async def models(server: Here) -> dict[str, Any]:
     }
 
 
-@router.post("/v1/uploads", status_code=201, tags=["pictures"])
+@router.post("/v1/uploads", status_code=201, tags=["pictures"], responses={s: RESPONSES[s] for s in (429, 507)})
 async def upload(server: Here, file: UploadFile) -> PictureInfo:
     """Give the server a picture, to be named by its id."""
-    data = await file.read()
-    return _info(await server.at_once(store_upload, server.table, data))
+    with server.turn():  # before it is read into memory
+        data = await file.read()
+        return _info(await server.in_thread(server.photos.store, data))
 
 
 @router.get(
     "/v1/pictures/{picture}",
     tags=["pictures"],
     response_class=Response,
-    responses={200: {"content": {"image/*": {}}}, 404: RESPONSES[404]},
+    responses={200: {"content": {"image/*": {}}}, 404: RESPONSES[404], 429: RESPONSES[429]},
 )
 async def picture(
     server: Here,
@@ -156,18 +164,18 @@ async def picture(
     download: Annotated[Literal["yes"] | None, Query(description="Offer it as a file.")] = None,
 ) -> Response:
     """A picture's file, as it was stored: a made one with its recipe and marks."""
-    found, data = server.table.picture(picture), server.table.data(picture)
-    headers = {"Cache-Control": "private, max-age=31536000, immutable"}
+    if side is not None:
+        data = await server.thumbnail(picture, int(side))
+        return Response(data, media_type="image/webp", headers=CACHED)
+    found, data = await run_in_threadpool(server.photos.file, picture)
+    headers = dict(CACHED)
     if download:
         headers["Content-Disposition"] = f'attachment; filename="limner-{picture[4:12]}.{found.mime.partition("/")[2]}"'
-    if side is not None:
-        data = await run_in_threadpool(thumbnail, data, int(side))
-        return Response(data, media_type="image/webp", headers=headers)
     return Response(data, media_type=found.mime, headers=headers)
 
 
 @router.get("/v1/pictures/{picture}/recipe", tags=["pictures"], responses={404: RESPONSES[404]})
-async def recipe(server: Here, picture: PictureId) -> dict[str, Any] | None:
+def recipe(server: Here, picture: PictureId) -> dict[str, Any] | None:
     """How a picture was made; null for one that was uploaded."""
     return server.table.picture(picture).recipe
 
@@ -200,20 +208,27 @@ async def ask(server: Here, asked: AskRequest) -> Any:
 
 
 JOB: dict[int | str, dict[str, Any]] = {404: RESPONSES[404], **BUSY}
+ENDED: dict[int | str, dict[str, Any]] = {status: RESPONSES[status] for status in (404, 409, 507)}
 
 
 async def _submitted(server: Server, kind: str, asked: Asked, wait: float) -> JobInfo:
     job = await server.at_once(server.worker.submit, kind, asked)
-    return _job(server, await ended(server, job.id, wait))
+    await ended(server, job.id, wait)
+    return await run_in_threadpool(_job, server, job.id)
 
 
-async def ended(server: Server, job: str, seconds: float) -> str:
-    """Wait for a job's end, or so many seconds; returns its id."""
-    clock = asyncio.get_running_loop()
+async def ended(server: Server, job: str, seconds: float) -> None:
+    """Wait for a job's end, or so many seconds; ``NotThere``."""
+    clock, seen = asyncio.get_running_loop(), -1
     until = clock.time() + seconds
-    while server.table.get(job).state in ("queued", "running") and clock.time() < until:
+    while True:
+        if server.table.version != seen:
+            seen = server.table.version
+            if (await run_in_threadpool(server.table.get, job)).state not in ("queued", "running"):
+                return
+        if clock.time() >= until:
+            return
         await asyncio.sleep(POLL)
-    return job
 
 
 @router.post("/v1/paint", status_code=202, tags=["jobs"], responses=JOB)
@@ -247,9 +262,7 @@ async def reenact(server: Here, asked: ReenactRequest, wait: Wait = 0) -> JobInf
 
 
 @router.get("/v1/jobs", tags=["jobs"])
-async def jobs(
-    server: Here, limit: Annotated[int, Query(ge=1, le=200)] = 50, state: State | None = None
-) -> list[JobInfo]:
+def jobs(server: Here, limit: Annotated[int, Query(ge=1, le=200)] = 50, state: State | None = None) -> list[JobInfo]:
     """The newest jobs first."""
     return [_job(server, found.id) for found in server.table.latest(limit, state)]
 
@@ -257,7 +270,8 @@ async def jobs(
 @router.get("/v1/jobs/{job}", tags=["jobs"], responses={404: RESPONSES[404]})
 async def job(server: Here, job: JobId, wait: Wait = 0) -> JobInfo:
     """One job."""
-    return _job(server, await ended(server, job, wait))
+    await ended(server, job, wait)
+    return await run_in_threadpool(_job, server, job)
 
 
 @router.get(
@@ -268,12 +282,15 @@ async def job(server: Here, job: JobId, wait: Wait = 0) -> JobInfo:
 )
 async def follow(server: Here, job: JobId) -> StreamingResponse:
     """Follow a job: a `JobEvent` at every change, the last when it has ended; previews come while it is followed."""
-    server.table.get(job)
+    await run_in_threadpool(server.table.get, job)
 
     async def told() -> AsyncGenerator[str, None]:
-        before, shown = None, None
+        now, before, seen, shown = None, None, -1, None
         while True:
-            now, at = _job(server, job), server.worker.progress(job)
+            at, version = server.worker.progress(job), server.table.version
+            if now is None or version != seen:
+                now, seen = await run_in_threadpool(_job, server, job), version
+            now = now.model_copy(update={"steps_done": at.done, "steps": at.total})
             fresh = at.preview is not None and at.previewed != shown
             if now != before or fresh:
                 image = jpeg_url(at.preview) if fresh and at.preview is not None else None
@@ -294,13 +311,13 @@ async def follow(server: Here, job: JobId) -> StreamingResponse:
 )
 async def preview(server: Here, job: JobId) -> Response:
     """What a running job's pictures look like now."""
-    server.table.get(job)
+    await run_in_threadpool(server.table.get, job)
     image = server.worker.progress(job).preview
     return Response(status_code=204) if image is None else Response(image, media_type="image/jpeg")
 
 
 @router.get("/v1/jobs/{job}/result", tags=["jobs"], responses={404: RESPONSES[404], 409: RESPONSES[409]})
-async def result(server: Here, job: JobId) -> list[PictureInfo]:
+def result(server: Here, job: JobId) -> list[PictureInfo]:
     """The pictures of a job that is done."""
     found = server.table.get(job)
     if found.state != "done":
@@ -308,27 +325,32 @@ async def result(server: Here, job: JobId) -> list[PictureInfo]:
     return [_info(each) for each in server.table.pictures(job)]
 
 
-@router.post("/v1/jobs/{job}/cancel", tags=["jobs"], responses={404: RESPONSES[404], 409: RESPONSES[409]})
-async def cancel(server: Here, job: JobId) -> JobInfo:
+@router.post("/v1/jobs/{job}/cancel", tags=["jobs"], responses=ENDED)
+def cancel(server: Here, job: JobId) -> JobInfo:
     """Stop a job; it computes at most one more step."""
     return _job(server, server.worker.cancel(job).id)
 
 
 @router.post("/v1/jobs/{job}/retry", status_code=202, tags=["jobs"], responses={409: RESPONSES[409], **JOB})
-async def retry(server: Here, job: JobId) -> JobInfo:
+def retry(server: Here, job: JobId) -> JobInfo:
     """Do again what failed or was stopped."""
     return _job(server, server.worker.retry(job).id)
 
 
-@router.delete("/v1/jobs/{job}", status_code=204, tags=["jobs"], responses={404: RESPONSES[404], 409: RESPONSES[409]})
-async def delete(server: Here, job: JobId) -> Response:
+@router.delete(
+    "/v1/jobs/{job}",
+    status_code=204,
+    tags=["jobs"],
+    responses=ENDED,
+)
+def delete(server: Here, job: JobId) -> Response:
     """Forget an ended job and its pictures."""
     server.table.delete(job)
     return Response(status_code=204)
 
 
 def _job(server: Server, job: str) -> JobInfo:
-    return JobInfo(**as_dict(server.table.get(job), server.table, server.worker))
+    return JobInfo(**as_dict(server.table.get(job), server.worker))
 
 
 def _info(stored: Stored) -> PictureInfo:

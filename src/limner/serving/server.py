@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, contextmanager
 from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
+from anyio import CapacityLimiter, to_thread
 from fastapi import Request
 from fastapi.responses import StreamingResponse
-from starlette.concurrency import run_in_threadpool
 
 from limner.faces.picture import encode_png
+from limner.serving.cleaner import Cleaner
 from limner.serving.engines import Engines
 from limner.serving.limits import Limits
 from limner.serving.metrics import Metrics
-from limner.serving.photos import load
+from limner.serving.photos import Photos
 from limner.serving.requests import FacesRequest
 from limner.serving.table import JobTable, Made, QueueFull
 from limner.serving.telling import Tell, Trimmed, told
@@ -28,6 +29,8 @@ T = TypeVar("T")
 Turns: TypeAlias = Sequence[tuple[str, str]]
 """Earlier turns about a photo: questions, and the texts of their answers."""
 TURNS = 8  # that are read again before a question; older ones are forgotten, so that answers stay quick
+THUMBNAIL_THREADS = 2
+THUMBNAILS_WAITING = 64  # thumbnail requests that may wait
 SEED = 0  # of composed captions: one photo, one caption
 
 
@@ -37,17 +40,53 @@ class Server:
     def __init__(self, source: str, limits: Limits, editor: str | None = None) -> None:
         self.limits, self.metrics = limits, Metrics()
         self.engines = Engines(load_toolkit(source, editor), source, editor)
-        self.table = JobTable(limits.folder)
-        self.worker = Worker(self.table, self.engines, limits, self.metrics)
+        self.table = JobTable(limits.folder, limits.store_bytes)
+        self.photos = Photos(self.table)
+        self.worker = Worker(self.photos, self.engines, limits, self.metrics)
+        self.cleaner = Cleaner(self.table, limits)
         self._under_way = 0
+        self._thumbnails_waiting = 0
+        self._slow = CapacityLimiter(limits.waiting)
+        self._thumbnail_threads = CapacityLimiter(THUMBNAIL_THREADS)
 
-    async def at_once(self, work: Callable[..., T], *given: Any) -> T:
-        """Do something that needs no job, in a thread; ``QueueFull`` if too much is under way."""
+    def start(self) -> None:
+        """Begin to compute and to clean."""
+        self.worker.start()
+        self.cleaner.start()
+
+    def stop(self) -> None:
+        """End both, and give the folder free."""
+        self.cleaner.stop()
+        self.worker.stop()
+        self.table.close()
+
+    @contextmanager
+    def turn(self) -> Iterator[None]:
+        """Something that needs no job and takes a while is under way; ``QueueFull`` if too much is already."""
         self._begin()
         try:
-            return await run_in_threadpool(work, *given)
+            yield
         finally:
             self._end()
+
+    async def at_once(self, work: Callable[..., T], *given: Any) -> T:
+        """Do something that needs no job, in a thread of its own kind; ``QueueFull`` if too much is under way."""
+        with self.turn():
+            return await self.in_thread(work, *given)
+
+    async def in_thread(self, work: Callable[..., T], *given: Any) -> T:
+        """Do something slow in a thread: not one of those that short calls to the table take turns with."""
+        return await to_thread.run_sync(work, *given, limiter=self._slow)
+
+    async def thumbnail(self, picture: str, side: int) -> bytes:
+        """A thumbnail of a picture; ``QueueFull`` if too many are waiting."""
+        if self._thumbnails_waiting >= THUMBNAILS_WAITING:
+            raise QueueFull(f"{THUMBNAILS_WAITING} thumbnails are waiting already: try again in a while")
+        self._thumbnails_waiting += 1
+        try:
+            return await to_thread.run_sync(self.photos.thumbnail, picture, side, limiter=self._thumbnail_threads)
+        finally:
+            self._thumbnails_waiting -= 1
 
     async def told(self, write: Callable[[Tell], object]) -> AsyncGenerator[str, None]:
         """Text piece by piece as ``write`` tells it in a thread, which ends at its next token when nobody reads on;
@@ -67,7 +106,7 @@ class Server:
 
     def faces(self, asked: FacesRequest) -> dict[str, Any]:
         """What `limner read --json` says, and ids of region maps if they are asked for."""
-        photo = load(self.table, asked.photo)
+        photo = self.photos.load(asked.photo)
         faces = self.engines.read(photo, asked.min_score)
         records = [face.to_dict() for face in faces]
         if asked.regions:
@@ -79,24 +118,24 @@ class Server:
     def describe(self, reference: str, by: str, length: str = "long") -> str:
         """A caption: by the reader of the largest face, by UniF²ace, in the length asked for, of every face."""
         if by == "reader":
-            face = largest_face(self.engines, load(self.table, reference))
+            face = largest_face(self.engines, self.photos.load(reference))
             return compose_captions(face.attributes, np.random.default_rng(SEED), 1)[0].text
         self.engines.require("describe")
-        photo = load(self.table, reference)
+        photo = self.photos.load(reference)
         with self.engines.talking("describe") as model:
             return model.describe(photo, length).text
 
     def ask(self, reference: str, question: str, before: Turns = ()) -> str:
         """An answer to a question about a photo, read after the last of the turns before it."""
         self.engines.require("ask")
-        photo = load(self.table, reference)
+        photo = self.photos.load(reference)
         with self.engines.talking("ask") as model:
             return model.chat(photo, before=before[-TURNS:]).ask(question).text
 
     def tell_answer(self, reference: str, question: str, tell: Tell, before: Turns = ()) -> None:
         """The same text told token by token; several faces one after the other, so that their lines do not mix."""
         self.engines.require("ask")
-        photo = load(self.table, reference)
+        photo = self.photos.load(reference)
         with self.engines.talking("ask") as model:
             tell("")  # it may have waited long for its turn
             look = model.answerer.look(photo)

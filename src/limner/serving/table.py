@@ -1,4 +1,4 @@
-"""The table of jobs: what was asked, what became of it, and every picture, in one SQLite file.
+"""The table of jobs: what was asked, what became of it, and every picture, in one SQLite file (``database``).
 
 A job and its pictures change in one transaction, so a server that is killed leaves each job as it was before or after a
 change. What was running then is ``interrupted`` when the file is opened again, and can be retried.
@@ -9,19 +9,14 @@ from __future__ import annotations
 import json
 import secrets
 import sqlite3
-import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
 
-from filelock import FileLock, Timeout
-
 from limner.errors import InputError
-from limner.files import make_folder
+from limner.serving.database import SLACK, Database, note_uses
 
 State = Literal["queued", "running", "done", "failed", "cancelled", "interrupted"]
 WAITING = ("queued", "running")
@@ -83,52 +78,66 @@ class Made:
 
 
 _JOB = "id, number, kind, state, request, likeness, created, started, ended, error, attempts"
+_ENDED = """SELECT id, ended FROM jobs WHERE ended < ? AND NOT EXISTS (
+    SELECT 1 FROM pictures JOIN uses ON uses.picture = pictures.id JOIN jobs AS user ON user.id = uses.job
+    WHERE pictures.job = jobs.id AND user.ended IS NULL
+) ORDER BY ended LIMIT ?"""
 _PICTURE = "id, job, place, created, mime, width, height, recipe"
 
 
-class JobTable:
-    """Every method may be called from any thread. Opening raises ``InputError`` if another server uses the folder."""
+def new_id(prefix: str) -> str:
+    """A new id: 11 hex digits of milliseconds since 1970, 9 at random. Ids that grow keep what is of one age close
+    together in the indexes, so that removing it touches few pages (as UUIDs of version 7 do)."""
+    return f"{prefix}_{int(time.time() * 1000) & 0xFFFFFFFFFFF:011x}{secrets.randbits(36):09x}"
 
-    def __init__(self, folder: Path) -> None:
-        make_folder(folder)
-        self._owner = FileLock(folder / "server.lock")
-        try:
-            self._owner.acquire(timeout=0)
-        except Timeout:
-            raise InputError(f"another server uses {folder}: stop it, or give --folder another place") from None
-        self._lock = threading.RLock()
-        self._db = sqlite3.connect(folder / "jobs.sqlite", check_same_thread=False, isolation_level=None)
-        self._db.execute("PRAGMA journal_mode = WAL")
-        self._db.execute("PRAGMA synchronous = NORMAL")
-        self._db.execute("PRAGMA foreign_keys = ON")
-        self._db.execute("PRAGMA auto_vacuum = INCREMENTAL")
-        self._db.executescript(files("limner.serving").joinpath("schema.sql").read_text())
+
+class JobTable:
+    """Every method may be called from any thread. Opening raises ``InputError`` if another server uses the folder.
+
+    What changes the table raises ``StoreFull`` where the disk is full, and ``NoRoom`` where ``most_bytes`` are taken.
+    """
+
+    def __init__(self, folder: Path, most_bytes: int | None = None) -> None:
+        self.database = Database(folder, most_bytes)
+        self.version = 0
+        """Grows when a job changes: who follows one need not look until then."""
+        self.queued = self.running = 0
+        """How many jobs wait and run, as of the last change: to be read without waiting for the table."""
         self.interrupt()
 
     def close(self) -> None:
-        """Give the folder free; running jobs become interrupted."""
-        self.interrupt()
-        with self._lock:
-            self._db.close()
-        self._owner.release()
+        """Give the folder free."""
+        self.database.close()
 
     def interrupt(self) -> None:
         """Whatever is running is running no more."""
-        with self._change() as db:
+        with self.database.change() as db:
             db.execute("UPDATE jobs SET state = 'interrupted', ended = ? WHERE state = 'running'", (time.time(),))
+        self._count()
+
+    def _count(self) -> None:
+        with self.database.lock:
+            self.queued, self.running = self.count("queued"), self.count("running")
+            self.version += 1
 
     def add(self, kind: str, request: dict[str, Any], likeness: str | None, most: int) -> Job:
         """Queue a job; ``QueueFull`` if ``most`` wait already."""
-        with self._change() as db:
+        text, new = json.dumps(request), new_id("job")
+        with self.database.storing(len(text), self._evict) as db:
             self.check_room(most)
-            new = f"job_{secrets.token_hex(10)}"
             number = db.execute("SELECT COALESCE(MAX(number), 0) + 1 FROM jobs").fetchone()[0]
             db.execute(
                 "INSERT INTO jobs (id, number, kind, state, request, likeness, created)"
                 " VALUES (?, ?, ?, 'queued', ?, ?, ?)",
-                (new, number, kind, json.dumps(request), likeness, time.time()),
+                (new, number, kind, text, likeness, time.time()),
             )
-            return self.get(new)
+            note_uses(db, new, text)
+            job = self.get(new)
+        self._count()
+        return job
+
+    def _evict(self) -> bool:
+        return self.remove_oldest() > 0
 
     def check_room(self, most: int) -> None:
         """``QueueFull`` if ``most`` jobs wait already."""
@@ -150,12 +159,13 @@ class JobTable:
 
     def count(self, state: State) -> int:
         """How many jobs are in a state."""
-        with self._lock:
-            return self._db.execute("SELECT COUNT(*) FROM jobs WHERE state = ?", (state,)).fetchone()[0]
+        return self.database.rows("SELECT COUNT(*) FROM jobs WHERE state = ?", (state,))[0][0]
 
     def take(self, most: int) -> list[Job]:
         """Set the oldest waiting job running, and later ones of equal likeness, ``most`` in all; [] if none waits."""
-        with self._change() as db:
+        if not self.queued:
+            return []
+        with self.database.change() as db:
             first = self._jobs("WHERE state = 'queued' ORDER BY number LIMIT 1", ())
             if not first:
                 return []
@@ -170,31 +180,39 @@ class JobTable:
                     "UPDATE jobs SET state = 'running', started = ?, attempts = attempts + 1 WHERE id = ?",
                     (now, job.id),
                 )
-            return [self.get(job.id) for job in group]
+            taken = [self.get(job.id) for job in group]
+        self._count()
+        return taken
 
     def finish(self, job: str, pictures: Sequence[Made]) -> bool:
         """Store a running job's pictures and call it done; False, and nothing stored, if it is not running any more."""
-        with self._change() as db:
-            if not self._end(job, "done", None, ("running",)):
-                return False
-            for place, made in enumerate(pictures):
+        size = sum(len(made.data) + SLACK // 8 for made in pictures)
+        with self.database.storing(size, self._evict) as db:
+            found = self._end(db, job, "done", None, ("running",))
+            for place, made in enumerate(pictures if found else ()):
                 self._insert(db, job, place, made)
-            return True
+        self._count()
+        return found
 
     def fail(self, job: str, error: str) -> bool:
         """A running job ends with a sentence that says why."""
-        return self._end(job, "failed", error, ("running",))
+        with self.database.change() as db:
+            found = self._end(db, job, "failed", error, ("running",))
+        self._count()
+        return found
 
     def cancel(self, job: str) -> Job:
         """A waiting or running job ends; ``WrongState`` if it has ended already. Its work stops at its next step."""
-        with self._change():
-            if not self._end(job, "cancelled", None, WAITING):
+        with self.database.change() as db:
+            if not self._end(db, job, "cancelled", None, WAITING):
                 raise WrongState(f"this job is {self.get(job).state} already: there is nothing to cancel")
-            return self.get(job)
+            ended = self.get(job)
+        self._count()
+        return ended
 
     def retry(self, job: str, most: int) -> Job:
         """Queue an ended job again; ``WrongState`` for one that is done, waits or runs, ``QueueFull``."""
-        with self._change() as db:
+        with self.database.change() as db:
             found = self.get(job)
             if found.state not in ("failed", "cancelled", "interrupted"):
                 raise WrongState(f"this job is {found.state}: only one that failed or was stopped can be retried")
@@ -202,19 +220,22 @@ class JobTable:
             db.execute(
                 "UPDATE jobs SET state = 'queued', started = NULL, ended = NULL, error = NULL WHERE id = ?", (job,)
             )
-            return self.get(job)
+            again = self.get(job)
+        self._count()
+        return again
 
     def delete(self, job: str) -> None:
         """Remove an ended job and its pictures; ``WrongState`` while it waits or runs."""
-        with self._change() as db:
+        with self.database.change() as db:
             state = self.get(job).state
             if state in WAITING:
                 raise WrongState(f"this job is {state}: cancel it first")
             db.execute("DELETE FROM jobs WHERE id = ?", (job,))
+        self.version += 1
 
     def upload(self, made: Made) -> Stored:
         """Store a picture that somebody gave."""
-        with self._change() as db:
+        with self.database.storing(len(made.data), self._evict) as db:
             return self.picture(self._insert(db, None, 0, made))
 
     def picture(self, picture: str) -> Stored:
@@ -226,11 +247,10 @@ class JobTable:
 
     def data(self, picture: str) -> bytes:
         """The encoded file of a picture; ``NotThere``."""
-        with self._lock:
-            row = self._db.execute("SELECT data FROM pictures WHERE id = ?", (picture,)).fetchone()
-        if row is None:
+        rows = self.database.rows("SELECT data FROM pictures WHERE id = ?", (picture,))
+        if not rows:
             raise NotThere(f"there is no picture {picture[:40]!r}: it never was, or it was cleaned up")
-        return row[0]
+        return rows[0][0]
 
     def pictures(self, job: str) -> list[Stored]:
         """What a job made, in order."""
@@ -240,50 +260,34 @@ class JobTable:
         """Everything made, newest first."""
         return self._pictures("WHERE job IS NOT NULL ORDER BY created DESC, place LIMIT ? OFFSET ?", (limit, offset))
 
-    def size(self) -> int:
-        """Bytes of all pictures."""
-        with self._lock:
-            return self._db.execute("SELECT COALESCE(SUM(LENGTH(data)), 0) FROM pictures").fetchone()[0]
+    def remove_oldest(self, before: float | None = None, most: int = 1) -> int:
+        """Remove the jobs that ended longest ago, and the oldest uploads that no job names, in one change.
 
-    def clean(self, before: float, most_bytes: int) -> int:
-        """Remove ended jobs and unused uploads from before a time, then the oldest until the size fits.
-
-        Returns how many jobs went.
+        before: only what is older. What a waiting or running job needs stays. Returns how many jobs and uploads went.
         """
-        used = " AND id NOT IN (SELECT p.id FROM pictures p JOIN jobs j ON instr(j.request, p.id) WHERE p.job IS NULL)"
-        ended = "state NOT IN ('queued', 'running')"
-        with self._change() as db:
-            removed = db.execute(f"DELETE FROM jobs WHERE {ended} AND ended < ?", (before,)).rowcount
-            db.execute(f"DELETE FROM pictures WHERE job IS NULL AND created < ?{used}", (before,))
-            while self.size() > most_bytes:
-                gone = db.execute(
-                    f"DELETE FROM jobs WHERE id IN (SELECT id FROM jobs WHERE {ended} ORDER BY ended LIMIT 8)"
-                ).rowcount
-                removed += gone
-                gone += db.execute(
-                    "DELETE FROM pictures WHERE id IN (SELECT id FROM pictures WHERE job IS NULL"
-                    f"{used} ORDER BY created LIMIT 8)"
-                ).rowcount
-                if not gone:
-                    break
-        with self._lock:
-            self._db.execute("PRAGMA incremental_vacuum").fetchall()
-        return removed
+        until = time.time() + 1e9 if before is None else before
+        with self.database.change() as db:
+            ended = db.execute(_ENDED, (until, most)).fetchall()
+            unused = db.execute("SELECT picture, created FROM unused WHERE created < ? ORDER BY created LIMIT ?",
+                                (until, most)).fetchall()  # fmt: skip
+            oldest = sorted([(when, "jobs", job) for job, when in ended] + [(at, "pictures", p) for p, at in unused])
+            for _, table, gone in oldest[:most]:
+                db.execute(f"DELETE FROM {table} WHERE id = ?", (gone,))
+        if oldest:
+            self.version += 1
+        return len(oldest[:most])
 
-    def _end(self, job: str, state: State, error: str | None, allowed: tuple[str, ...]) -> bool:
+    def _end(self, db: sqlite3.Connection, job: str, state: State, error: str | None, allowed: tuple[str, ...]) -> bool:
+        self.get(job)
         places = ", ".join("?" * len(allowed))
-        with self._change() as db:
-            self.get(job)
-            return (
-                db.execute(
-                    f"UPDATE jobs SET state = ?, error = ?, ended = ? WHERE id = ? AND state IN ({places})",
-                    (state, error, time.time(), job, *allowed),
-                ).rowcount
-                == 1
-            )
+        changed = db.execute(
+            f"UPDATE jobs SET state = ?, error = ?, ended = ? WHERE id = ? AND state IN ({places})",
+            (state, error, time.time(), job, *allowed),
+        )
+        return changed.rowcount == 1
 
     def _insert(self, db: sqlite3.Connection, job: str | None, place: int, made: Made) -> str:
-        new = f"pic_{secrets.token_hex(10)}"
+        new = new_id("pic")
         recipe = None if made.recipe is None else json.dumps(made.recipe)
         db.execute(
             f"INSERT INTO pictures ({_PICTURE}, data) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -292,26 +296,9 @@ class JobTable:
         return new
 
     def _jobs(self, where: str, values: tuple[Any, ...]) -> list[Job]:
-        with self._lock:
-            rows = self._db.execute(f"SELECT {_JOB} FROM jobs {where}", values).fetchall()
+        rows = self.database.rows(f"SELECT {_JOB} FROM jobs {where}", values)
         return [Job(*(json.loads(value) if at == 4 else value for at, value in enumerate(row))) for row in rows]
 
     def _pictures(self, where: str, values: tuple[Any, ...]) -> list[Stored]:
-        with self._lock:
-            rows = self._db.execute(f"SELECT {_PICTURE} FROM pictures {where}", values).fetchall()
+        rows = self.database.rows(f"SELECT {_PICTURE} FROM pictures {where}", values)
         return [Stored(*row[:7], recipe=None if row[7] is None else json.loads(row[7])) for row in rows]
-
-    @contextmanager
-    def _change(self) -> Iterator[sqlite3.Connection]:
-        """All or nothing; nests."""
-        with self._lock:
-            if self._db.in_transaction:
-                yield self._db
-                return
-            self._db.execute("BEGIN IMMEDIATE")
-            try:
-                yield self._db
-            except BaseException:
-                self._db.execute("ROLLBACK")
-                raise
-            self._db.execute("COMMIT")

@@ -12,7 +12,7 @@ from PIL import Image, ImageFilter
 
 from limner.errors import InputError
 from limner.faces.geometry import paste_back
-from limner.faces.picture import encode_png, read_alpha
+from limner.faces.picture import encode_png
 from limner.faces.record import Face
 from limner.models.facex.plan import ABSENT, CANVAS, EditPlan
 from limner.progress import Watch
@@ -20,7 +20,7 @@ from limner.provenance.consent import stating
 from limner.provenance.manifest import Ingredient
 from limner.provenance.picture import Picture
 from limner.serving.engines import Engines
-from limner.serving.photos import Made, load, made
+from limner.serving.photos import Photos, made
 from limner.serving.requests import (
     Editing,
     EditRequest,
@@ -30,7 +30,7 @@ from limner.serving.requests import (
     Request,
     SwapRequest,
 )
-from limner.serving.table import JobTable
+from limner.serving.table import Made
 
 if TYPE_CHECKING:
     from limner.models.facex.begun import Prepared
@@ -39,12 +39,12 @@ FEATHER = 1 / 80  # of the shorter side: how softly what is repainted runs into 
 
 
 def run(
-    kind: str, requests: Sequence[Request], table: JobTable, engines: Engines, watch: Watch
+    kind: str, requests: Sequence[Request], photos: Photos, engines: Engines, watch: Watch
 ) -> list[list[Made] | InputError]:
     """Do jobs of one likeness together. One entry a job: its pictures, or what is wrong with that job alone."""
     if kind == "paint" or kind == "repaint":
-        return _paint(requests, table, engines, watch)
-    return _edit(kind, requests, table, engines, watch)
+        return _paint(requests, photos, engines, watch)
+    return _edit(kind, requests, photos, engines, watch)
 
 
 def largest_face(engines: Engines, photo: np.ndarray) -> Face:
@@ -56,7 +56,7 @@ def largest_face(engines: Engines, photo: np.ndarray) -> Face:
 
 
 def _paint(
-    requests: Sequence[Request], table: JobTable, engines: Engines, watch: Watch
+    requests: Sequence[Request], photos: Photos, engines: Engines, watch: Watch
 ) -> list[list[Made] | InputError]:
     from limner.models.mditface.engine import MDiTFace, region_map
     from limner.models.mditface.mask_edits import edit_mask
@@ -64,18 +64,20 @@ def _paint(
     def prepared(request: PaintRequest | RepaintRequest, painter: MDiTFace) -> tuple[dict[str, Any], Finish]:
         side = request.size or painter.parts.size
         photo_id = request.photo if isinstance(request, RepaintRequest) else request.like
-        photo = None if photo_id is None else load(table, photo_id)
+        photo = None if photo_id is None else photos.load(photo_id)
         face = None if photo is None else largest_face(engines, photo)
         regions = None if face is None else region_map(face, side)
         if isinstance(request, PaintRequest) and request.mask is not None:
-            regions = region_map(table.data(request.mask), side)
+            file = photos.table.data(request.mask)
+            with photos.decoding(file):
+                regions = region_map(file, side)
         if regions is not None and request.edit_mask is not None:
             regions = edit_mask(regions, request.edit_mask)
         arguments = {**request.settings(), "text": request.text, "mask": regions}
         if not isinstance(request, RepaintRequest):
             return arguments, lambda picture: picture
         assert photo is not None and face is not None
-        return arguments, _into(photo, face.crop * (side / 256), _opening(table, request.mask, photo))
+        return arguments, _into(photo, face.crop * (side / 256), _opening(photos, request.mask, photo))
 
     out: list[list[Made] | InputError] = []
     with engines.painting() as painter:
@@ -104,9 +106,9 @@ def _paint(
 Finish = Callable[[Picture], Picture]
 
 
-def _opening(table: JobTable, mask: str, photo: np.ndarray) -> np.ndarray:
+def _opening(photos: Photos, mask: str, photo: np.ndarray) -> np.ndarray:
     """Where to paint, (H, W) float32 in 0..1 with soft edges: what is transparent in the mask."""
-    alpha = read_alpha(table.data(mask), "the mask")
+    alpha = photos.alpha(photos.table.data(mask), "the mask")
     if alpha.shape != photo.shape[:2]:
         given, wanted = "{1} x {0}".format(*alpha.shape), "{1} x {0}".format(*photo.shape[:2])
         raise InputError(f"the mask has {given} pixels and the photo {wanted}: make them equal")
@@ -133,7 +135,7 @@ def _into(photo: np.ndarray, matrix: np.ndarray, opening: np.ndarray) -> Finish:
 
 
 def _edit(
-    kind: str, requests: Sequence[Request], table: JobTable, engines: Engines, watch: Watch
+    kind: str, requests: Sequence[Request], photos: Photos, engines: Engines, watch: Watch
 ) -> list[list[Made] | InputError]:
     out: list[list[Made] | InputError] = []
     with engines.editing(kind) as editor:
@@ -142,8 +144,8 @@ def _edit(
             assert isinstance(request, Editing)
             try:
                 photo, plan, others = _order(request)
-                photos = {name: load(table, picture) for name, picture in others.items()}
-                begun.append((number, editor.begin(load(table, photo), plan, photos, seed=request.seed)))
+                donors = {name: photos.load(picture) for name, picture in others.items()}
+                begun.append((number, editor.begin(photos.load(photo), plan, donors, seed=request.seed)))
                 out.append([])
             except InputError as error:
                 out.append(error)

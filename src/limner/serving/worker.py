@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import logging
+import sqlite3
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 
 from limner.errors import InputError
 from limner.faces.picture import encode_jpeg
 from limner.progress import Look, Watch
+from limner.serving.database import NoRoom, StoreFull
 from limner.serving.engines import Engines
 from limner.serving.limits import Limits
 from limner.serving.metrics import Metrics
-from limner.serving.photos import settled, small
-from limner.serving.requests import KINDS, Request
-from limner.serving.table import Job, JobTable
+from limner.serving.photos import Photos, small
+from limner.serving.requests import INSIDE, KINDS, Request
+from limner.serving.table import Job, Made
 from limner.serving.work import run
 from limner.settings import BATCH
 
@@ -28,7 +31,10 @@ PREVIEW_EVERY = 0.25  # seconds between previews of one job, while somebody watc
 PREVIEW_SIDE = 512  # pixels of a picture in a preview, at most
 PREVIEW_SHARE = 6  # a preview is followed by at least so many times its own time without one
 WATCHED_FOR = 3.0  # seconds after a look at a job in which previews are made
-CLEAN_EVERY = 60.0
+FIRST_PAUSE, LONGEST_PAUSE = 0.25, 5.0  # seconds between two tries to write while the disk is full
+T = TypeVar("T")
+Standing = Literal["ok", "disk_full", "store_failing", "stopped"]
+"""Of the worker: it computes what waits; it waits for room on the disk, or for the table to work; it is not there."""
 
 
 class _Stop(BaseException):
@@ -50,12 +56,13 @@ class Progress:
 class Worker:
     """Start it, submit requests, stop it. All methods may be called from any thread."""
 
-    def __init__(self, table: JobTable, engines: Engines, limits: Limits, metrics: Metrics) -> None:
-        self.table, self.engines, self.limits, self.metrics = table, engines, limits, metrics
+    def __init__(self, photos: Photos, engines: Engines, limits: Limits, metrics: Metrics) -> None:
+        self.photos, self.table, self.engines = photos, photos.table, engines
+        self.limits, self.metrics = limits, metrics
         self._progress: dict[str, Progress] = {}
         self._wake = threading.Event()
-        self._stopping = False
-        self._cleaned = 0.0
+        self._stopping = threading.Event()
+        self._trouble: Standing = "ok"
         self._thread = threading.Thread(target=self._loop, name="limner jobs", daemon=True)
 
     def start(self) -> None:
@@ -64,17 +71,25 @@ class Worker:
 
     def stop(self) -> None:
         """End within one step; what was running is interrupted and can be retried."""
-        self._stopping = True
+        self._stopping.set()
         self._wake.set()
         if self._thread.is_alive():
             self._thread.join()
-        self.table.interrupt()
+        try:
+            self.table.interrupt()
+        except StoreFull:  # the next start finds them running, and does the same
+            log.warning("the disk is full: the jobs that were running are called interrupted at the next start")
+
+    @property
+    def standing(self) -> Standing:
+        """Whether jobs are computed."""
+        return self._trouble if self._thread.is_alive() else "stopped"
 
     def submit(self, kind: str, request: Request) -> Job:
         """Queue a request. ``NoWeights``, ``QueueFull``, or ``InputError`` for pictures that are none."""
         self.engines.require(kind)
         self.table.check_room(self.limits.queue)  # before its pictures are stored
-        request = settled(self.table, request)
+        request = self.photos.settled(request)
         job = self.table.add(kind, request.model_dump(mode="json"), request.likeness(), self.limits.queue)
         self._wake.set()
         return job
@@ -99,40 +114,77 @@ class Worker:
         return progress
 
     def _loop(self) -> None:
-        while not self._stopping:
-            if time.monotonic() - self._cleaned > CLEAN_EVERY:
-                self._cleaned = time.monotonic()
-                self.table.clean(time.time() - self.limits.keep_hours * 3600, self.limits.store_bytes)
-            jobs = self.table.take(TOGETHER)
-            self.metrics.waiting.set(self.table.count("queued"))
-            if jobs:
-                self._run(jobs)
-            else:
-                self._wake.wait(1.0)
-                self._wake.clear()
+        while not self._stopping.is_set():
+            try:
+                jobs = self._until_written(lambda: self.table.take(TOGETHER))
+                self.metrics.waiting.set(self.table.queued)
+                if jobs:
+                    self._run(jobs)
+                else:
+                    self._trouble = "ok"
+                    self._wake.wait(1.0)
+                    self._wake.clear()
+            except _Stop:
+                return
+            except sqlite3.Error:  # a damaged file or disk: nothing can be said to the jobs, but /health can tell
+                log.exception("the table of jobs cannot be used")
+                self._trouble = "store_failing"
+                self._stopping.wait(LONGEST_PAUSE)
 
     def _run(self, jobs: list[Job]) -> None:
         kind, began = jobs[0].kind, time.monotonic()
         self.metrics.batch.observe(len(jobs))
         self._progress |= {job.id: Progress() for job in jobs}
         try:
-            requests = [KINDS[kind].model_validate(job.request) for job in jobs]
-            for job, outcome in zip(jobs, run(kind, requests, self.table, self.engines, self._watch(jobs, began))):
+            requests = [KINDS[kind].model_validate(job.request, context=INSIDE) for job in jobs]
+            for job, outcome in zip(jobs, run(kind, requests, self.photos, self.engines, self._watch(jobs, began))):
                 if isinstance(outcome, InputError):
-                    self._ended(job, "failed", self.table.fail(job.id, str(outcome)))
+                    self._fail(job, str(outcome))
                 else:
-                    self._ended(job, "done", self.table.finish(job.id, outcome))
+                    self._finish(job, outcome)
         except _Stop:
             log.info("stopped", extra={"jobs": [job.id for job in jobs]})
+        except sqlite3.Error:
+            raise
         except Exception as error:  # the thread's last line: a fault of one batch must not end the jobs of everybody
             log.exception("a job failed", extra={"jobs": [job.id for job in jobs]})
             for job in jobs:
-                said = f"an internal error ({type(error).__name__}): the server's log says more"
-                self._ended(job, "failed", self.table.fail(job.id, said))
+                self._fail(job, f"an internal error ({type(error).__name__}): the server's log says more")
         finally:
             self.metrics.job_seconds.labels(kind).observe(time.monotonic() - began)
             for job in jobs:
                 self._progress.pop(job.id, None)
+
+    def _until_written(self, change: Callable[[], T]) -> T:
+        """A change of the table. While the disk is full it is tried again and again, so that what was computed is not
+        lost; ``_Stop`` if the server stops first."""
+        pause = FIRST_PAUSE
+        while True:
+            try:
+                changed = change()
+            except NoRoom:
+                raise
+            except StoreFull as error:
+                if self._trouble != "disk_full":
+                    log.error("%s", error)
+                self._trouble = "disk_full"
+                if self._stopping.wait(pause):
+                    raise _Stop from None
+                pause = min(2 * pause, LONGEST_PAUSE)
+            else:
+                if self._trouble == "disk_full":
+                    log.info("there is room on the disk again")
+                self._trouble = "ok"
+                return changed
+
+    def _finish(self, job: Job, pictures: list[Made]) -> None:
+        try:
+            self._ended(job, "done", self._until_written(lambda: self.table.finish(job.id, pictures)))
+        except NoRoom as error:  # it would wait for ever: what fills the store is needed by jobs that wait for this one
+            self._fail(job, str(error))
+
+    def _fail(self, job: Job, error: str) -> None:
+        self._ended(job, "failed", self._until_written(lambda: self.table.fail(job.id, error)))
 
     def _ended(self, job: Job, state: str, changed: bool) -> None:
         if changed:
@@ -143,14 +195,15 @@ class Worker:
         owners = [job.id for job in jobs for _ in range(int(job.request.get("n", 1)))]
 
         def watch(done: int, total: int, look: Look) -> None:
-            if self._stopping:
+            if self._stopping.is_set():
                 raise _Stop
             late = time.monotonic() - began > self.limits.job_seconds
             running = [job for job in jobs if self.table.get(job.id).state == "running"]
             if late:
                 for job in running:
-                    said = f"it took more than {self.limits.job_seconds:g} seconds: ask for fewer pictures or steps"
-                    self._ended(job, "failed", self.table.fail(job.id, said))
+                    self._fail(
+                        job, f"it took more than {self.limits.job_seconds:g} seconds: ask for fewer pictures or steps"
+                    )
             if late or not running:
                 raise _Stop
             for job in running:
@@ -180,7 +233,7 @@ class Worker:
             self._progress[job].next_preview = now + took + max(PREVIEW_EVERY, PREVIEW_SHARE * took)
 
 
-def as_dict(job: Job, table: JobTable, worker: Worker) -> dict[str, Any]:
+def as_dict(job: Job, worker: Worker) -> dict[str, Any]:
     """A job as the API shows it."""
     progress = worker.progress(job.id, preview=False)
     return {
@@ -197,6 +250,6 @@ def as_dict(job: Job, table: JobTable, worker: Worker) -> dict[str, Any]:
         "request": job.request,
         "pictures": [
             {"id": each.id, "url": f"/v1/pictures/{each.id}", "width": each.width, "height": each.height}
-            for each in table.pictures(job.id)
+            for each in worker.table.pictures(job.id)
         ],
     }

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from limner.errors import InputError
+from limner.parsing import TextError, parse_toml
 
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib  # pyright: ignore[reportMissingImports]
+MOST_CHARACTERS = 1_000_000  # of a recipe
 
 
 class TrainSettings(BaseModel):
@@ -64,10 +61,10 @@ def read_recipe(path: Path, overrides: list[str] | None = None) -> Recipe:
     Raises InputError naming the file, the field and what is wrong with it.
     """
     try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
+        data = parse_toml(path.read_text(encoding="utf-8"), MOST_CHARACTERS)
     except FileNotFoundError:
         raise InputError(f"no recipe at {path}; recipes are in the folder recipes/") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (TextError, UnicodeDecodeError) as error:
         raise InputError(f"{path} is not a TOML file: {error}") from None
     for override in overrides or []:
         _apply(data, override)
@@ -76,7 +73,7 @@ def read_recipe(path: Path, overrides: list[str] | None = None) -> Recipe:
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"])
-        raise InputError(f"{path}: {field}: {first['msg']} (got {first['input']!r})") from None
+        raise InputError(f"{path}: {field}: {first['msg']} (got {first['input']!r:.200})") from None
 
 
 def check_same_run(run: Path, recipe: Recipe) -> None:
@@ -111,6 +108,6 @@ def _apply(data: dict[str, Any], override: str) -> None:
         if not isinstance(table, dict):
             raise InputError(f"--set {override!r}: {parent} is a value, not a table")
     try:
-        table[last] = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+        table[last] = parse_toml(f"value = {text}", MOST_CHARACTERS)["value"]
+    except TextError:
         table[last] = text.strip()  # a bare word is a string: --set task.kind=parser

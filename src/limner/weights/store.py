@@ -9,7 +9,6 @@ Embedded files live in the package, and are hashed once a process when an engine
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from pathlib import Path
 import platformdirs
 
 from limner.errors import InputError, WeightsError
+from limner.parsing import TextError, parse_json
 from limner.weights.registry import EMBEDDED, Entry, WeightFile, find_entry, hash_file, registry
 
 MANIFEST = "manifest.json"
@@ -51,12 +51,12 @@ def installed(entry: Entry) -> Installed | None:
         return Installed(entry, EMBEDDED / entry.name, entry.files, None) if entry.files else None
     manifest = entry_folder(entry) / MANIFEST
     try:
-        data = json.loads(manifest.read_text(encoding="utf-8"))
+        data = parse_json(manifest.read_text(encoding="utf-8"))
         files = tuple(WeightFile(**file) for file in data["files"])
         return Installed(entry, entry_folder(entry) / data["commit"], files, data["commit"])
     except FileNotFoundError:
         return None
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
+    except (TextError, UnicodeDecodeError, KeyError, TypeError) as error:
         raise InputError(f"{manifest} is damaged: remove it and run `limner models pull {entry.name}`") from error
 
 

@@ -20,7 +20,10 @@ from torch import Tensor, nn
 
 from limner.errors import InputError
 from limner.files import atomic_write
+from limner.parsing import TextError, parse_json
 from limner.weights.quantised import dequantise
+
+_CHECKED = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 
 
 def save_tensors(
@@ -67,20 +70,28 @@ def write_tensors(
 
 
 def read_tensors(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """The tensors as they are stored, and the config, of a safetensors file; see `load_tensors`."""
-    with _opened(path) as handle:
+    """The tensors as they are stored, and the config, of a safetensors file; see `load_tensors`.
+
+    NaN and infinity are refused, because a model with such weights fails silently.
+    """
+    with opened(path) as handle:
         tensors = {key: handle.get_tensor(key) for key in handle.keys()}  # noqa: SIM118 (not a mapping)
-        return tensors, _config(path, handle)
+        config = _config(path, handle)
+    for key, tensor in tensors.items():
+        if tensor.dtype in _CHECKED and not bool(torch.isfinite(tensor).all()):
+            raise InputError(f"{path}: tensor '{key}' contains NaN or infinity: the file is damaged; fetch it again")
+    return tensors, config
 
 
 def read_config(path: str | os.PathLike[str]) -> dict[str, Any]:
     """The config of a file, without its tensors. Raises InputError as `load_tensors` does."""
-    with _opened(path) as handle:
+    with opened(path) as handle:
         return _config(path, handle)
 
 
 @contextmanager
-def _opened(path: str | os.PathLike[str]) -> Iterator[Any]:
+def opened(path: str | os.PathLike[str]) -> Iterator[Any]:
+    """safetensors' handle on a file, to read parts of it. Raises InputError as `load_tensors` does."""
     file = Path(path)
     if not file.is_file():
         raise InputError(f"{file} is not a file: give the path of a .safetensors file")
@@ -96,8 +107,8 @@ def _opened(path: str | os.PathLike[str]) -> Iterator[Any]:
 
 def _config(path: str | os.PathLike[str], handle: Any) -> dict[str, Any]:
     try:
-        config = json.loads((handle.metadata() or {}).get("config", "{}"))
-    except json.JSONDecodeError as error:
+        config = parse_json((handle.metadata() or {}).get("config", "{}"))
+    except TextError as error:
         raise InputError(f"{path} has a header whose config is not JSON: fetch it again") from error
     if not isinstance(config, dict):
         raise InputError(f"{path} has a header whose config is not a JSON object: fetch it again")
@@ -122,9 +133,21 @@ def load_sharded(folder: str | os.PathLike[str], name: str) -> Iterator[tuple[st
     index = Path(folder) / f"{name}.index.json"
     files = [name]
     if index.is_file():
-        files = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+        files = _shards(index)
     for file in files:
         yield from load_tensors(Path(folder) / file)[0].items()
+
+
+def _shards(index: Path) -> list[str]:
+    """The files that an index names; they lie beside it."""
+    try:
+        names = sorted(set(parse_json(index.read_text(encoding="utf-8"))["weight_map"].values()))
+    except (TextError, UnicodeDecodeError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{index} is no list of shards: fetch it again") from error
+    for name in names:
+        if not isinstance(name, str) or Path(name).name != name:
+            raise InputError(f"{index} names {str(name)[:80]!r}, which does not lie beside it: fetch it again")
+    return names
 
 
 def load_into(module: nn.Module, path: str | os.PathLike[str]) -> dict[str, Any]:

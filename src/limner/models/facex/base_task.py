@@ -64,9 +64,11 @@ class FaceXBaseTask:
         if len(self.train) == 0:
             raise InputError(f"{self.settings.data} holds no faces to train on")
         self.schedule = NoiseSchedule(NANO_SCHEDULE)
-        self.length = int(self.data.arrays["tokens"].shape[1])
+        if self.data.live:
+            raise InputError(f"{self.settings.data} holds words without features: prepare it without --live-text")
+        self.order, self.length = self.data.order(self.train, seed), self.data.length
         none = MiniLM.load().encode([""], self.length)
-        if none.tokens.shape[2] != self.data.arrays["tokens"].shape[2]:
+        if none.tokens.shape[2] != self.data.stored.shape("tokens")[0]:
             raise InputError(f"{self.settings.data} was prepared with another text encoder: prepare it anew")
         self.none = none.tokens.clone(), none.mask.clone()
 
@@ -79,11 +81,11 @@ class FaceXBaseTask:
             if not any(parameter.requires_grad for parameter in unet.parameters()):
                 raise InputError(f"no parameter of {s.start} begins with {' or '.join(s.learns)}")
             return unet
-        return new_unet(self.data.arrays["latents"].shape[1:], self.none[0].shape[2], s.widths, s.layers, s.heads)
+        return new_unet(self.data.stored.shape("latents"), self.none[0].shape[2], s.widths, s.layers, s.heads)
 
     def batch(self, step: int) -> dict[str, Tensor]:
         """Faces in an order that is new in each epoch, one caption each; a function of the step alone."""
-        rows = epoch_rows(self.train, step, self.batch_size, self.seed)
+        rows = self.order.rows(step, self.batch_size)
         choices = np.random.default_rng([self.seed, 1, step]).integers(0, 1 << 30, self.batch_size)
         return self._cut(self.data.batch(rows, choices))
 
@@ -138,7 +140,7 @@ class FaceXBaseTask:
     def export(self, model: nn.Module, path: Path, facts: dict[str, str]) -> None:
         """A base's folder beside ``path``: UNet in float16, schedule, and which codec and text encoder go with it."""
         codec = self.data.header["codec"]
-        side = self.data.arrays["latents"].shape[2] * KLCodec.load(codec).factor
+        side = self.data.stored.shape("latents")[1] * KLCodec.load(codec).factor
         card = {"codec": codec, "text_encoder": "minilm", "text_length": self.length, "size": side}
         if self.settings.learns:
             card["of"] = self.settings.start
@@ -192,14 +194,6 @@ def new_unet(latent: tuple[int, ...], text: int, widths: tuple[int, ...], layers
         attention_head_dim=heads,  # diffusers' name for the number of heads, kept by it for the sake of old files
         norm_num_groups=32 if all(width % 32 == 0 for width in widths) else 4,
     )
-
-
-def epoch_rows(rows: np.ndarray, step: int, batch_size: int, seed: int) -> np.ndarray:
-    """The rows of a step: every epoch visits every row once, in an order of its own."""
-    positions = np.arange(step * batch_size, (step + 1) * batch_size)
-    epochs, places = np.divmod(positions, len(rows))
-    orders = {e: np.random.default_rng([seed, e]).permutation(rows) for e in set(epochs.tolist())}
-    return np.array([orders[e][place] for e, place in zip(epochs.tolist(), places)])
 
 
 def _predict(model: nn.Module, x: Tensor, times: Tensor, tokens: Tensor, keep: Tensor) -> Tensor:

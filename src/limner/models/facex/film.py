@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from limner.data.arrays import groups
+from limner.data.groups import groups
 from limner.errors import InputError
 from limner.faces.video import Clip
 from limner.provenance import manifest as c2pa_manifest

@@ -1,22 +1,22 @@
 """A prepared set of faces, several a person: everything frozen networks have to say about them, computed once.
 
-    latents.npy    float16 (N, C, h, w)      codec latents, what is to be painted
-    structure.npy  float16 (N, C, h, w)      latents of the head in grey
-    reference.npy  float16 (N, K, C, h, w)   latents of the picture with the hole of each task in TASKS
-    masks.npy      uint8   (N, K, h, w)      those holes at the latents' grid
-    parts.npy      uint8   (N,)              the part that task "part" leaves out, of PARTS_SWAPPED
-    hidden.npy     bool    (N, G)            regions that the hole of task "hole" covers
-    identity.npy, level0.npy …, groups.npy, expression.npy, pose.npy, gaze.npy, light.npy     see `decompose.Factors`
-    person.npy     int32   (N,)              whose face
-    validation.npy bool    (N,)              held out
-    prepared.json                            codec, encoders, sizes; written last, so a folder that has it is whole
+Of each row of a shard (see `limner.data.tensor_shards`):
+    latents    float16 (n, C, h, w)      codec latents, what is to be painted
+    structure  float16 (n, C, h, w)      latents of the head in grey
+    reference  float16 (n, K, C, h, w)   latents of the picture with the hole of each task in TASKS
+    masks      uint8   (n, K, h, w)      those holes at the latents' grid
+    parts      uint8   (n,)              the part that task "part" leaves out, of PARTS_SWAPPED
+    hidden     bool    (n, G)            regions that the hole of task "hole" covers
+    identity, level0 …, groups, expression, pose, gaze, light     see `decompose.Factors`
+    person     int64   (n,)              whose face: a hash of the name
+    validation bool    (n,)              held out
+And of all rows: person, validation.
 
-Legend: N faces, K tasks, C latent channels, h x w latent grid, G = 12 regions.
+Legend: n faces of a shard, K tasks, C latent channels, h x w latent grid, G = 12 regions.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from limner.data.arrays import read_array, read_header, take
+from limner.data.order import EpochOrder
+from limner.data.tensor_shards import TensorShards
 
 from .assemble import NOWHERE
 from .decompose import Factors
@@ -35,7 +36,7 @@ from .reference import put_draft
 TASKS = ("head", "face", "person", "part", "hole")
 PARTS_SWAPPED = ("lips", "brows", "eyes", "nose", "hair", "worn", "beard")
 FACTOR_ARRAYS = ("identity", "groups", "expression", "pose", "gaze", "light")
-ARRAYS = ("latents", "structure", "reference", "masks", "parts", "hidden", "person", "validation", *FACTOR_ARRAYS)
+KIND = "a prepared set of pairs: python -m limner.models.facex.prepare makes one"
 DRAFTED = (("head", "face"), ("person", "part"))
 """Tasks whose draft is the source in grey, and as it is: what ``EditPlan.drafts`` shows of whoever gives the part. (Who
 reenacts is the photo there, and the source here, where tasks are seen from the picture they lead to.)"""
@@ -69,44 +70,48 @@ def choice_table() -> np.ndarray:
     return table
 
 
-@dataclass(frozen=True)
 class PreparedPairs:
-    """The folder, opened; big arrays stay on disk until rows are asked for."""
+    """The set, opened; rows are read from disk when a batch asks for them."""
 
-    header: dict[str, Any]
-    arrays: dict[str, np.ndarray]
+    def __init__(self, stored: TensorShards) -> None:
+        self.stored = stored
+        self.header: dict[str, Any] = stored.header
+        self.levels = tuple(f"level{k}" for k in range(len(stored.header["level_widths"])))
+        # rows by split and person, so that a person's faces are next to each other
+        validation, person = stored.index["validation"], stored.index["person"]
+        self._sorted = np.lexsort((np.arange(len(person)), person, validation))
+        key = np.stack([validation[self._sorted].astype(np.int64), person[self._sorted]])
+        begins = np.flatnonzero(np.any(np.diff(key, axis=1, prepend=key[:, :1] - 1) != 0, axis=0))
+        sizes = np.diff(np.append(begins, len(person)))
+        self._first, self._size = np.empty(len(person), np.int64), np.empty(len(person), np.int64)
+        self._first[self._sorted], self._size[self._sorted] = np.repeat(begins, sizes), np.repeat(sizes, sizes)
 
     @classmethod
     def open(cls, folder: str | Path) -> PreparedPairs:
         """``InputError`` if the folder was not prepared, or not to the end."""
-        folder = Path(folder)
-        header = read_header(folder, "a prepared set of pairs: python -m limner.models.facex.prepare makes one")
-        names = (*ARRAYS, *(f"level{k}" for k in range(len(header["level_widths"]))))
-        return cls(header, {name: read_array(folder, name) for name in names})
+        return cls(TensorShards.read(Path(folder), KIND))
 
     def rows(self, validation: bool) -> np.ndarray:
         """Rows of one split whose person has another row in it, in order."""
-        rows = np.flatnonzero(self.arrays["validation"] == validation)
-        _, inverse, counts = np.unique(self.arrays["person"][rows], return_inverse=True, return_counts=True)
-        return rows[counts[inverse] > 1]
+        return np.flatnonzero((self.stored.index["validation"] == validation) & (self._size > 1))
+
+    def order(self, rows: np.ndarray, seed: int) -> EpochOrder:
+        """The order in which ascending rows are visited."""
+        return EpochOrder(self.stored.by_shard(rows), seed)
 
     def partners(self, rows: np.ndarray, chances: np.ndarray) -> np.ndarray:
         """Another row of the same person for each row; chances: (B,) in [0, 1) decide which."""
-        person = self.arrays["person"]
         found = []
         for row, chance in zip(rows, chances):
-            others = np.flatnonzero(
-                (person == person[row]) & (self.arrays["validation"] == self.arrays["validation"][row])
-            )
-            others = others[others != row]
+            mine = self._sorted[self._first[row] : self._first[row] + self._size[row]]
+            others = mine[mine != row]
             found.append(others[int(chance * len(others))])
         return np.array(found)
 
     def factors(self, rows: np.ndarray) -> Factors:
         """The faces of some rows taken apart."""
-        taken = {name: self._take(name, rows) for name in FACTOR_ARRAYS}
-        levels = tuple(self._take(f"level{k}", rows) for k in range(len(self.header["level_widths"])))
-        return Factors(levels=levels, **taken)
+        taken = self._take((*FACTOR_ARRAYS, *self.levels), rows)
+        return Factors(levels=tuple(taken.pop(name) for name in self.levels), **taken)
 
     def batch(
         self, sources: np.ndarray, targets: np.ndarray, tasks: np.ndarray, drafts: np.ndarray | None = None
@@ -118,8 +123,9 @@ class PreparedPairs:
         (B, 1, h, w); choice (B, F); and both pictures' factors as ``source.NAME`` and ``target.NAME``.
         """
         index = np.arange(len(targets))
-        masks = self._take("masks", targets)[index, tasks][:, None]  # (B, 1, h, w)
-        reference = self._take("reference", targets)[index, tasks]
+        taken = self._take(("latents", "masks", "reference", "parts", "hidden"), targets)
+        masks = taken["masks"][index, tasks][:, None]  # (B, 1, h, w)
+        reference = taken["reference"][index, tasks]
         grey, colour = (np.isin(tasks, [TASKS.index(name) for name in names]) for names in DRAFTED)
         if drafts is None:
             drafts = np.zeros(len(tasks), bool)
@@ -127,13 +133,13 @@ class PreparedPairs:
         for name, rows in (("structure", grey), ("latents", colour & drafts)):
             if rows.any():
                 hole = torch.from_numpy(rows)[:, None, None, None] & (masks > 0)
-                reference = put_draft(reference, hole, self._take(name, sources))
-        choice = choice_table()[tasks, self.arrays["parts"][targets]].copy()
+                reference = put_draft(reference, hole, self.take(name, sources))
+        choice = choice_table()[tasks, taken["parts"].numpy()].copy()
         textures = [FACTORS.index(name) for name in GROUPS]
-        hidden = self.arrays["hidden"][targets] & (tasks == TASKS.index("hole"))[:, None]
+        hidden = taken["hidden"].numpy() & (tasks == TASKS.index("hole"))[:, None]
         choice[:, textures] = np.where(hidden, NOWHERE, choice[:, textures])
         batch = {
-            "latents": self._take("latents", targets),
+            "latents": taken["latents"],
             "reference": reference,
             "mask": masks.float(),
             "choice": torch.from_numpy(choice).long(),
@@ -142,9 +148,13 @@ class PreparedPairs:
             batch |= pack_factors(name, self.factors(rows))
         return batch
 
-    def _take(self, name: str, rows: np.ndarray) -> Tensor:
-        tensor = take(self.arrays[name], rows)
-        return tensor.float() if tensor.dtype == torch.float16 else tensor
+    def take(self, name: str, rows: np.ndarray) -> Tensor:
+        """Rows of one tensor, float32 where it is stored in float16."""
+        return self._take((name,), rows)[name]
+
+    def _take(self, names: tuple[str, ...], rows: np.ndarray) -> dict[str, Tensor]:
+        found = self.stored.take(names, rows)
+        return {name: value.float() if value.dtype == torch.float16 else value for name, value in found.items()}
 
 
 def pack_factors(prefix: str, factors: Factors) -> dict[str, Tensor]:

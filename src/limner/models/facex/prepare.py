@@ -1,16 +1,20 @@
 """From shards of pairs to a prepared set: factors, latents, and what each task leaves of a picture, computed once.
 
     python -m limner.models.facex.prepare PAIRS… --out FOLDER [--regions efficientnet | codec | clip --tower FOLDER …]
+    torchrun --nproc-per-node 8 -m limner.models.facex.prepare …     # the same, by eight processes
 
-A set of pairs is a built set (see `limner.data.shards`) in which a person has several rows.
+A set of pairs is a built set (see `limner.data.shards`) in which a person has several rows. Faces are prepared a few at
+a time, each portion into a shard of its own (`limner.data.preparing`).
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +22,13 @@ import numpy as np
 import torch
 
 from limner.codecs.continuous import KLCodec
-from limner.data.arrays import ArrayFolder, groups
+from limner.data.pictures import fit
+from limner.data.preparing import Portion, Share, device_of, join, portions, write_shards
+from limner.data.tensor_shards import Shard, columns, finish, shard_file
 from limner.errors import InputError
 from limner.faces.batches import to_model
-from limner.faces.geometry import resize
-from limner.faces.picture import read_picture, read_region_map
 from limner.faces.topology import Topology
-from limner.weights.device import choose
+from limner.weights.tensors import opened
 
 from .config import PRESETS, REGION_ENCODERS, ControlConfig
 from .decompose import Decomposer
@@ -50,36 +54,18 @@ class Row:
     validation: bool
 
 
-def read_rows(folders: Sequence[Path], size: int) -> Iterator[Row]:
-    """The training and validation faces of sets of pairs; test faces stay where they are."""
-    from limner.data.shards import iterate
+def read_rows(file: Path, split: str, start: int, stop: int, size: int) -> Iterator[Row]:
+    """Faces of one file of a set of pairs, ``size`` pixels wide. Raises InputError for smaller pictures."""
+    from limner.data.shards import read_range
 
     topology = Topology.load()
-    for folder in folders:
-        for split in ("train", "validation"):
-            for row in iterate(folder, split, columns=COLUMNS):
-                yield Row(portrait_of_row(row, size, topology), row["person"], split == "validation")
-
-
-def read_people(folders: Sequence[Path]) -> list[str]:
-    """Whose face each row of ``read_rows`` is."""
-    from limner.data.shards import iterate
-
-    return [
-        row["person"]
-        for folder in folders
-        for split in ("train", "validation")
-        for row in iterate(folder, split, columns=["person"])
-    ]
+    for row in read_range(file, start, stop, COLUMNS):
+        yield Row(portrait_of_row(row, size, topology), row["person"], split == "validation")
 
 
 def portrait_of_row(row: dict[str, Any], size: int, topology: Topology) -> Portrait:
     """A row of a shard, which is aligned already, as a portrait of side ``size``."""
-    picture, regions = read_picture(row["image"]["bytes"]), read_region_map(row["regions"]["bytes"])
-    if picture.shape[0] != size:
-        picture = resize(picture, (size, size))
-        places = ((np.arange(size) + 0.5) * regions.shape[0] / size).astype(int)
-        regions = regions[places][:, places]
+    picture, regions = fit(row, size)
     motion = motion_of(row["landmarks"], row["expression"], row["gaze"], topology)
     return Portrait(picture, regions, motion, row["light"], np.eye(2, 3))
 
@@ -102,38 +88,63 @@ def draw_hole(task: str, portrait: Portrait, random: np.random.Generator) -> tup
 
 
 def prepare(
-    rows: Iterable[Row],
-    people: Sequence[str],
+    given: Sequence[Portion[Row]],
     out: Path,
     codec: KLCodec,
     decomposer: Decomposer,
     facts: dict[str, Any],
     batch: int = 8,
     seed: int = 0,
+    share: Share = Share(),  # noqa: B008 (frozen)
     report: Callable[[int, int], None] = lambda done, total: None,
-) -> PreparedPairs:
-    """Write a prepared set to ``out``. people: of every row, in order (``read_people``).
+) -> PreparedPairs | None:
+    """Write a prepared set to ``out``; None from all processes but the first.
 
-    facts: goes into the header (codec, encoders). Raises ``InputError`` if no person has two faces.
+    given: of sets of pairs (``limner.data.preparing.portions``). facts: codec, encoders; goes into the header. Raises
+    ``InputError`` if no person has two faces.
     """
-    persons = {person: number for number, person in enumerate(dict.fromkeys(people))}
-    if len(persons) == len(people):
+    if not given:
+        raise InputError("there are no faces in these sets: make pairs with `limner data pairs`")
+
+    def make(rows: list[Row], first: int) -> tuple[dict[str, torch.Tensor], int]:
+        return make_shard(rows, first, codec, decomposer, batch, seed), len(rows)
+
+    counts = write_shards(given, out, make, {**facts, "seed": seed}, share, report)
+    if not share.first:
+        return None
+    names = ("person", "validation")
+    index = {name: np.concatenate([part.numpy() for part in columns(out, len(counts), name)]) for name in names}
+    persons = len(np.unique(index["person"]))
+    if persons == len(index["person"]):
         raise InputError("no person has two faces in these shards: make pairs with `limner data pairs`")
-    folder, done, levels = ArrayFolder(out), 0, 0
-    for group in groups(rows, batch):
-        made = _encode(group, done, codec, decomposer, seed)
-        made["person"] = np.array([persons[row.person] for row in group], np.int32)
-        made["validation"] = np.array([row.validation for row in group])
-        levels = sum(name.startswith("level") for name in made)
-        folder.write(made, done, len(people))
-        done += len(group)
-        report(done, len(people))
-    widths = [int(folder.arrays[f"level{k}"].shape[2 if decomposer.pooled else 1]) for k in range(levels)]
-    identity = folder.arrays["identity"].shape
-    sizes = {"rows": done, "persons": len(persons), "level_widths": widths, "pooled": decomposer.pooled}
-    sizes |= {"identity_tokens": identity[1], "identity_width": identity[2], "tasks": list(TASKS)}
-    folder.finish({**facts, **sizes})
+    with opened(shard_file(out, 0)) as handle:
+        shard = Shard(handle)
+        levels = [name for name in shard.names if name.startswith("level")]
+        widths = [shard.shape(f"level{k}")[2 if decomposer.pooled else 1] for k in range(len(levels))]
+        _, tokens, width = shard.shape("identity")
+    sizes = {"persons": persons, "level_widths": widths, "pooled": decomposer.pooled}
+    sizes |= {"identity_tokens": tokens, "identity_width": width, "tasks": list(TASKS)}
+    finish(out, {**facts, **sizes}, counts, index)
     return PreparedPairs.open(out)
+
+
+def make_shard(
+    rows: Sequence[Row], first: int, codec: KLCodec, decomposer: Decomposer, batch: int, seed: int
+) -> dict[str, torch.Tensor]:
+    """The tensors of one shard (see `pairs`). first: number of its first row in the set, which decides its holes."""
+    parts: dict[str, list[np.ndarray]] = {}
+    for start in range(0, len(rows), batch):
+        for name, value in _encode(list(rows[start : start + batch]), first + start, codec, decomposer, seed).items():
+            parts.setdefault(name, []).append(value)
+    tensors = {name: torch.from_numpy(np.concatenate(several)) for name, several in parts.items()}
+    tensors["person"] = torch.tensor([_number(row.person) for row in rows])
+    tensors["validation"] = torch.tensor([row.validation for row in rows])
+    return tensors
+
+
+def _number(person: str) -> int:
+    """A number that stands for a person; of 1 M people two share one with a chance of 1 in 10 M."""
+    return int.from_bytes(hashlib.sha256(person.encode()).digest()[:8], "big", signed=True)
 
 
 @torch.no_grad()
@@ -181,28 +192,33 @@ def main(arguments: Sequence[str] | None = None) -> None:
     regions = given.regions or preset.get("region_encoder", ControlConfig().region_encoder)
     pooled = regions in ("efficientnet", "codec")
     config = ControlConfig(**{**preset, "region_encoder": regions, "adapter_width": 0 if pooled else 256})
-    device, _, _ = choose(given.device, "fp32")
-    codec = KLCodec.load(given.codec).to(device)
-    facts = {
-        "codec": given.codec,
-        "size": given.size,
-        "region_encoder": regions,
-        "identity_encoder": config.identity_encoder,
-    }
 
     def report(done: int, total: int) -> None:
-        print(f"\rfaces {done}/{total}", end="" if done < total else "\n", file=sys.stderr, flush=True)
+        print(f"\rshards {done}/{total}", end="" if done < total else "\n", file=sys.stderr, flush=True)
 
-    prepare(
-        read_rows(given.pairs, given.size),
-        read_people(given.pairs),
-        given.out,
-        codec,
-        load_decomposer(config, codec, given.identity, given.tower, device),
-        facts,
-        report=report,
-    )
+    with join() as share:
+        device = device_of(given.device)
+        codec = KLCodec.load(given.codec).to(device)
+        facts = {
+            "codec": given.codec,
+            "size": given.size,
+            "region_encoder": regions,
+            "identity_encoder": config.identity_encoder,
+        }
+        silent = lambda done, total: None  # noqa: E731
+        prepare(
+            portions(given.pairs, partial(read_rows, size=given.size)),
+            given.out,
+            codec,
+            load_decomposer(config, codec, given.identity, given.tower, device),
+            facts,
+            share=share,
+            report=report if share.first else silent,
+        )
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except InputError as error:
+        sys.exit(f"error: {error}")

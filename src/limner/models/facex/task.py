@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from limner.codecs.perceptual import LPIPS
+from limner.data.order import EpochOrder
 from limner.data.prepared import Prepared
 from limner.errors import InputError
 from limner.faces.batches import to_pictures
@@ -26,7 +27,7 @@ from limner.weights.registry import registry
 
 from .assemble import NOWHERE, TEXTURES
 from .base import BASE, Base, base_folder, load_base, save_unet
-from .base_task import epoch_rows, losses_of_words
+from .base_task import losses_of_words
 from .config import PRESETS, ControlConfig
 from .control import Controller, new_controller, read_controller_header, save_controller, start_from
 from .loading import CONTROLLER, controller_file
@@ -132,18 +133,23 @@ class FaceXTask:
         self.train, self.held_out = self.data.rows(validation=False), self.data.rows(validation=True)
         if len(self.train) == 0:
             raise InputError(f"{s.data} holds no person with two faces to train on")
+        self.order = self.data.order(self.train, seed)
         self.base_folder = base_folder(s.base)
         self.base: Base = load_base(self.base_folder, torch.device("cpu"), torch.float32)
         self._unet = weights_hash(self.base.unet)
         self.schedule = NoiseSchedule(self.base.schedule)
         self.none, self.none_mask = self.base.text("", torch.device("cpu"), torch.float32)
         self.words: Prepared | None = None
+        self.word_order: EpochOrder | None = None
         if s.faces is not None:
             if s.fix_unet:
                 raise InputError("faces = … teaches the UNet, which fix_unet = true keeps as it is: leave one out")
             if self.none_mask is None:
                 raise InputError("faces = … is for small bases, whose words Limner encodes itself: leave it out")
             self.words = Prepared.open(data_root() / s.faces)
+            if self.words.live:
+                raise InputError(f"{s.faces} holds words without features: prepare it without --live-text")
+            self.word_order = self.words.order(self.words.rows(validation=False), seed)
         self._drafts = bool(s.model.get("drafts", PRESETS[s.preset].get("drafts", False)))
         self.steered: SteeredUNet | None = None
         self._judges: tuple[IdentityEncoder | None, LPIPS | None] | None = None
@@ -181,13 +187,13 @@ class FaceXTask:
 
     def batch(self, step: int) -> dict[str, Tensor]:
         """Pairs and tasks of a step; a function of the step alone."""
-        targets = epoch_rows(self.train, step, self.batch_size, self.seed)
+        targets = self.order.rows(step, self.batch_size)
         random = np.random.default_rng([self.seed, 1, step])
         sources = self.data.partners(targets, random.random(len(targets)))
         tasks = self.draw_tasks(step, random)
         batch = self.data.batch(sources, targets, tasks, self.drafts(random.random(len(tasks))))
-        if self.words is not None:
-            rows = epoch_rows(self.words.rows(validation=False), step, self.settings.face_rows, self.seed)
+        if self.word_order is not None:
+            rows = self.word_order.rows(step, self.settings.face_rows)
             batch |= self._painted(rows, random.integers(0, 1 << 30, len(rows)))
         return batch
 
@@ -269,7 +275,7 @@ class FaceXTask:
         """Rows: source, target, then the target repainted by head swap, face swap and reenactment from the source."""
         rows = (self.held_out if len(self.held_out) else self.train)[: self.settings.sample_faces]
         sources, device = self.data.partners(rows, np.zeros(len(rows))), next(model.parameters()).device
-        sheet = [torch.from_numpy(np.array(self.data.arrays["latents"][which])).float() for which in (sources, rows)]
+        sheet = [self.data.take("latents", which) for which in (sources, rows)]
         noise = torch.cat([draw_noise(tuple(sheet[0].shape[1:]), seed) for seed in range(len(rows))]).to(device)
         for task in ("head", "face", "person"):
             shown = self.drafts(np.ones(len(rows)))

@@ -18,7 +18,7 @@ from limner.words.encoder import MiniLM, TextEncoder
 
 from .config import MDiTConfig
 from .flow import flux_shift
-from .flux import from_flux
+from .flux import from_flux, read_flux_config
 from .folding import fold_mask_lora
 from .lora import load_mask_lora
 from .transformer import MDiT
@@ -125,6 +125,11 @@ def flux_encoder(folder: Path, device: torch.device | str, dtype: torch.dtype) -
         TransformersEncoder.load(folder / "text_encoder_2", folder / "tokenizer_2", device, dtype, attend_padding=True),
         TransformersEncoder.load(folder / "text_encoder", folder / "tokenizer", device, dtype),
     )
+
+
+def flux_text_length(folder: Path) -> int:
+    """Tokens a prompt is padded to in sampling, and so in training: 512 for FLUX.1-dev, 256 for schnell."""
+    return read_flux_config(folder).text_length
 
 
 def _flux(folder: Path, device: torch.device, dtype: torch.dtype, lora: str | os.PathLike[str] | None) -> Parts:

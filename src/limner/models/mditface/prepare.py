@@ -1,8 +1,12 @@
 """From built shards to a prepared set: codec latents, region maps and text features, computed once.
 
     python -m limner.models.mditface.prepare SHARDS... --out FOLDER [--codec kl-codec-nano | --flux FLUX_FOLDER]
+    torchrun --nproc-per-node 8 -m limner.models.mditface.prepare …     # the same, by eight processes
 
-Legend: N faces, K captions, P captions a face, T text tokens.
+Faces are prepared a few at a time, each portion into a shard of its own (`limner.data.preparing`): memory does not
+grow with their number, and a preparation that was stopped continues after its last shard.
+
+Legend: n faces of a shard, K different captions of a shard, P captions a face, T text tokens.
 """
 
 from __future__ import annotations
@@ -12,36 +16,43 @@ import sys
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from limner.codecs.continuous import KLCodec
-from limner.data.arrays import ArrayFolder, groups
-from limner.data.balance import rarity_weights
+from limner.data.balance import looks_of, rarity_weights
+from limner.data.groups import groups
+from limner.data.pictures import fit
 from limner.data.prepared import Prepared
+from limner.data.preparing import Portion, Share, device_of, join, portions, write_shards
+from limner.data.tensor_shards import columns, finish, flatten, pack
+from limner.data.texts import CHOICES, missing, texts_of
 from limner.errors import InputError
 from limner.faces.batches import to_model
-from limner.faces.picture import read_picture, read_region_map
 from limner.faces.regions import colourise, flip
 from limner.faces.styles import STYLES
 from limner.words.captions import compose_prompts
 from limner.words.encoder import MiniLM, TextEncoder
-from limner.words.facts import salient_facts
+from limner.words.facts import SALIENT, salient_facts
 from limner.words.grammar import Value
 from limner.words.mirror import mirror_words
 
-from .loading import flux_encoder
+from .loading import flux_text_length
+
+CPU = torch.device("cpu")
+LOOKS = sorted(SALIENT)
 
 
 class Encoder(Protocol):
     """The half of a codec that is needed."""
 
-    def encode(self, pictures: Tensor) -> Tensor:
-        """(B, 3, H, W) in [-1, 1] to latents (B, C, h, w)."""
+    def encode(self, pictures: Tensor) -> Any:
+        """(B, 3, H, W) in [-1, 1] to latents (B, C, h, w), or to several tensors (a tuple or dict), B first."""
         ...
 
 
@@ -62,99 +73,93 @@ class Face:
         return Face(self.picture[:, ::-1], flip(self.regions), captions, self.validation, self.facts)
 
 
-def read_faces(folders: Sequence[Path], prompts: int = 0, keep: float = 1.0) -> Iterator[Face]:
-    """The training and validation faces of built sets, folder after folder; test faces stay where they are.
+@dataclass(frozen=True)
+class Makers:
+    """What turns pictures and words into numbers, where, and how many of them.
 
-    Their words are the set's prompts, which fit the text encoder, not its longer captions, and before them `prompts`
-    new ones that keep to the salient facts (``keep`` of `compose_prompts`).
+    text_length: tokens a caption is cut to. captions: kept a face (P); a face with fewer repeats them. mirror: training
+    faces also mirrored (our choice: twice the faces). palette: also the latents of the coloured region maps, for models
+    with ``mask_embedding="palette"``. style: one of STYLES, for faces drawn in it. live: keep the captions as words, to
+    be encoded in training; else their features are kept, as many as a caption has tokens.
     """
-    from limner.data.shards import iterate, unpack_attributes
 
-    columns = ["id", "image", "regions", "prompts", "attributes"]
-    for folder in folders:
-        for split in ("train", "validation"):
-            for row in iterate(folder, split, columns=columns):
-                picture, regions = read_picture(row["image"]["bytes"]), read_region_map(row["regions"]["bytes"])
-                attributes = unpack_attributes(row["attributes"])
-                random = np.random.default_rng(zlib.crc32(row["id"].encode()))
-                new = [caption.text for caption in compose_prompts(attributes, random, prompts, keep=keep)]
-                facts = salient_facts(attributes)
-                yield Face(picture, regions, (*new, *row["prompts"]), split == "validation", facts)
+    codec: Encoder
+    encoder: TextEncoder | None
+    text_length: int = 32
+    captions: int = 6
+    mirror: bool = True
+    palette: bool = False
+    style: str | None = None
+    live: bool = False
+    device: torch.device = CPU
 
-
-def count_faces(folders: Sequence[Path], mirror: bool) -> int:
-    """How many faces ``read_faces`` gives; training faces count twice where they are mirrored, too."""
-    from limner.data.shards import count_rows
-
-    training, validation = (sum(count_rows(folder, split) for folder in folders) for split in ("train", "validation"))
-    return (1 + mirror) * training + validation
+    def how(self) -> dict[str, Any]:
+        """What decides the shards, besides the networks."""
+        names = ("text_length", "captions", "mirror", "palette", "style", "live")
+        return {name: getattr(self, name) for name in names}
 
 
-class Texts:
-    """Different captions, each once, in the order they are met."""
+def read_faces(
+    file: Path,
+    split: str,
+    start: int,
+    stop: int,
+    prompts: int = 0,
+    keep: float = 1.0,
+    texts: str = "grammar",
+    size: int = 256,
+) -> Iterator[Face]:
+    """Faces of one file of a built set.
 
-    def __init__(self) -> None:
-        self.numbers: dict[str, int] = {}
-
-    def number(self, caption: str) -> int:
-        """The row the caption has, or gets, in the text arrays."""
-        return self.numbers.setdefault(caption, len(self.numbers))
-
-
-def prepare(
-    faces: Iterable[Face],
-    rows: int,
-    out: Path,
-    codec: Encoder,
-    encoder: TextEncoder,
-    facts: dict[str, str],
-    text_length: int = 32,
-    captions: int = 6,
-    mirror: bool = True,
-    palette: bool = False,
-    style: str | None = None,
-    batch: int = 16,
-    report: Callable[[str, int, int], None] = lambda what, done, total: None,
-) -> Prepared:
-    """Write a prepared set to ``out``.
-
-    rows: how many faces there will be, mirrored ones included (``count_faces``). captions: kept per face (P); a face
-    with fewer repeats them. mirror: training faces also mirrored (our choice: twice the faces for the price of one
-    codec pass). palette: also the latents of the coloured region maps, for models with ``mask_embedding="palette"``.
-    style: one of STYLES, for faces drawn in it. facts: goes into the header. Raises ``InputError`` if there is no face,
-    or one without captions.
+    texts: "grammar" for the set's prompts, which fit a small text encoder, "carried" for the captions the source
+    brought along, "both" for both. Before them come `prompts` new ones that keep to the salient facts (``keep`` of
+    `compose_prompts`), unless only carried ones are wanted. size: side of the pictures; InputError for smaller ones.
     """
-    if rows == 0:
-        raise InputError("no faces in these shards: build some with `limner data build`")
-    drawn = STYLES[style] if style is not None else lambda picture: picture
-    folder = ArrayFolder(out)
-    texts, validation, choices = Texts(), np.zeros(rows, bool), np.zeros((rows, captions), np.int32)
-    facts_of: list[Mapping[str, Value]] = []
-    start = 0
-    for group in groups(_both(faces, mirror), batch):
+    from limner.data.shards import read_range, unpack_attributes
+
+    wanted = ["id", "image", "regions", "prompts", "captions", "stated", "questions", "attributes"]
+    for row in read_range(file, start, stop, wanted):
+        picture, regions = fit(row, size)
+        attributes = unpack_attributes(row["attributes"])
+        random = np.random.default_rng(zlib.crc32(row["id"].encode()))
+        count = 0 if texts == "carried" else prompts
+        new = [caption.text for caption in compose_prompts(attributes, random, count, keep=keep)] if count else []
+        words = (*new, *texts_of(row, texts).prompts)
+        if not words:
+            raise missing(texts, file, ("captions",) if texts == "carried" else ("prompts",))
+        yield Face(picture, regions, words, split == "validation", salient_facts(attributes))
+
+
+def make_shard(faces: Iterable[Face], makers: Makers, batch: int = 16) -> tuple[dict[str, Tensor], int]:
+    """The tensors of one shard (see `limner.data.prepared`), and how many faces they hold."""
+    drawn = STYLES[makers.style] if makers.style is not None else lambda picture: picture
+    numbers: dict[str, int] = {}
+    parts: dict[str, list[Tensor]] = {}
+    given: list[Face] = []
+    for group in groups(_both(faces, makers.mirror), batch):
         regions = np.stack([face.regions for face in group])  # (B, H, W)
-        made = {"regions": regions, "latents": _encode(codec, np.stack([drawn(face.picture) for face in group]))}
-        if palette:
-            made["palette"] = _encode(codec, colourise(regions))
-        folder.write(made, start, rows)
-        for row, face in enumerate(group, start):
-            if not face.captions:
-                raise InputError("a face has no captions: build the shards again with captions")
-            validation[row] = face.validation
-            facts_of.append(face.facts)
-            numbers = [texts.number(face.captions[i % len(face.captions)]) for i in range(captions)]
-            choices[row] = numbers
-        start += len(group)
-        report("faces", start, rows)
-    if start != rows:
-        raise InputError(f"{rows} faces were to come, and {start} came: the sets changed meanwhile; prepare again")
-    _write_texts(folder, list(texts.numbers), encoder, text_length, report)
-    np.save(out / "captions.npy", choices)
-    np.save(out / "validation.npy", validation)
-    np.save(out / "weights.npy", rarity_weights(facts_of))
-    header = {"rows": rows, "captions": len(texts.numbers), "mirrored": mirror, "palette": palette, "style": style}
-    folder.finish({**facts, **header})
-    return Prepared.open(out)
+        made = {"regions": torch.from_numpy(regions)}
+        made |= _encode("latents", makers, np.stack([drawn(face.picture) for face in group]))
+        if makers.palette:
+            made |= _encode("palette", makers, colourise(regions))
+        for name, value in made.items():
+            parts.setdefault(name, []).append(value)
+        given += group
+    if not given:
+        return {}, 0
+    choices = np.zeros((len(given), makers.captions), np.int32)
+    for row, face in enumerate(given):
+        if not face.captions:
+            raise InputError("a face has no captions: build the shards again with captions")
+        several = (face.captions[place % len(face.captions)] for place in range(makers.captions))
+        choices[row] = [numbers.setdefault(caption, len(numbers)) for caption in several]
+    tensors = {name: torch.cat(several) for name, several in parts.items()}
+    tensors |= {
+        "captions": torch.from_numpy(choices),
+        "validation": torch.tensor([face.validation for face in given]),
+        "looks": torch.from_numpy(looks_of([face.facts for face in given], LOOKS)),
+    }
+    return tensors | _texts(list(numbers), makers), len(given)
 
 
 def _both(faces: Iterable[Face], mirror: bool) -> Iterator[Face]:
@@ -164,24 +169,55 @@ def _both(faces: Iterable[Face], mirror: bool) -> Iterator[Face]:
             yield face.mirrored()
 
 
-def _write_texts(folder: ArrayFolder, captions: list[str], encoder: TextEncoder, length: int, report) -> None:
-    tokens = folder.create("tokens", np.float16, (len(captions), length, encoder.width))
-    lengths, pooled = np.zeros(len(captions), np.int32), []
-    for start in range(0, len(captions), 64):
+def _texts(captions: list[str], makers: Makers) -> dict[str, Tensor]:
+    """The table of a shard's texts."""
+    table = pack("words", [torch.tensor(list(caption.encode("utf-8")), dtype=torch.uint8) for caption in captions])
+    if makers.live:
+        return table
+    assert makers.encoder is not None
+    tokens, pooled = [], []
+    for group in groups(captions, 64):
         with torch.no_grad():
-            features = encoder.encode(captions[start : start + 64], length)
-        stop = start + features.tokens.shape[0]
-        tokens[start:stop] = (features.tokens * features.mask[:, :, None]).half().numpy()
-        lengths[start:stop] = features.mask.sum(1).numpy()
-        pooled.append(features.pooled.numpy())
-        report("captions", stop, len(captions))
-    np.save(folder.folder / "lengths.npy", lengths)
-    np.save(folder.folder / "pooled.npy", np.concatenate(pooled).astype(np.float32))
+            features = makers.encoder.encode(group, makers.text_length)
+        lengths = features.mask.sum(1).tolist()
+        tokens += [row[:length].half().cpu() for row, length in zip(features.tokens, lengths, strict=True)]
+        pooled.append(features.pooled.float().cpu())
+    return table | pack("tokens", tokens) | {"pooled": torch.cat(pooled)}
 
 
 @torch.no_grad()
-def _encode(codec: Encoder, pictures: np.ndarray) -> np.ndarray:
-    return codec.encode(to_model(pictures)).half().numpy()  # (B, C, h, w)
+def _encode(name: str, makers: Makers, pictures: np.ndarray) -> dict[str, Tensor]:
+    found = makers.codec.encode(to_model(pictures).to(makers.device))
+    return {key: value.half().cpu() for key, value in flatten(name, found).items()}
+
+
+def prepare(
+    given: Sequence[Portion[Face]],
+    out: Path,
+    makers: Makers,
+    facts: dict[str, Any],
+    share: Share = Share(),  # noqa: B008 (frozen)
+    report: Callable[[int, int], None] = lambda done, total: None,
+) -> Prepared | None:
+    """Write a prepared set to ``out``; None from all processes but the first.
+
+    given: of built sets (``limner.data.preparing.portions``). facts: what the makers are; goes into the header. Raises
+    ``InputError`` if there is no face, or one without captions.
+    """
+    if not given:
+        raise InputError("no faces in these shards: build some with `limner data build`")
+    how = {**facts, **makers.how()}
+    counts = write_shards(given, out, lambda faces, _: make_shard(faces, makers), how, share, report)
+    if not share.first:
+        return None
+
+    def column(name: str) -> Iterator[np.ndarray]:
+        return (part.numpy() for part in columns(out, len(counts), name))
+
+    index = {"validation": np.concatenate(list(column("validation")))}
+    index["weights"] = rarity_weights(lambda: column("looks"))
+    finish(out, how, counts, index)
+    return Prepared.open(out)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -190,40 +226,58 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("shards", nargs="+", type=Path, help="folders of built shards")
     parser.add_argument("--out", type=Path, required=True, help="folder to write")
     parser.add_argument("--codec", default="kl-codec-nano", help="registry name or folder of a codec")
-    parser.add_argument("--captions", type=int, default=6, help="prompts kept per face")
+    parser.add_argument("--captions", type=int, default=6, help="captions or prompts kept per face")
     parser.add_argument("--salient", type=int, default=0, help="prompts written anew about what people ask for first")
     parser.add_argument("--keep", type=float, default=0.2, help="how likely a new prompt may state each other fact")
-    parser.add_argument("--text-length", type=int, default=32, help="text tokens a caption is padded or cut to")
+    parser.add_argument(
+        "--text-length", type=int, help="text tokens a caption is cut to; default: 32, of FLUX.1-dev 512, schnell 256"
+    )
+    parser.add_argument(
+        "--texts", choices=CHOICES, default="grammar", help="captions of the source, the grammar's prompts, or both"
+    )
+    parser.add_argument(
+        "--live-text", action="store_true", help="keep captions as words, encoded in training (always with --flux)"
+    )
+    parser.add_argument("--size", type=int, help="side of the pictures; default: 256, with --flux 512")
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where to compute")
     parser.add_argument("--no-mirror", action="store_true", help="do not add mirrored faces")
     parser.add_argument("--palette", action="store_true", help="also encode the coloured region maps")
     parser.add_argument("--style", choices=sorted(STYLES), help="draw the faces in a style first")
     parser.add_argument("--flux", type=Path, help="FLUX.1 pipeline whose codec and text encoders to use instead")
     given = parser.parse_args(arguments)
 
-    def report(what: str, done: int, total: int) -> None:
-        print(f"\r{what} {done}/{total}", end="" if done < total else "\n", file=sys.stderr, flush=True)
+    def report(done: int, total: int) -> None:
+        print(f"\rshards {done}/{total}", end="" if done < total else "\n", file=sys.stderr, flush=True)
 
-    if given.flux is not None:
-        source = str(given.flux / "vae")
-        encoder, facts = flux_encoder(given.flux, "cpu", torch.float32), {"codec": source, "encoder": str(given.flux)}
-    else:
-        source = str(given.codec)
-        encoder, facts = MiniLM.load(), {"codec": source, "encoder": "minilm"}
-    prepare(
-        read_faces(given.shards, given.salient, given.keep),
-        count_faces(given.shards, not given.no_mirror),
-        given.out,
-        KLCodec.load(source),
-        encoder,
-        facts,
-        text_length=given.text_length,
-        captions=given.captions,
-        mirror=not given.no_mirror,
-        palette=given.palette or given.flux is not None,
-        style=given.style,
-        report=report,
-    )
+    with join() as share:
+        device = device_of(given.device)
+        if given.flux is not None:
+            source, live, length = str(given.flux / "vae"), True, given.text_length or flux_text_length(given.flux)
+            encoder, facts = None, {"codec": source, "encoder": str(given.flux)}
+        else:
+            source, live, length = str(given.codec), given.live_text, given.text_length or 32
+            encoder, facts = MiniLM.load(device=device), {"codec": source, "encoder": "minilm"}
+        makers = Makers(
+            KLCodec.load(source).to(device),
+            encoder,
+            text_length=length,
+            captions=given.captions,
+            mirror=not given.no_mirror,
+            palette=given.palette or given.flux is not None,
+            style=given.style,
+            live=live,
+            device=device,
+        )
+        size = given.size or (512 if given.flux is not None else 256)
+        load = partial(read_faces, prompts=given.salient, keep=given.keep, texts=given.texts, size=size)
+        words = {"texts": given.texts, "salient": given.salient, "keep": given.keep, "size": size}
+        silent = lambda done, total: None  # noqa: E731
+        cut = portions(given.shards, load)
+        prepare(cut, given.out, makers, {**facts, **words}, share, report if share.first else silent)
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except InputError as error:
+        sys.exit(f"error: {error}")

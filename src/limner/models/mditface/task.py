@@ -17,18 +17,21 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from limner.codecs.continuous import KLCodec
-from limner.data.prepared import Prepared
+from limner.data.balance import WeightedDraw
+from limner.data.prepared import Prepared, read_words
 from limner.errors import InputError
 from limner.faces.batches import to_model, to_pictures
 from limner.faces.folders import data_root
 from limner.faces.regions import PALETTE, colourise
 from limner.weights.tensors import load_into, save_tensors
+from limner.words.encoder import MiniLM, TextEncoder
 
 from .config import PRESETS, MDiTConfig, preset
 from .embedding import Prompt
 from .flow import draw_noise, draw_times, euler, interpolate, schedule
 from .flux import from_flux, read_flux_config
 from .guidance import guided_velocity
+from .loading import flux_encoder
 from .lora import add_mask_lora, mask_parameters, save_mask_lora
 from .mask_cache import encode_mask
 from .transformer import MaskFeatures, MDiT
@@ -79,17 +82,23 @@ class MDiTFaceTask:
         self.batch_size, self.seed = batch_size, seed
         self.data = Prepared.open(data_root() / s.data)
         self.train, self.held_out = self.data.rows(validation=False), self.data.rows(validation=True)
-        self.chances: np.ndarray | None = None  # of each face to be drawn, where not all have the same
-        if s.balanced:
-            weights = self.data.arrays["weights"][self.train].astype(np.float64)
-            self.chances = weights / weights.sum()
+        if len(self.train) == 0:
+            raise InputError(f"{s.data} holds no faces to train on")
+        self.order = self.data.order(self.train, seed)
+        self.weighted = WeightedDraw(self.train, self.data.weights(self.train)) if s.balanced else None
         self.config = MDiTConfig.from_dict({**preset(s.preset).to_dict(), **s.model})
         if s.flux is not None:
             self.config = replace(read_flux_config(data_root() / s.flux), mask_rank=s.rank)
         if not self.config.null_conditions and dropped > 0:
             raise InputError("this model has no absent conditions: set drop_text, drop_mask and drop_both to 0")
+        if not self.data.live and self.data.length != self.config.text_length:
+            raise InputError(
+                f"{s.data} has {self.data.length} text tokens, the model {self.config.text_length}: prepare it with "
+                f"--text-length {self.config.text_length}"
+            )
         self.modes = MODES if self.config.null_conditions else {"both": MODES["both"]}
         self.codec: KLCodec | None = None
+        self.encoder: TextEncoder | None = None
 
     def build(self) -> nn.Module:
         if self.settings.flux is not None:
@@ -112,20 +121,35 @@ class MDiTFaceTask:
         With ``balanced`` they are drawn by their weights instead, with replacement.
         """
         choices = np.random.default_rng([self.seed, 1, step]).integers(0, 1 << 30, self.batch_size)
-        if self.chances is not None:
+        if self.weighted is not None:
             random = np.random.default_rng([self.seed, 2, step])
-            drawn = random.choice(self.train, self.batch_size, p=self.chances)
-            return self.data.batch(drawn, choices)
-        positions = np.arange(step * self.batch_size, (step + 1) * self.batch_size)
-        epochs, places = np.divmod(positions, len(self.train))
-        orders = {e: np.random.default_rng([self.seed, e]).permutation(self.train) for e in set(epochs.tolist())}
-        rows = np.array([orders[e][place] for e, place in zip(epochs.tolist(), places)])
-        return self.data.batch(rows, choices)
+            return self.data.batch(self.weighted.draw(random, self.batch_size), choices)
+        return self.data.batch(self.order.rows(step, self.batch_size), choices)
+
+    def with_features(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """A batch with tokens, pooled and keep; those of words are made here, as sampling makes them: by the same
+        encoder, at the same length, with the same padding and attention."""
+        if "words" not in batch:
+            return batch
+        device = batch["words"].device
+        if self.encoder is None:
+            self.encoder = self._load_encoder(device)
+        features = self.encoder.encode(read_words(batch["words"]), self.config.text_length)
+        found = {"tokens": features.tokens, "pooled": features.pooled, "keep": features.mask}
+        rest = {name: value for name, value in batch.items() if name != "words"}
+        return rest | {name: value.to(device).clone() for name, value in found.items()}
+
+    def _load_encoder(self, device: torch.device) -> TextEncoder:
+        if self.settings.flux is None:
+            return MiniLM.load(device=device)
+        dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
+        return flux_encoder(data_root() / self.settings.flux, device, dtype)
 
     def loss(
         self, model: nn.Module, batch: dict[str, Tensor], generator: torch.Generator, step: int
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Flow-matching loss of a batch (see `Prepared.batch`), with times, noise and dropped conditions drawn."""
+        batch = self.with_features(batch)
         count, device = len(batch["latents"]), batch["latents"].device
         s = self.settings
         times = draw_times(count, generator, s.shift).to(device)
@@ -145,7 +169,8 @@ class MDiTFaceTask:
             generator.manual_seed(1)
             losses = []
             for start in range(0, len(rows), 32):
-                batch = _to(self.data.batch(rows[start : start + 32], np.zeros(1, np.int64)), _device(model))
+                drawn = self.data.batch(rows[start : start + 32], np.zeros(1, np.int64))
+                batch = self.with_features(_to(drawn, _device(model)))
                 count = len(batch["latents"])
                 times = ((torch.arange(count) + 0.5) / count).to(batch["latents"].device)
                 noise = torch.randn(batch["latents"].shape, generator=generator).to(times.device)
@@ -160,7 +185,7 @@ class MDiTFaceTask:
         assert isinstance(model, MDiT)
         codec = self.codec = self.codec or KLCodec.load(self.settings.codec or self.data.header["codec"])
         rows = self.held_out[: self.settings.sample_faces]
-        batch = _to(self.data.batch(rows, np.zeros(1, np.int64)), _device(model))
+        batch = self.with_features(_to(self.data.batch(rows, np.zeros(1, np.int64)), _device(model)))
         sheet = [np.concatenate(list(colourise(batch["regions"].cpu().numpy())), axis=1)]
         for words, mask in self.modes.values():
             latents = self._paint(model, batch, words, mask)
@@ -173,7 +198,7 @@ class MDiTFaceTask:
         assert isinstance(model, MDiT)
         if self.settings.flux is not None:
             return save_mask_lora(model, path, facts)
-        s, side = self.settings, self.data.arrays["latents"].shape[2] * self.config.latent_factor
+        s, side = self.settings, self.data.stored.shape("latents")[1] * self.config.latent_factor
         codec = s.codec or self.data.header["codec"]
         header = {
             "model": self.config.to_dict(),

@@ -173,11 +173,22 @@ UNIF2ACE = UniF2aceConfig(
 
 SHOWO = replace(UNIF2ACE.dense(), text_length=128)
 
-PRESETS: dict[str, UniF2aceConfig] = {"nano": NANO, "showo-1.3b": SHOWO, "unif2ace-1.8b": UNIF2ACE}
+# The 512 px checkpoints: 32 x 32 image tokens, everything else the same [S].
+UNIF2ACE_512, SHOWO_512 = replace(UNIF2ACE, image_tokens=1024), replace(SHOWO, image_tokens=1024)
+
+PRESETS: dict[str, UniF2aceConfig] = {
+    "nano": NANO,
+    "showo-1.3b": SHOWO,
+    "showo-1.3b-512": SHOWO_512,
+    "unif2ace-1.8b": UNIF2ACE,
+    "unif2ace-1.8b-512": UNIF2ACE_512,
+}
+CHECKPOINTS = {256: "show-o", 1024: "show-o-512"}
+"""Registry names of the published Show-o checkpoints by their number of image tokens."""
 
 
 def preset(name: str) -> UniF2aceConfig:
-    """The configuration of that name: ``nano``, ``showo-1.3b`` or ``unif2ace-1.8b``."""
+    """The configuration of that name, of ``PRESETS``."""
     if name not in PRESETS:
         raise ValueError(f"preset {name!r} does not exist; choose one of {', '.join(PRESETS)}")
     return PRESETS[name]

@@ -89,6 +89,14 @@ def load_encoder(source: str, kind: Literal["clip", "face"]) -> FeatureEncoder:
     return IdentityFeatures(network, network.width)
 
 
+def move_encoder(encoder: FeatureEncoder, device: torch.device) -> None:
+    """Move an encoder's networks to a device; those that run through ONNX or LiteRT stay on the CPU."""
+    found = encoder.identity if isinstance(encoder, FaceFeatures) else encoder
+    network = getattr(found, "tower", None) or getattr(found, "network", None)
+    assert isinstance(network, nn.Module)
+    network.to(device)
+
+
 def _clip_tower(folder: Path) -> nn.Module:
     described = folder / "config.json"
     config: dict[str, Any] = json.loads(described.read_text(encoding="utf-8")) if described.is_file() else {}

@@ -147,6 +147,21 @@ def conversation_loss(
     return Answered(F.cross_entropy(logits, given.labels[:, 1:][read]), *_routings(out))
 
 
+def text_loss(model: UniF2aceTransformer, texts: Sequence[Sequence[int]]) -> Answered:
+    """Cross-entropy of the next token of plain text, [sot] text [eot], as of a language model: causal, without a
+    picture [S]. texts: token ids without start and end."""
+    config = model.config
+    rows = [[config.sot, *text, config.eot] for text in texts]
+    longest, pad = max(map(len, rows)), config.special("pad")
+    device = model.norm.weight.device
+    tokens = torch.tensor([row + [pad] * (longest - len(row)) for row in rows], device=device)
+    given = torch.tensor([[True] * len(row) + [False] * (longest - len(row)) for row in rows], device=device)
+    out = model(tokens, omni_mask(config, tokens, "understand"), "understand")
+    read = given[:, 1:]
+    logits = model.logits(out.hidden[:, :-1][read], text_ids(config)).float()  # (M, V)
+    return Answered(F.cross_entropy(logits, tokens[:, 1:][read]), *_routings(out))
+
+
 def _routings(out: Output) -> tuple[tuple[Routing, ...], tuple[Routing, ...]]:
     return out.token_routing, out.sequence_routing
 

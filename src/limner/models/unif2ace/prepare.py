@@ -1,11 +1,12 @@
 """From built sets to a prepared set: codes, features and token ids, computed once.
 
     python -m limner.models.unif2ace.prepare SETS... --codec lfq-codec-nano --out FOLDER
+    torchrun --nproc-per-node 8 -m limner.models.unif2ace.prepare …     # the same, by eight processes
 
 Every training face is there twice, as it is and mirrored. The words a face is painted by are about what its codes show
-(shown.py); those it is asked about are the set's, many questions in other words (`limner.words.rephrase`). Each file of
-a built set becomes one part in FOLDER/parts; a run that was stopped goes on after the last whole part. At the end the
-parts become FOLDER/set.safetensors.
+(shown.py); those it is asked about are the set's, many questions in other words (`limner.words.rephrase`). Faces are
+prepared a few at a time, each portion into a shard of its own (`limner.data.preparing`): memory does not grow with
+their number, and a preparation that was stopped continues after its last shard.
 
 Legend: F faces, N image tokens.
 """
@@ -17,6 +18,7 @@ import sys
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -25,15 +27,15 @@ import torch
 from torch import Tensor
 
 from limner.codecs.discrete import LFQCodec
-from limner.data.balance import rarity_weights
+from limner.data.balance import looks_of, rarity_weights
+from limner.data.pictures import fit
+from limner.data.preparing import Portion, Share, device_of, join, portions, write_shards
+from limner.data.tensor_shards import columns, finish
+from limner.data.texts import CHOICES, COLUMNS, missing, texts_of
 from limner.errors import InputError
 from limner.faces.batches import to_model
-from limner.faces.picture import read_picture
 from limner.faces.reader import FaceReader
-from limner.files import make_folder
 from limner.weights.fingerprint import weights_hash
-from limner.weights.registry import hash_file
-from limner.weights.tensors import load_tensors, save_tensors
 from limner.words.captions import compose_prompts
 from limner.words.facts import SALIENT, salient_facts
 from limner.words.foils import FOILED_AS, Foiled, compose_foils
@@ -41,13 +43,14 @@ from limner.words.grammar import Value
 from limner.words.mirror import mirror_words
 from limner.words.rephrase import rephrase, rephrased_as
 
-from .encoders import CLIP, FACE, load_encoder
+from .encoders import CLIP, FACE, load_encoder, move_encoder
 from .features import FeatureEncoder
-from .prepared import ABSENT, FILE, FOILS, SHOWN, TEXTS, Prepared, pad_texts
+from .prepared import FOILS, SHOWN, Prepared, count_texts, pad_texts
 from .requests import LONG, SHORT
 from .shown import KEEP, SHOWN_AS, Decoder, Shown, read_shown
 from .tokenizer import Tokenizer
 
+CPU = torch.device("cpu")
 PAIRS = 4
 """True prompts with a foil, a face."""
 
@@ -101,24 +104,30 @@ class Makers:
     face: FeatureEncoder
     tokenizer: Tokenizer
     reader: FaceReader | None = None
+    device: torch.device = CPU
 
 
-def read_faces(file: Path, mirror: bool, salient: int = 0) -> Iterator[Face]:
-    """The faces of one file of a built set; training faces are followed by their mirror images.
+def read_faces(
+    file: Path, split: str, start: int, stop: int, mirror: bool, salient: int = 0, texts: str = "both", size: int = 256
+) -> Iterator[Face]:
+    """Faces of one file of a built set; training faces are followed by their mirror images.
 
-    salient: new prompts before the set's own that mostly keep to the salient facts, those that people ask for.
+    salient: new prompts before the set's own that mostly keep to the salient facts, those that people ask for. texts:
+    the source's own ("carried"), the grammar's, or both; of carried ones alone, questions may be missing.
     """
-    from limner.data.shards import read_rows, unpack_attributes
+    from limner.data.shards import read_range, unpack_attributes
 
-    validation = file.name.startswith("validation")
-    for row in read_rows(file, None, ["id", "image", "captions", "prompts", "questions", "attributes"]):
-        asked = tuple((q["question"], q["answer"]) for q in row["questions"])
+    validation = split == "validation"
+    for row in read_range(file, start, stop, ["id", "image", "attributes", *COLUMNS]):
+        said = texts_of(row, texts)
         seed, attributes = zlib.crc32(row["id"].encode()), unpack_attributes(row["attributes"])
-        new = compose_prompts(attributes, np.random.default_rng(seed), salient, keep=KEEP)
-        words = tuple(row["captions"]), (*(caption.text for caption in new), *row["prompts"])
-        face = Face(read_picture(row["image"]["bytes"]), *words, asked, validation, salient_facts(attributes), seed)
-        if not (face.captions and face.prompts and face.questions):
-            raise InputError(f"{file} has a face without captions, prompts or questions: build the set again with them")
+        count = 0 if texts == "carried" else salient
+        new = compose_prompts(attributes, np.random.default_rng(seed), count, keep=KEEP) if count else []
+        words = said.captions, (*(caption.text for caption in new), *said.prompts)
+        picture, looks = fit(row, size, regions=False)[0], salient_facts(attributes)
+        face = Face(picture, *words, said.questions, validation, looks, seed)
+        if not (face.captions and face.prompts and (face.questions or texts == "carried")):
+            raise missing(texts, file, ("captions",) if texts == "carried" else ("captions", "prompts", "questions"))
         yield face
         if mirror and not validation:
             yield face.mirrored()
@@ -128,11 +137,11 @@ def make_part(faces: Sequence[Face], makers: Makers, batch: int = 16, salient: i
     """The tensors of ``Prepared`` for some faces, requests left out."""
     codes, clip, face = [], [], []
     for start in range(0, len(faces), batch):
-        pictures = to_model(np.stack([face.picture for face in faces[start : start + batch]]))
+        pictures = to_model(np.stack([face.picture for face in faces[start : start + batch]])).to(makers.device)
         with torch.no_grad():
-            codes.append(makers.codec.encode(pictures).to(torch.int32))
-            clip.append(makers.clip.encode(pictures).half())
-            face.append(makers.face.encode(pictures).half())
+            codes.append(makers.codec.encode(pictures).to(torch.int32).cpu())
+            clip.append(makers.clip.encode(pictures).half().cpu())
+            face.append(makers.face.encode(pictures).half().cpu())
     looks = [face.looks for face in faces]
     ids, texts = makers.tokenizer.encode, {}
     if makers.reader is not None:
@@ -152,7 +161,7 @@ def make_part(faces: Sequence[Face], makers: Makers, batch: int = 16, salient: i
         "face": torch.cat(face),
         **{name: pad_texts(several) for name, several in texts.items()},
         "validation": torch.tensor([each.validation for each in faces]),
-        "looks": torch.tensor([[_told(look.get(name)) for name in sorted(SALIENT)] for look in looks]),
+        "looks": torch.from_numpy(looks_of(looks, sorted(SALIENT))),
     }
 
 
@@ -164,7 +173,8 @@ def _shown(faces: Sequence[Face], codes: Tensor, makers: Makers, batch: int, sal
     shown: list[Shown] = [Shown(face.captions, face.prompts, face.looks) for face in faces]
     for start in range(0, len(plain), batch):
         some = plain[start : start + batch]
-        found = read_shown(makers.codec, makers.reader, codes[some], [faces[k].seed for k in some], salient)
+        seeds = [faces[k].seed for k in some]
+        found = read_shown(makers.codec, makers.reader, codes[some].to(makers.device), seeds, salient)
         for k, read in zip(some, found, strict=True):
             shown[k] = read or shown[k]
     for k, face in enumerate(faces):
@@ -190,71 +200,50 @@ def _rephrased(face: Face) -> list[str]:
     return [rephrase(question, random) for question, _ in face.questions]
 
 
-def _told(value: Value | None) -> int:
-    """A number for a fact's value, to tell it from others by; 0 where there is none."""
-    return 0 if value is None else zlib.crc32(str(value).encode()) or 1
-
-
 def prepare(
-    files: Sequence[Path],
+    given: Sequence[Portion[Face]],
     out: Path,
     makers: Makers,
     made: dict[str, Any],
-    mirror: bool = True,
     salient: int = 0,
+    share: Share = Share(),  # noqa: B008 (frozen)
     report: Report = lambda done, total: None,
-) -> Prepared:
-    """Write a prepared set to the folder ``out`` and return it.
+) -> Prepared | None:
+    """Write a prepared set to the folder ``out`` and return it; None from all processes but the first.
 
-    files: of built sets. made: what the makers are; parts that others made are made again. Raises ``InputError`` where
-    there is no face.
+    given: of built sets (``limner.data.preparing.portions``). made: what the makers are; shards that others made are
+    made again. Raises ``InputError`` where there is no face.
     """
-    if not files:
+    if not given:
         raise InputError("there are no faces in these sets: build some with `limner data build`")
-    parts, how = [], {**made, "mirror": mirror, "salient": salient}
-    how |= {"foils": [PAIRS, FOILED_AS], "questions": rephrased_as()}
-    make_folder(out)
-    report(0, len(files))
-    for number, file in enumerate(files):
-        part = out / "parts" / f"{number:05d}-{file.stem}.safetensors"
-        facts = {**how, "of": hash_file(file)}
-        if not (part.is_file() and load_tensors(part)[1] == facts):
-            save_tensors(part, make_part(list(read_faces(file, mirror, salient)), makers, salient=salient), facts)
-        parts.append(part)
-        report(number + 1, len(files))
-    tensors = _joined([load_tensors(part)[0] for part in parts])
+    how = {**made, "salient": salient, "foils": [PAIRS, FOILED_AS], "questions": rephrased_as()}
+
+    def make(faces: list[Face], first: int) -> tuple[dict[str, Tensor], int]:
+        return make_part(faces, makers, salient=salient), len(faces)
+
+    counts = write_shards(given, out, make, how, share, report)
+    if not share.first:
+        return None
+    index = {"validation": np.concatenate([part.numpy() for part in columns(out, len(counts), "validation")])}
+    index["foils"] = np.concatenate([count_texts(part) for part in columns(out, len(counts), "foils")])
+    index["weights"] = rarity_weights(lambda: (part.numpy() for part in columns(out, len(counts), "looks")))
     for name, requests in (("ask_long", LONG), ("ask_short", SHORT)):
-        tensors[name] = pad_texts([[makers.tokenizer.question(request)] for request in requests])[:, 0]
-    looks = [dict(zip(sorted(SALIENT), row)) for row in tensors.pop("looks").tolist()]
-    known = [{name: value for name, value in look.items() if value} for look in looks]
-    tensors["weights"] = torch.from_numpy(rarity_weights(known))
-    header = {**how, "faces": len(tensors["codes"]), "model": _sizes(makers, tensors)}
-    prepared = Prepared(tensors, header)
-    prepared.save(out / FILE)
-    return prepared
+        index[name] = pad_texts([[makers.tokenizer.question(request)] for request in requests])[:, 0].numpy()
+    finish(out, {**how, "faces": sum(counts), "model": _sizes(makers, out, len(counts))}, counts, index)
+    return Prepared.open(out)
 
 
-def _joined(parts: list[dict[str, Tensor]]) -> dict[str, Tensor]:
-    """Parts one after another, texts padded to the longest of all."""
-    joined = {}
-    for name in parts[0]:
-        tensors = [part[name] for part in parts]
-        if name in (*TEXTS, *SHOWN, *FOILS):
-            most, longest = (max(t.shape[d] for t in tensors) for d in (1, 2))
-            pads = [(0, longest - t.shape[2], 0, most - t.shape[1]) for t in tensors]
-            tensors = [torch.nn.functional.pad(t, pad, value=ABSENT) for t, pad in zip(tensors, pads)]
-        joined[name] = torch.cat(tensors)
-    return joined
-
-
-def _sizes(makers: Makers, tensors: dict[str, Tensor]) -> dict[str, int]:
+def _sizes(makers: Makers, out: Path, shards: int) -> dict[str, int]:
     """The fields of UniF2aceConfig that this set decides."""
-    codec = makers.codec
-    codebook = codec.config.codebook if isinstance(codec, LFQCodec) else int(tensors["codes"].max()) + 1
+    codec, codes = makers.codec, next(columns(out, shards, "codes"))
+    if isinstance(codec, LFQCodec):
+        codebook = codec.config.codebook
+    else:
+        codebook = max(int(part.max()) for part in columns(out, shards, "codes")) + 1
     return {
         "text_vocabulary": makers.tokenizer.size,
         "codebook": codebook,
-        "image_tokens": tensors["codes"].shape[1],
+        "image_tokens": codes.shape[1],
         "clip_width": makers.clip.width,
         "face_width": makers.face.width,
     }
@@ -281,24 +270,38 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "--own-words", action="store_true", help="paint by the set's words, not by words about what the codes show"
     )
     parser.add_argument("--no-mirror", action="store_true", help="do not add mirrored faces")
+    parser.add_argument("--texts", choices=CHOICES, default="both", help="the source's own, the grammar's, or both")
+    parser.add_argument("--size", type=int, default=256, help="side of the pictures (default: %(default)s)")
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where to compute")
     given = parser.parse_args(arguments)
 
-    from limner.data.shards import shard_files
-
     def report(done: int, total: int) -> None:
-        print(f"\rparts {done}/{total}", end="" if done < total else "\n", file=sys.stderr, flush=True)
+        print(f"\rshards {done}/{total}", end="" if done < total else "\n", file=sys.stderr, flush=True)
 
-    codec, tokenizer = LFQCodec.load(given.codec), Tokenizer.load(given.tokenizer)
-    reader = None if given.own_words else FaceReader.load()
-    makers = Makers(codec, load_encoder(given.clip, "clip"), load_encoder(given.face, "face"), tokenizer, reader)
-    made = {"codec": given.codec, "tokenizer": given.tokenizer, "clip": given.clip, "face": given.face}
-    made |= {"codec_hash": weights_hash(codec.encoder), "tokenizer_hash": tokenizer.hash}
-    if reader is not None:
-        made |= {"shown": SHOWN_AS, "decoder_hash": weights_hash(codec.decoder)}
-    files = [file for folder in given.sets for split in ("train", "validation") for file in shard_files(folder, split)]
-    prepared = prepare(files, given.out, makers, made, not given.no_mirror, given.salient, report)
-    faces, unseen = prepared.header["faces"], len(prepared.rows(validation=True))
-    print(f"{faces} faces, {unseen} of them for validation, in {given.out / FILE}", file=sys.stderr)
+    with join() as share:
+        device = device_of(given.device)
+        codec, tokenizer = LFQCodec.load(given.codec).to(device), Tokenizer.load(given.tokenizer)
+        own_words = given.own_words or given.texts == "carried"
+        reader = None if own_words else FaceReader.load()
+        clip, face = (load_encoder(given.clip, "clip"), load_encoder(given.face, "face"))
+        for encoder in (clip, face):
+            move_encoder(encoder, device)
+        makers = Makers(codec, clip, face, tokenizer, reader, device)
+        made = {"codec": given.codec, "tokenizer": given.tokenizer, "clip": given.clip, "face": given.face}
+        made |= {"codec_hash": weights_hash(codec.encoder), "tokenizer_hash": tokenizer.hash}
+        made |= {"texts": given.texts, "mirror": not given.no_mirror, "size": given.size}
+        if reader is not None:
+            made |= {"shown": SHOWN_AS, "decoder_hash": weights_hash(codec.decoder)}
+        load = partial(
+            read_faces, mirror=not given.no_mirror, salient=given.salient, texts=given.texts, size=given.size
+        )
+        silent = lambda done, total: None  # noqa: E731
+        prepared = prepare(
+            portions(given.sets, load), given.out, makers, made, given.salient, share, report if share.first else silent
+        )
+    if prepared is not None:
+        faces, unseen = prepared.header["faces"], len(prepared.rows(validation=True))
+        print(f"{faces} faces, {unseen} of them for validation, in {given.out}", file=sys.stderr)
 
 
 if __name__ == "__main__":

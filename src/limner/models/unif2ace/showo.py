@@ -11,7 +11,7 @@ from torch import Tensor
 from limner.errors import InputError
 from limner.weights.tensors import check_keys, load_sharded
 
-from .config import SHOWO, UniF2aceConfig
+from .config import PRESETS, SHOWO, UniF2aceConfig
 from .phi import fill, from_phi_names, phi_shapes
 from .transformer import UniF2aceTransformer
 
@@ -25,9 +25,10 @@ def from_showo(
 ) -> UniF2aceTransformer:
     """Load a Show-o folder: ``config.json`` and safetensors with names ``showo.model…`` and ``showo.lm_head…``.
 
-    config: the sizes expected, which Show-o's own ``config.json`` does not hold (it names Phi-1.5 instead). Strict: the
-    first missing, unexpected or mis-shaped tensor is an ``InputError`` that names it. The variants that read CLIP
-    instead of image codes have a tensor ``mm_projector.0.weight`` too, and are refused by that name.
+    The weights are one of WEIGHTS, whole or in shards with an index. config: the sizes expected, of which Show-o's own
+    ``config.json`` holds few (it names Phi-1.5 instead); image tokens are compared with it. Strict: the first missing,
+    unexpected or mis-shaped tensor is an ``InputError`` that names it. The variants that read CLIP instead of image
+    codes have a tensor ``mm_projector.0.weight`` too, and are refused by that name.
     """
     place = Path(folder)
     if not (place / "config.json").is_file():
@@ -36,6 +37,11 @@ def from_showo(
     for name, wanted in (("vocab_size", config.vocabulary), ("codebook_size", config.codebook)):
         if values.get(name, wanted if name != "vocab_size" else None) != wanted:
             raise InputError(f"{place}: {name} is {values.get(name)}, this model's is {wanted}: not this Show-o")
+    theirs = values.get("num_vq_tokens", config.image_tokens)
+    if theirs != config.image_tokens:
+        raise InputError(
+            f"{place} was trained with {theirs} image tokens, this model has {config.image_tokens}: {_way_out(theirs)}"
+        )
     found = [name for name in WEIGHTS if (place / name).is_file() or (place / f"{name}.index.json").is_file()]
     if not found:
         way = "save it as safetensors first with tools/convert/showo.py of the source"
@@ -45,6 +51,12 @@ def from_showo(
     check_keys(tensors, {PREFIX + name: shape for name, shape in phi_shapes(config).items()}, where=str(place))
     named = {name.removeprefix(PREFIX): tensor for name, tensor in tensors.items()}
     return fill(config.dense(), from_phi_names(config, named))
+
+
+def _way_out(tokens: int) -> str:
+    """Which preset fits a checkpoint of so many image tokens."""
+    fitting = [name for name, preset in PRESETS.items() if preset.image_tokens == tokens and name != "nano"]
+    return f"give --preset {' or '.join(fitting)}" if fitting else "no preset has that many"
 
 
 def add_experts(model: UniF2aceTransformer, config: UniF2aceConfig, seed: int = 0) -> UniF2aceTransformer:

@@ -11,6 +11,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from limner.codecs.discrete import LFQCodec
+from limner.data.balance import WeightedDraw
+from limner.data.order import EpochOrder
+from limner.data.tensor_shards import TensorShards
 from limner.errors import InputError
 from limner.faces.batches import to_pictures
 from limner.faces.folders import data_root
@@ -20,7 +23,17 @@ from .code_bits import folded_weights, share_bits
 from .config import GROUPS, PRESETS, Group, UniF2aceConfig, preset
 from .d3diff import ALPHA, draw_masks
 from .loading import COMPANIONS
-from .losses import FOILS_FROM, SHARPNESS, Answered, Painted, balance, conversation_loss, foil_loss, paint_loss
+from .losses import (
+    FOILS_FROM,
+    SHARPNESS,
+    Answered,
+    Painted,
+    balance,
+    conversation_loss,
+    foil_loss,
+    paint_loss,
+    text_loss,
+)
 from .painting import guided_logits, read_words
 from .prepared import Prepared, unpad, unpad_turns
 from .routing import Routing
@@ -84,6 +97,12 @@ class UniF2aceSettings(BaseModel):
         default=0.0, ge=0, description="Weight of the loss of words told from their foils (foil_loss); 0: none."
     )
     sharpness: float = Field(default=SHARPNESS, gt=0, description="Of that loss: β.")
+    text: str | None = Field(
+        default=None,
+        description="Plain text (prepare_text.py), relative to LIMNER_DATA, whose next tokens are learnt too [S].",
+    )
+    text_rows: int = Field(default=4, gt=0, description="Documents of it in each batch.")
+    text_weight: float = Field(default=0.1, ge=0, description="Weight of their loss [S].")
     foiled: float = Field(
         default=0.5,
         gt=0,
@@ -106,13 +125,28 @@ class UniF2aceTask:
         self.batch_size, self.seed = batch_size, seed
         self.data = Prepared.open(data_root() / s.data)
         self.train, self.held_out = self.data.rows(validation=False), self.data.rows(validation=True)
-        self.chances = self.data.chances(self.train) if s.balanced else None
+        if len(self.train) == 0:
+            raise InputError(f"{s.data} holds no faces to train on")
+        self.order = self.data.order(self.train, seed)
+        self.weighted = self.data.weighted(self.train) if s.balanced else None
         if s.foils and s.only == "understand":
             raise InputError('foils teach painting, only = "understand" leaves it as it is: leave one out')
+        self.text: TensorShards | None = None
+        if s.text is not None:
+            if s.only == "paint":
+                raise InputError('text teaches understanding, only = "paint" leaves it as it is: leave one out')
+            self.text = TensorShards.read(data_root() / s.text, "plain text: make it with prepare_text")
+            learned, has = self.text.header["tokenizer_hash"], self.data.header.get("tokenizer_hash")
+            if has is not None and learned != has:
+                raise InputError(f"{s.text} was made with another tokenizer than {s.data}: make it with the same")
+            self.text_order = EpochOrder(self.text.by_shard(np.arange(len(self.text))), seed)
         self.foiled = self.data.with_foils(self.train) if s.foils else None
         if self.foiled is not None and not len(self.foiled):
             raise InputError(f"no face of {s.data} has a foil, too little is known of them: leave out foils")
-        self.foil_chances = self.data.chances(self.foiled) if self.foiled is not None and s.balanced else None
+        self.foil_draw: WeightedDraw | None = None
+        if self.foiled is not None:
+            evenly = WeightedDraw(self.foiled, np.ones(len(self.foiled)))
+            self.foil_draw = self.data.weighted(self.foiled) if s.balanced else evenly
         self.config = UniF2aceConfig.from_dict({**preset(s.preset).to_dict(), **s.model, **self.data.header["model"]})
         if s.only is not None and self.config == self.config.dense() and self.config.shared_experts == 1:
             raise InputError(f'only = "{s.only}" needs experts: all that a dense model has works for both tasks')
@@ -129,8 +163,8 @@ class UniF2aceTask:
             generator = torch.Generator().manual_seed(self.seed)
             model.initialise(generator)
         if self.settings.fit_features:
-            rows = torch.from_numpy(self.train[:: -(-len(self.train) // FITTED)])
-            fitted = {name: self.data.tensors[name][rows].float() for name in self.settings.fit_features}
+            rows = self.train[:: -(-len(self.train) // FITTED)]
+            fitted = {name: self.data.features(name, rows) for name in self.settings.fit_features}
             model.fit_features(fitted.get("clip"), fitted.get("face"), torch.Generator().manual_seed(self.seed))
         if self.settings.bits:
             share_bits(model, generator)
@@ -157,20 +191,18 @@ class UniF2aceTask:
 
         With ``balanced`` those to paint are others, drawn by their weights with replacement.
         """
-        positions = np.arange(step * self.batch_size, (step + 1) * self.batch_size)
-        epochs, places = np.divmod(positions, len(self.train))
-        orders = {e: np.random.default_rng([self.seed, e]).permutation(self.train) for e in set(epochs.tolist())}
-        rows = np.array([orders[e][place] for e, place in zip(epochs.tolist(), places)])
+        rows = self.order.rows(step, self.batch_size)
         rng = np.random.default_rng([self.seed, 1, step])
         long, painted = rng.random() < self.settings.long, None
-        if self.chances is not None:
-            random = np.random.default_rng([self.seed, 3, step])
-            painted = random.choice(self.train, self.batch_size, p=self.chances)
+        if self.weighted is not None:
+            painted = self.weighted.draw(np.random.default_rng([self.seed, 3, step]), self.batch_size)
         drawn = self.data.batch(rows, rng, bool(long), self.settings.turns, painted)
-        if self.foiled is None:
+        if self.text is not None:
+            drawn["plain"] = self.text.take(["ids"], self.text_order.rows(step, self.settings.text_rows))["ids"]
+        if self.foil_draw is None:
             return drawn
         random, count = np.random.default_rng([self.seed, 4, step]), round(self.settings.foiled * self.batch_size)
-        return drawn | self.data.foils(random.choice(self.foiled, max(1, count), p=self.foil_chances), random)
+        return drawn | self.data.foils(self.foil_draw.draw(random, max(1, count)), random)
 
     def loss(
         self, model: nn.Module, batch: dict[str, Tensor], generator: torch.Generator, step: int
@@ -182,6 +214,12 @@ class UniF2aceTask:
         painted = None if only == "understand" else self._painted(model, batch, generator)
         answered = None if only == "paint" else self._answered(model, batch, step)
         total, parts = self._weighed(painted, answered)
+        if "plain" in batch:
+            plain = text_loss(model, unpad(batch["plain"]))
+            weight = self.settings.balance_understand
+            even = (self.settings.balance if weight is None else weight) * balance(plain.routing)
+            total = total + self.settings.text_weight * (plain.loss + even)
+            parts = {**parts, "text": plain.loss.detach()}
         if self.foiled is not None:
             foil, told = self._foil_loss(model, batch, generator)
             total, parts = total + self.settings.foils * foil, {**parts, "foil": foil.detach(), "told": told}

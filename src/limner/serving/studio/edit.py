@@ -14,8 +14,8 @@ from limner.models.facex.masks import FACTORS_OF_PART
 from limner.models.facex.plan import EditPlan
 from limner.models.facex.sliders import SLIDERS
 from limner.provenance.consent import NOTICE
-from limner.serving.photos import data_url, load
-from limner.serving.requests import KINDS, EditRequest, PaintRequest, RepaintRequest, Request
+from limner.serving.photos import data_url
+from limner.serving.requests import INSIDE, KINDS, EditRequest, PaintRequest, RepaintRequest, Request
 from limner.serving.server import Server
 from limner.serving.studio import parts
 from limner.serving.studio.run import Step, cancel, follow
@@ -164,8 +164,8 @@ def place(server: Server) -> None:
             return
 
         def make() -> Request:
-            consent = "studio" if needs_consent(plan) else False
-            return EditRequest(photo=picture, plan=plan, consent=consent, steps=int(steps), seed=int(seed or 0))
+            stated = {"consent": "studio" if agreed else False, "steps": int(steps), "seed": int(seed or 0)}
+            return EditRequest.model_validate({"photo": picture, "plan": plan, **stated}, context=INSIDE)
 
         yield from run("edit", make, {"before": picture})
 
@@ -182,7 +182,7 @@ def place(server: Server) -> None:
             if kind == "reenact":
                 shared = {"source": picture, "driver": source}
             settings = {"consent": "studio", "steps": int(steps), "seed": int(seed or 0)}
-            return KINDS[kind].model_validate({**shared, **settings})
+            return KINDS[kind].model_validate({**shared, **settings}, context=INSIDE)
 
         yield from run(kind, make, {"before": picture})
 
@@ -222,7 +222,7 @@ def _aligned(server: Server, picture: str) -> str:
     """The face of a photo, aligned as portraits are, to compare with one."""
     from limner.faces.geometry import warp
 
-    photo = load(server.table, picture)
+    photo = server.photos.load(picture)
     try:
         face = largest_face(server.engines, photo)
     except InputError:  # the job says so

@@ -9,7 +9,6 @@ from typing import Any
 import gradio as gr
 
 from limner.errors import InputError
-from limner.provenance.recipe import find_recipe
 from limner.serving.server import Server
 from limner.serving.studio import parts
 from limner.serving.studio.paint import Painting, settings_of
@@ -35,7 +34,7 @@ def place(server: Server, tabs: gr.Tabs, shown: gr.Tab, painting: Painting) -> N
 
     def opened(picture: str, own: bool) -> tuple[Any, ...]:
         try:
-            found = find_recipe(server.table.data(picture))
+            found = server.photos.recipe(picture)
         except InputError as error:
             return parts.notice(str(error), "bad"), gr.update(visible=False), gr.update(visible=False), None
         if found is None:

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import os
+import shutil
 from importlib.resources import files
 
 from fastapi import FastAPI, Response
+from starlette.routing import Mount
 
 from limner.serving.server import Server
+from limner.serving.studio.allowed_routes import AllowedRoutes
 
 
 def mount(app: FastAPI, server: Server) -> FastAPI:
     """Put the page at ``/``. No address outside is used, no file is served but the page's own."""
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-    os.environ.setdefault("GRADIO_TEMP_DIR", str(server.limits.folder / "page"))
+    files_of_page = server.limits.folder / "page"
+    shutil.rmtree(files_of_page, ignore_errors=True)  # what older versions left; the page keeps no files now
+    os.environ.setdefault("GRADIO_TEMP_DIR", str(files_of_page))
     import gradio as gr
 
     from limner.serving.studio.parts import SCRIPT_PATH, script
@@ -27,10 +32,14 @@ def mount(app: FastAPI, server: Server) -> FastAPI:
         return Response(scripts, media_type="text/javascript; charset=utf-8")
 
     css = files("limner.serving.studio").joinpath("style.css").read_text(encoding="utf-8")
-    return gr.mount_gradio_app(
+    app = gr.mount_gradio_app(
         app, build(server), "/", theme=theme(), css=css, ssr_mode=False, show_error=False, footer_links=[],
         enable_monitoring=False, mcp_server=False, pwa=False,
     )  # fmt: skip
+    page = app.routes[-1]
+    assert isinstance(page, Mount) and page.path == ""
+    page.app = AllowedRoutes(page.app)
+    return app
 
 
 def build(server: Server):

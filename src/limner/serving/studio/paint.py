@@ -16,7 +16,6 @@ from limner.demo.show import PHOTOGRAPHS, SYNTHETIC
 from limner.errors import InputError
 from limner.faces.picture import encode_png, read_picture
 from limner.serving.limits import MOST_PICTURES, MOST_STEPS
-from limner.serving.photos import load
 from limner.serving.requests import PaintRequest
 from limner.serving.server import Server
 from limner.serving.studio import parts
@@ -136,7 +135,7 @@ def from_photo(server: Server, picture: str) -> tuple[Any, str]:
     if not picture:
         return "", parts.notice("Left blank, the words alone decide.")
     try:
-        found = as_map(server, load(server.table, picture))
+        found = as_map(server, server.photos.load(picture))
     except InputError as error:
         return gr.skip(), parts.notice(str(error), "bad")
     return found, parts.notice("The regions of this face. Paint over them as you like.", "good")

@@ -1,7 +1,7 @@
 """The page's own components: a photo picker, a viewer, a region painter, pictures, before and after.
 
 They are Gradio's HTML component with the scripts beside this file. Pictures come and go by the API's ids, so the page
-needs none of Gradio's routes for files, and those are closed (see ``gate``).
+needs none of Gradio's routes for files, and those are closed (see ``allowed_routes``).
 """
 
 from __future__ import annotations
