@@ -12,7 +12,7 @@ import pytest
 from limner.errors import InputError
 from limner.faces.video import Clip
 from limner.faces.video_colour import GAMMA, REFERENCE_WHITE, hlg_to_display, pq_to_display
-from limner.models.facex.video import write_video
+from limner.models.facex.video_writer import write_video
 
 av: Any = pytest.importorskip("av", reason="the extra 'video' is not installed")
 PATCHES = np.uint8([[180, 60, 40], [40, 90, 200], [118, 112, 104], [250, 250, 250]])

@@ -11,11 +11,11 @@ import limner
 from limner.faces.geometry import overlap, warp
 from limner.faces.picture import read_picture
 from limner.faces.reader import FaceReader
-from limner.models.facex.begun import kept_faces
+from limner.models.facex.edit_inputs import kept_faces
 from limner.models.facex.engine import FaceX
+from limner.models.facex.face_track import SAME_PLACE, _Person
 from limner.models.facex.neighbours import face_area, through_gaps
 from limner.models.facex.plan import EditPlan
-from limner.models.facex.track import SAME_PLACE, _Person
 
 
 @pytest.fixture(scope="module")

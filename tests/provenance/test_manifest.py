@@ -19,7 +19,7 @@ from limner.faces.picture import encode_jpeg, encode_png, read_picture
 from limner.provenance import credentials as keys
 from limner.provenance import manifest as manifests
 from limner.provenance.manifest import Ingredient
-from limner.provenance.recipe import MIME, TYPES, encode_with_recipe, read_recipe
+from limner.provenance.recipe import MIME, TYPES, encode_with_recipe, read_training_config
 from limner.provenance.verify import mime_of, verify
 from provenance.faces import painted, photo
 
@@ -30,7 +30,7 @@ pytest.importorskip("cryptography", reason="the extra 'provenance' is not instal
 @pytest.mark.parametrize("suffix", MIME)
 def test_round_trip(suffix: str) -> None:
     file, recipe = painted().encode(suffix, manifest=True)
-    assert recipe["manifest"] is True and read_recipe(file) == recipe
+    assert recipe["manifest"] is True and read_training_config(file) == recipe
     manifest = manifests.read(file, MIME[suffix])
     assert manifest is not None and manifest.state == "Valid" and manifest.is_ours
     assert manifest.source_types == (TYPES["painting"],) and manifest.ingredients == ()
@@ -151,7 +151,7 @@ def test_small_pictures_can_be_signed_too(tmp_path: Path) -> None:
 
 def test_a_film_names_the_video_it_is_an_edit_of(tmp_path: Path) -> None:
     pytest.importorskip("av", reason="the extra 'video' is not installed")
-    from limner.models.facex.video import ingredient_of, sign_video, write_video
+    from limner.models.facex.video_writer import ingredient_of, sign_video, write_video
 
     recipe = {**painted(kind="edit").recipe, "manifest": True}
     for name, frame in (("holiday.mov", photo(64)), ("film.mp4", photo(64)[::-1])):

@@ -12,7 +12,7 @@ from limner.cli.app import main
 from limner.faces.picture import encode_jpeg, encode_png, read_picture, save_png
 from limner.provenance.detect import CHANCE, detect, detect_any
 from limner.provenance.picture import message_of
-from limner.provenance.recipe import KEY, read_recipe
+from limner.provenance.recipe import KEY, read_training_config
 from limner.provenance.verify import verify
 from limner.provenance.watermark import embed
 from provenance.faces import painted, photo
@@ -50,7 +50,7 @@ def test_a_recipe_alone_proves_nothing_and_has_its_own_headline_and_status(tmp_p
 
 
 def test_a_forged_recipe_on_a_photograph_is_no_proof(saved: Path, tmp_path: Path, capsys) -> None:
-    save_png(tmp_path / "forged.png", photo(), {KEY: json.dumps(read_recipe(saved))})
+    save_png(tmp_path / "forged.png", photo(), {KEY: json.dumps(read_training_config(saved))})
     assert main(["verify", str(tmp_path / "forged.png"), "--json"]) == 3
     (report,) = json.loads(capsys.readouterr().out)
     assert report["limner"] is False and report["verdict"] == "claimed"
@@ -105,7 +105,7 @@ def test_edits_are_told_from_paintings(tmp_path: Path) -> None:
 
 
 def test_a_recipe_put_on_another_painting_is_noticed(saved: Path, tmp_path: Path) -> None:
-    other = {**read_recipe(saved), "seed": 4}
+    other = {**read_training_config(saved), "seed": 4}
     save_png(tmp_path / "swapped.png", read_picture(saved), {KEY: json.dumps(other)})
     report = verify(tmp_path / "swapped.png")
     assert report.belongs is False and "NOT" in report.sentences()["watermark"]
@@ -148,7 +148,7 @@ def test_a_hostile_recipe_cannot_write_to_the_terminal(tmp_path: Path) -> None:
 def write_film(path: Path, recipe: dict | None = None, marked: tuple[int, ...] = (0, 1, 2, 3, 4)) -> Path:
     """A film of five frames, of which some bear the watermark of a recipe."""
     pytest.importorskip("av", reason="the extra 'video' is not installed")
-    from limner.models.facex.video import write_video
+    from limner.models.facex.video_writer import write_video
 
     message = message_of(recipe or {})
     frames = [embed(photo(), message) if k in marked else photo() for k in range(5)]
