@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from limner import __version__
+from limner.aliases import renamed_options
 from limner.cli.terminal import print_any_name
 from limner.errors import InputError
 
@@ -133,7 +134,7 @@ def run(verb: Verb, words: list[str]) -> int:
             app = typer.Typer(add_completion=False)
             app.command()(target)
         app.pretty_exceptions_enable = False
-        app(args=words, prog_name=f"limner {verb.name}")
+        app(args=renamed_options(words), prog_name=f"limner {verb.name}")
     except ModuleNotFoundError as error:
         package = (error.name or "").partition(".")[0]
         if package not in EXTRAS:

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from limner.aliases import RUN_CONFIGS, renamed_training
 from limner.errors import InputError
 from limner.parsing import TextError, parse_toml
 
@@ -69,11 +70,23 @@ def read_training_config(path: Path, overrides: list[str] | None = None) -> Trai
     for override in overrides or []:
         _apply(data, override)
     try:
+        data = renamed_training(data)
+    except ValueError as error:
+        raise InputError(f"{path}: {error}") from None
+    try:
         return TrainingConfig.model_validate(data)
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"])
         raise InputError(f"{path}: {field}: {first['msg']} (got {first['input']!r:.200})") from None
+
+
+def read_run_config(run: Path) -> dict[str, Any] | None:
+    """The training config that the run in folder `run` was started with, with new names; None for another folder."""
+    for name in RUN_CONFIGS:
+        if (run / name).is_file():
+            return renamed_training(json.loads((run / name).read_text(encoding="utf-8")))
+    return None
 
 
 def check_same_run(run: Path, config: TrainingConfig) -> None:
@@ -82,10 +95,9 @@ def check_same_run(run: Path, config: TrainingConfig) -> None:
     A run that goes on with them would be neither the old one nor a new one, since a batch is a function of the step.
     Steps, learning rates, logging and machine settings may change. A folder without config.json passes.
     """
-    file = run / "config.json"
-    if not file.is_file():
+    before, now = read_run_config(run), config.model_dump(mode="json")
+    if before is None:
         return
-    before, now = json.loads(file.read_text(encoding="utf-8")), config.model_dump(mode="json")
     pairs = [("task", name) for name in sorted(before["task"].keys() | now["task"].keys())]
     pairs += [("train", name) for name in ("seed", "batch_size", "accumulate")]
     for table, name in pairs:

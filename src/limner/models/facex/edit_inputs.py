@@ -48,8 +48,11 @@ class Subject:
 
 @dataclass(frozen=True, eq=False)
 class EditInputs:
-    """An edit ready to be sampled: tokens (1, N, D), those of its negative, reference, mask (S, S), what it is made from,
-    and a draft of it, where there is one."""
+    """Everything an edit is sampled from.
+
+    tokens and negative: (1, N, D), what guidance goes to and away from. mask: (S, S) bool. init: the warped picture
+    that sampling starts from; None for pure noise.
+    """
 
     plan: EditPlan
     subjects: Mapping[str, Subject]

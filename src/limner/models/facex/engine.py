@@ -15,6 +15,8 @@ from PIL import Image
 from torch import Tensor
 
 from limner import __version__
+from limner.aliases import PICTURE_RECIPE
+from limner.aliases import renamed as with_new_names
 from limner.errors import InputError
 from limner.faces.image_tensors import to_pictures
 from limner.faces.picture import Source, read_picture
@@ -158,10 +160,11 @@ class FaceX(PretrainedEngine):
         plan: what to do. photos: the other photos it names; a name that is not among them is a path, of which the
         recipe keeps the file's name. face: which face
         of the photo, counted from 1, largest first; the largest for None. faces: the same for the other photos, by
-        name. guidance: how strongly factors and words are followed, 1 is unguided. identity_guidance: how much further a face
-        or part that comes from another photo is followed, away from whose it was; 0 is not at all, above costs half as
-        much again. warp_strength: how much is kept of the photos warped to fit, from which sampling starts: 0 nothing, 1 as
-        much as serves. All three default to the weights' own. sampler: ``euler`` or ``ddim``. watch: as callback, and
+        name. guidance: classifier-free guidance scale of factors and words; 1 disables it. identity_guidance: extra
+        guidance towards the person or part that comes from another photo, away from the photo's own; 0 disables it,
+        above 0 an edit takes half as long again. warp_strength: how much sampling starts from the warped photos
+        (SDEdit): 0 from pure noise, 1 from as much of them as the edit allows. The weights' header has the defaults of
+        all three. sampler: ``euler`` or ``ddim``. watch: as callback, and
         shows the whole photo as it would be now. Raises ``InputError`` for what cannot be edited.
         """
         strength = self.components.strength.replaced(guidance, identity_guidance, warp_strength)
@@ -241,6 +244,7 @@ class FaceX(PretrainedEngine):
 
         ``InputError`` if a photo is another one, or the weights are.
         """
+        recipe = with_new_names(recipe, PICTURE_RECIPE)
         if "plan" in recipe and recipe.get("render_version") != RENDER_VERSION:
             raise InputError("another version of limner draws and blends what it edits: use the one that made this")
         try:
