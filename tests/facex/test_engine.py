@@ -23,7 +23,7 @@ from limner.models.facex.engine import FaceX
 from limner.models.facex.plan import EditPlan
 from limner.models.facex.portrait import portrait_of
 from limner.models.facex.reference import repaint_mask
-from limner.provenance.recipe import read_training_config
+from limner.provenance.recipe import read_recipe
 from limner.toolkit import Toolkit
 
 QUICK = {"steps": 2, "guidance": 1.5}
@@ -66,7 +66,7 @@ def test_the_recipe_makes_it_again_and_knows_its_photos(
         editor.replay(recipe, {"photo": photo})
     assert [one.edited for one in swapped.ingredients] == [True, False]
     swapped.save(tmp_path / "swapped.png", manifest=False)
-    assert read_training_config(tmp_path / "swapped.png")["plan"] == recipe["plan"]
+    assert read_recipe(tmp_path / "swapped.png")["plan"] == recipe["plan"]
 
 
 def test_every_edit_is_another_picture(editor: FaceX, photo: np.ndarray, other: np.ndarray, swapped) -> None:

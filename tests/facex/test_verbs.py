@@ -17,7 +17,7 @@ from limner.errors import InputError
 from limner.faces.picture import read_picture
 from limner.models.facex.sliders import SLIDERS
 from limner.provenance.consent import NOTICE
-from limner.provenance.recipe import read_training_config
+from limner.provenance.recipe import read_recipe
 from limner.provenance.verify import verify
 
 QUICK = ["--steps", "1", "--guidance", "1", "--precision", "fp32", "--no-manifest"]
@@ -40,7 +40,7 @@ def test_edit_does_everything_in_one_pass(desk: Path, weights: Path, photo: np.n
     assert "--i-have-consent" in capsys.readouterr().err
     assert main([*words, "--i-have-consent"]) == 0
     assert capsys.readouterr().out == f"{out}\n"
-    recipe = read_training_config(out)
+    recipe = read_recipe(out)
     assert recipe["plan"]["sliders"] == {"yaw": 10.0, "gaze_x": 5.0, "gaze_y": -3.0, "smile": 1.0, "mouth": 0.1,
                                          "pucker": 0.2}  # fmt: skip
     assert recipe["plan"]["factors"] == {"brows": "other.png", "lips": "other.png", "mouth": "other.png",
@@ -126,7 +126,7 @@ def test_animate_and_reenact_photos(desk: Path, weights: Path, capsys, tmp_path:
     moved = ["--engine", str(weights), "-o", str(out / "moved.webp"), "--i-have-consent"]
     assert main(["reenact", her, str(desk / "other.png"), *moved, *QUICK]) == 0
     assert capsys.readouterr().out == f"{out / 'style.png'}\n{out / 'moved.webp'}\n"
-    assert read_training_config(out / "moved.webp")["plan"]["factors"]["pose"] == "driver"
+    assert read_recipe(out / "moved.webp")["plan"]["factors"]["pose"] == "driver"
 
 
 @pytest.fixture(scope="module")
@@ -271,7 +271,7 @@ def test_faces_of_one_photo_and_files_of_one_name_have_names_of_their_own(
     words += ["--from-face", "1", "--from-face", "2", "--from-face", "1", "--i-have-consent"]
     out = ["--engine", str(weights), "-o", str(tmp_path / "made.png")]
     assert main([*words, *out, *QUICK]) == 0
-    recipe = read_training_config(tmp_path / "made.png")
+    recipe = read_recipe(tmp_path / "made.png")
     assert recipe["plan"]["factors"] == {
         "brows": "other-3.png", "lips": "other-2.png", "mouth": "other-2.png", "hair": "other.png",
     }  # fmt: skip

@@ -18,7 +18,7 @@ from limner.models.mditface.engine import MDiTFace, region_map
 from limner.models.mditface.loading import load_components
 from limner.models.mditface.region_map_text import grid, pack_map, unpack_map
 from limner.provenance.picture import Picture
-from limner.provenance.recipe import read_training_config
+from limner.provenance.recipe import read_recipe
 from limner.weights.device import choose
 from limner.weights.tensors import save_tensors
 from mditface.parts import write_codec, write_nano
@@ -87,7 +87,7 @@ def test_a_mask_is_the_same_mask_in_every_form(painter: MDiTFace, face_map: np.n
 def test_recipes_make_the_same_bits_again(painter: MDiTFace, face_map: np.ndarray, tmp_path: Path) -> None:
     made = painter.paint(WORDS, face_map, n=2, steps=3, seed=4, sampler="heun", merge=3)[1]
     made.save(tmp_path / "portrait.png", watermark=False, manifest=False)
-    recipe = read_training_config(tmp_path / "portrait.png")
+    recipe = read_recipe(tmp_path / "portrait.png")
     assert recipe == json.loads(json.dumps({**made.recipe, "watermark": False, "manifest": False}))
     threads = torch.get_num_threads()
     again = painter.replay(recipe)
@@ -104,7 +104,7 @@ def test_replaying_with_other_weights_or_a_broken_recipe_is_refused(painter: MDi
         painter.replay({"engine": "facex"})
     (tmp_path / "plain.png").write_bytes(encode_png(pixels(picture)))
     with pytest.raises(InputError, match="no recipe"):
-        read_training_config(tmp_path / "plain.png")
+        read_recipe(tmp_path / "plain.png")
     with pytest.raises(InputError, match=r"\.png"):
         picture.save(tmp_path / "portrait.gif")
     assert not (tmp_path / "portrait.gif").exists()

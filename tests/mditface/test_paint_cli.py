@@ -13,7 +13,7 @@ from limner.faces.geometry import resize
 from limner.faces.picture import encode_png, read_picture, save_png
 from limner.faces.regions import Region, colourise
 from limner.models.mditface.region_map_text import unpack_map
-from limner.provenance.recipe import KEY, read_training_config
+from limner.provenance.recipe import KEY, read_recipe
 from mditface.parts import write_nano
 
 
@@ -35,13 +35,13 @@ def test_one_picture_to_a_file_and_again(weights: str, face_map: Path, tmp_path:
     words = ["a smiling woman", "--mask", str(face_map), "--steps", "2", "--seed", "3", "--merge", "2"]
     assert main(["paint", *words, "--engine", weights, "--out", str(out)]) == 0
     assert capsys.readouterr().out == f"{out}\n"
-    recipe = read_training_config(out)
+    recipe = read_recipe(out)
     assert (recipe["text"], recipe["steps"], recipe["seed"], recipe["merge"]) == ("a smiling woman", 2, 3, 2)
     again = tmp_path / "again.png"
     assert main(["replay", str(out), "--out", str(again)]) == 0
     assert capsys.readouterr().out == f"{again}\nidentical\n"
     assert np.array_equal(read_picture(again), read_picture(out))
-    assert read_training_config(again) == read_training_config(out)
+    assert read_recipe(again) == read_recipe(out)
 
 
 @pytest.mark.parametrize("suffix", ["jpg", "webp"])
@@ -51,7 +51,7 @@ def test_lossy_files_are_made_again_too(weights: str, suffix: str, tmp_path: Pat
     assert main(["replay", str(out)]) == 0
     assert capsys.readouterr().out == f"{out}\nidentical\n"
     smaller = resize(read_picture(out), (48, 48))
-    save_png(tmp_path / "smaller.png", smaller, {KEY: json.dumps(read_training_config(out))})
+    save_png(tmp_path / "smaller.png", smaller, {KEY: json.dumps(read_recipe(out))})
     assert main(["replay", str(tmp_path / "smaller.png")]) == 1
     assert capsys.readouterr().out == "different: 48 x 48 pixels here, 64 x 64 as painted\n"
 
@@ -89,7 +89,7 @@ def test_a_changed_picture_is_told_from_its_replay(weights: str, tmp_path: Path,
     assert main(["paint", "a man", "--steps", "1", "--engine", weights, "--out", str(out)]) == 0
     pixels = read_picture(out)
     pixels[5, 5, 0] ^= 64
-    save_png(out, pixels, {KEY: json.dumps(read_training_config(out))})
+    save_png(out, pixels, {KEY: json.dumps(read_recipe(out))})
     capsys.readouterr()
     assert main(["replay", str(out)]) == 1
     assert capsys.readouterr().out == "different: by at most 64 of 255 in a pixel\n"
@@ -99,7 +99,7 @@ def test_edited_mask_reaches_the_recipe(weights: str, face_map: Path, tmp_path: 
     out = tmp_path / "x.png"
     request = ["--mask", str(face_map), "--edit-mask", "hair: removed", "--steps", "1"]
     assert main(["paint", *request, "--engine", weights, "--out", str(out)]) == 0
-    regions = unpack_map(read_training_config(out)["mask"])
+    regions = unpack_map(read_recipe(out)["mask"])
     assert Region.HAIR not in regions and Region.SKIN in regions
 
 
@@ -142,7 +142,7 @@ def test_like_follows_the_regions_of_a_photo(weights: str, tmp_path: Path, capsy
         main(["paint", "--like", str(tmp_path / "photo.png"), "--steps", "1", "--engine", weights, "--out", str(out)])
         == 0
     )
-    regions = unpack_map(read_training_config(out)["mask"])
+    regions = unpack_map(read_recipe(out)["mask"])
     assert regions.shape == (64, 64)
     shares = {region: (regions == region).mean() for region in (Region.SKIN, Region.HAIR, Region.NOSE)}
     assert shares[Region.SKIN] > 0.1 and shares[Region.HAIR] > 0.05 and shares[Region.NOSE] > 0.005
@@ -163,7 +163,7 @@ def test_an_earlier_painting_is_kept(weights: str, tmp_path: Path, capsys) -> No
     first = (tmp_path / "out" / "0.png").read_bytes()
     assert paint("a woman", "-n", "2") == ["2.png", "3.png", "grid-2.png"]
     assert (tmp_path / "out" / "0.png").read_bytes() == first
-    assert read_training_config(tmp_path / "out" / "2.png")["seed"] == 0
+    assert read_recipe(tmp_path / "out" / "2.png")["seed"] == 0
     assert paint("a woman", "--overwrite") == ["0.png"]
     assert (tmp_path / "out" / "0.png").read_bytes() != first
     named = ["paint", "a man", "--steps", "1", "--engine", weights, "--out", str(tmp_path / "out" / "2.png")]

@@ -19,7 +19,7 @@ from limner.faces.picture import encode_jpeg, encode_png, read_picture
 from limner.provenance import credentials as keys
 from limner.provenance import manifest as manifests
 from limner.provenance.manifest import Ingredient
-from limner.provenance.recipe import MIME, TYPES, encode_with_recipe, read_training_config
+from limner.provenance.recipe import MIME, TYPES, encode_with_recipe, read_recipe
 from limner.provenance.verify import mime_of, verify
 from provenance.faces import painted, photo
 
@@ -30,7 +30,7 @@ pytest.importorskip("cryptography", reason="the extra 'provenance' is not instal
 @pytest.mark.parametrize("suffix", MIME)
 def test_round_trip(suffix: str) -> None:
     file, recipe = painted().encode(suffix, manifest=True)
-    assert recipe["manifest"] is True and read_training_config(file) == recipe
+    assert recipe["manifest"] is True and read_recipe(file) == recipe
     manifest = manifests.read(file, MIME[suffix])
     assert manifest is not None and manifest.state == "Valid" and manifest.is_ours
     assert manifest.source_types == (TYPES["painting"],) and manifest.ingredients == ()

@@ -18,7 +18,7 @@ from limner.provenance.recipe import (
     encode_with_recipe,
     find_recipe,
     fingerprint,
-    read_training_config,
+    read_recipe,
 )
 from provenance.faces import painted, photo
 
@@ -28,7 +28,7 @@ RECIPE = {"limner": "0.0", "engine": "tiny", "text": "blue “eyes” é", "weig
 @pytest.mark.parametrize("suffix", MIME)
 def test_what_is_written_is_read_again(suffix: str) -> None:
     file = encode_with_recipe(photo(), suffix, RECIPE)
-    assert read_training_config(file) == RECIPE
+    assert read_recipe(file) == RECIPE
     assert np.abs(read_picture(file).astype(int) - photo()).mean() < 4
     assert file == encode_with_recipe(photo(), suffix, RECIPE)
 
@@ -60,7 +60,7 @@ def test_xmp_names_the_kind_of_source(suffix: str, kind: str) -> None:
 def test_pictures_without_a_recipe(file: bytes) -> None:
     assert find_recipe(file) is None
     with pytest.raises(InputError, match="carries no recipe"):
-        read_training_config(file)
+        read_recipe(file)
 
 
 @pytest.mark.parametrize(
@@ -95,14 +95,14 @@ def test_fingerprints() -> None:
 def test_a_saved_picture_carries_its_marks(suffix: str, tmp_path: Path) -> None:
     picture, path = painted(), tmp_path / f"new/portrait{suffix.upper()}"
     recipe = picture.save(path, manifest=False)
-    assert read_training_config(path) == recipe == {**picture.recipe, "watermark": True, "manifest": False}
+    assert read_recipe(path) == recipe == {**picture.recipe, "watermark": True, "manifest": False}
     assert np.array_equal(np.asarray(picture.image), photo())  # the picture in memory stays as it was
 
 
 def test_opting_out_leaves_the_pixels_alone_and_is_recorded(tmp_path: Path) -> None:
     painted().save(tmp_path / "plain.png", watermark=False, manifest=False)
     assert np.array_equal(read_picture(tmp_path / "plain.png"), photo())
-    assert read_training_config(tmp_path / "plain.png")["watermark"] is False
+    assert read_recipe(tmp_path / "plain.png")["watermark"] is False
 
 
 def test_other_formats_are_refused_and_nothing_is_written(tmp_path: Path) -> None:

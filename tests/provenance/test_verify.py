@@ -12,7 +12,7 @@ from limner.cli.app import main
 from limner.faces.picture import encode_jpeg, encode_png, read_picture, save_png
 from limner.provenance.detect import CHANCE, detect, detect_any
 from limner.provenance.picture import message_of
-from limner.provenance.recipe import KEY, read_training_config
+from limner.provenance.recipe import KEY, read_recipe
 from limner.provenance.verify import verify
 from limner.provenance.watermark import embed
 from provenance.faces import painted, photo
@@ -50,7 +50,7 @@ def test_a_recipe_alone_proves_nothing_and_has_its_own_headline_and_status(tmp_p
 
 
 def test_a_forged_recipe_on_a_photograph_is_no_proof(saved: Path, tmp_path: Path, capsys) -> None:
-    save_png(tmp_path / "forged.png", photo(), {KEY: json.dumps(read_training_config(saved))})
+    save_png(tmp_path / "forged.png", photo(), {KEY: json.dumps(read_recipe(saved))})
     assert main(["verify", str(tmp_path / "forged.png"), "--json"]) == 3
     (report,) = json.loads(capsys.readouterr().out)
     assert report["limner"] is False and report["verdict"] == "claimed"
@@ -105,7 +105,7 @@ def test_edits_are_told_from_paintings(tmp_path: Path) -> None:
 
 
 def test_a_recipe_put_on_another_painting_is_noticed(saved: Path, tmp_path: Path) -> None:
-    other = {**read_training_config(saved), "seed": 4}
+    other = {**read_recipe(saved), "seed": 4}
     save_png(tmp_path / "swapped.png", read_picture(saved), {KEY: json.dumps(other)})
     report = verify(tmp_path / "swapped.png")
     assert report.belongs is False and "NOT" in report.sentences()["watermark"]

@@ -14,7 +14,7 @@ from PIL import Image
 
 from limner.faces.picture import encode_png, read_picture
 from limner.faces.regions import Region
-from limner.provenance.recipe import read_training_config
+from limner.provenance.recipe import read_recipe
 from serving.conftest import Running
 
 FAST = {"steps": 2}
@@ -57,7 +57,7 @@ def test_painted_pictures_carry_their_recipe(http: httpx.Client) -> None:
     assert http.get(f"/v1/jobs/{job['id']}/result").json() == job["pictures"]
     for place, picture in enumerate(job["pictures"]):
         file = http.get(picture["url"]).content
-        recipe = read_training_config(file)
+        recipe = read_recipe(file)
         assert (recipe["text"], recipe["seed"], recipe["picture"]) == ("a woman with red hair", 9, place)
         assert http.get(f"{picture['url']}/recipe").json() == recipe
     small = http.get(job["pictures"][0]["url"], params={"side": 64})

@@ -14,7 +14,7 @@ import pytest
 from facex.tiny import write_editor
 from limner.faces.picture import encode_png, read_picture
 from limner.provenance.consent import NOTICE
-from limner.provenance.recipe import read_training_config
+from limner.provenance.recipe import read_recipe
 from limner.serving.limits import Limits
 from limner.serving.worker import PREVIEW_SIDE
 from serving.conftest import PHOTO, Running
@@ -67,7 +67,7 @@ def test_events_bring_previews_of_the_whole_photo(http: httpx.Client, photo: str
         shown = read_picture(base64.b64decode(preview.removeprefix("data:image/jpeg;base64,")))
         assert shown.shape == (round(height * scale), round(width * scale), 3)
     made = http.get(seen[-1]["pictures"][0]["url"]).content
-    recipe = read_training_config(made)
+    recipe = read_recipe(made)
     assert recipe["seed"] == 4 and read_picture(made).shape == before.shape
     assert recipe.get("consent") == (None if kind == "edit" else "request")
 
@@ -122,7 +122,7 @@ def test_edits_that_wait_are_painted_together(http: httpx.Client, photo: str) ->
     assert http.get(f"/v1/jobs/{first}").json()["state"] == "done"
     assert [each["state"] for each in ended] == ["done", "failed", "done", "done"]
     assert "no face was found" in ended[1]["error"]
-    recipes = [read_training_config(http.get(each["pictures"][0]["url"]).content) for each in ended if each["pictures"]]
+    recipes = [read_recipe(http.get(each["pictures"][0]["url"]).content) for each in ended if each["pictures"]]
     assert [recipe["batched_with"] for recipe in recipes] == [2] * 3
     assert [(recipe["seed"], recipe["plan"]["sliders"]["yaw"]) for recipe in recipes] == [(0, 5), (2, -15), (3, 20)]
 

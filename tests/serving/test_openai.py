@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from limner.faces.picture import encode_png, read_picture
-from limner.provenance.recipe import read_training_config
+from limner.provenance.recipe import read_recipe
 from serving.conftest import Running
 
 
@@ -33,7 +33,7 @@ def test_generations(client: openai.OpenAI, http) -> None:
         model="mditface-nano", prompt="an old man", n=2, size="256x256", quality="low", extra_body={"seed": 5}
     )
     assert made.data is not None and len(made.data) == 2
-    recipe = read_training_config(base64.b64decode(made.data[1].b64_json or ""))
+    recipe = read_recipe(base64.b64decode(made.data[1].b64_json or ""))
     assert (recipe["text"], recipe["seed"], recipe["picture"], recipe["steps"]) == ("an old man", 5, 1, 8)
     linked = client.images.generate(model="mditface-nano", prompt="a man", quality="low", response_format="url")
     assert linked.data is not None and read_picture(http.get(linked.data[0].url).content).shape == (256, 256, 3)

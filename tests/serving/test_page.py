@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
 from limner.faces.picture import read_picture
-from limner.provenance.recipe import read_training_config
+from limner.provenance.recipe import read_recipe
 from serving.conftest import PHOTO, Running
 
 PATIENCE = 240_000  # milliseconds: machines that do other things at the same time
@@ -221,7 +221,7 @@ def test_edit_a_shape_and_with_the_brush(page: Page, http: httpx.Client) -> None
     expect(page.locator("#edit-result .lm-link")).not_to_have_attribute("href", first or "")
     made = page.locator("#edit-result .lm-link").get_attribute("href") or ""
     file = http.get(made).content
-    assert read_training_config(file)["kind"] == "edit" and read_picture(file).shape == read_picture(PHOTO).shape
+    assert read_recipe(file)["kind"] == "edit" and read_picture(file).shape == read_picture(PHOTO).shape
 
 
 def test_edit_moves_and_swaps(page: Page, http: httpx.Client) -> None:
@@ -245,7 +245,7 @@ def test_edit_moves_and_swaps(page: Page, http: httpx.Client) -> None:
         file = http.get(made).content
         same = (read_picture(file) == photo).all(2)
         assert 0.2 < same.mean() < 0.98 and same[:32, :32].all()
-        recipe = read_training_config(file)
+        recipe = read_recipe(file)
         plan, consent = recipe["plan"], recipe.get("consent")
         assert consent == (None if tab == "Move" else "studio")
         assert plan["sliders"] == ({"yaw": 20.0} if tab == "Move" else {})

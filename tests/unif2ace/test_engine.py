@@ -18,7 +18,7 @@ from limner.models.unif2ace.caption_instructions import SHORT
 from limner.models.unif2ace.engine import UniF2ace
 from limner.models.unif2ace.generation import SamplingParams
 from limner.models.unif2ace.loading import is_unif2ace
-from limner.provenance.recipe import read_training_config
+from limner.provenance.recipe import read_recipe
 from limner.weights.tensors import load_tensors, save_tensors
 from unif2ace.parts import portraits, save
 
@@ -264,7 +264,7 @@ def test_words_that_find_no_room_are_named(engine: UniF2ace, folder: Path, tmp_p
 def test_paint_and_replay_at_the_command_line(folder: Path, tmp_path: Path, capsys) -> None:
     out = tmp_path / "p.png"
     assert main(["paint", "a woman", "--engine", str(folder), "--steps", "2", "--out", str(out)]) == 0
-    assert read_training_config(out)["engine"] == "unif2ace" and read_training_config(out)["sampler"] == "confidence"
+    assert read_recipe(out)["engine"] == "unif2ace" and read_recipe(out)["sampler"] == "confidence"
     assert main(["replay", str(out)]) == 0
     assert capsys.readouterr().out.splitlines()[-1] == "identical"
     capsys.readouterr()

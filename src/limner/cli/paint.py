@@ -194,9 +194,9 @@ def replay(
     from limner.models.mditface.paint_settings import MOST
     from limner.models.mditface.region_map_text import grid
     from limner.provenance.picture import Picture
-    from limner.provenance.recipe import read_training_config
+    from limner.provenance.recipe import read_recipe
 
-    recipe = read_training_config(file)
+    recipe = read_recipe(file)
     if out is not None:
         refuse_existing(out, overwrite)
     if recipe.get("engine") == "facex":

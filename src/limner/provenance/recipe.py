@@ -89,7 +89,7 @@ def recipe_in_comment(comment: str | None) -> dict[str, Any] | None:
     return recipe if isinstance(recipe, dict) and KEY in recipe else None
 
 
-def read_training_config(source: Source) -> dict[str, Any]:
+def read_recipe(source: Source) -> dict[str, Any]:
     """The recipe inside a picture that ``Picture.save`` wrote; ``InputError`` where there is none."""
     recipe = find_recipe(source)
     if recipe is None:
