@@ -13,7 +13,7 @@ from limner.faces.picture import read_picture
 from limner.faces.reader import FaceReader
 from limner.models.facex.edit_inputs import kept_faces
 from limner.models.facex.engine import FaceX
-from limner.models.facex.face_track import SAME_PLACE, _Person
+from limner.models.facex.face_track import SAME_PLACE, _TrackedFace
 from limner.models.facex.neighbours import face_area, through_gaps
 from limner.models.facex.plan import EditPlan
 
@@ -70,7 +70,7 @@ def test_who_stands_in_the_others_place_is_not_taken_for_them(reader: FaceReader
     frame = np.concatenate([one, two], 1)
     faces = sorted(reader.read(frame, recognise=False), key=lambda face: face.box[0])
     left, right = faces[0], faces[-1]
-    person = _Person(reader, frame, left)
+    person = _TrackedFace(reader, frame, left)
     person.remember(faces, left, frame)
     scale = (left.box[2] - left.box[0]) / (right.box[2] - right.box[0])
     shift = (left.box[:2] + left.box[2:]) / 2 - scale * (right.box[:2] + right.box[2:]) / 2
@@ -78,5 +78,5 @@ def test_who_stands_in_the_others_place_is_not_taken_for_them(reader: FaceReader
     there = reader.read(later, recognise=False)[:1]
     assert overlap(there[0].box, left.box) > SAME_PLACE
     assert person.find(there, later, cut=False)[0] is None
-    alone = _Person(reader, frame, left)  # without knowing the other, place decides
+    alone = _TrackedFace(reader, frame, left)  # without knowing the other, place decides
     assert alone.find(there, later, cut=False)[0] is there[0]

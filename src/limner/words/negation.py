@@ -22,7 +22,7 @@ BEFORE: dict[str, str] = {
     **dict.fromkeys(("facial hair", "beard", "full beard", "stubble", "goatee", "whiskers", "bearded", "moustache",
                      "mustache", "moustached", "five o'clock shadow", "unshaven"), _SHAVEN),
     **dict.fromkeys(("smiling", "smile", "grinning", "grin", "laughing", "laugh", "happy", "cheerful", "joyful",
-                     "smiling broadly", "laughter", "smirking"), "serious"),
+                     "smiling broadly", "laughter", "smirking"), "unsmiling"),
     **dict.fromkeys(("sad", "crying", "angry", "frowning", "frown", "upset", "unhappy", "serious", "stern"), "smiling"),
     **dict.fromkeys(("young",), "older"),
     **dict.fromkeys(("old", "elderly", "older", "aged"), "young"),
