@@ -46,7 +46,7 @@ from .loading import (
 )  # fmt: skip
 from .masks import check_hole, unpack_mask
 from .mirror_inpaint import draw_mirror_init
-from .neighbours import SEEN, other_faces
+from .neighbours import other_faces
 from .occlusion_fill import visible_rest
 from .photo_names import renamed, short_names
 from .plan import CANVAS, EditPlan
@@ -60,8 +60,6 @@ if TYPE_CHECKING:
 
     from limner.settings import SamplingSettings
 
-SURE = 0.5
-"""Score from which a detection is a face that may be edited, as for `FaceReader.read`."""
 MOST_THREADS = 1024  # that a recipe may ask for
 SCALES = {"guidance": (0, 100), "identity_guidance": (0, 100), "warp_strength": (0, 1)}
 
@@ -278,8 +276,8 @@ class FaceX(PretrainedEngine):
         """A photo's face, read and taken apart. ``InputError``, one line, if it has none that serves."""
         file = Path(source).name if isinstance(source, str | os.PathLike) else name
         photo = read_picture(source, name)
-        found = self.reader.read(photo, min_score=SEEN, recognise=False)
-        chosen = choose_face([each for each in found if each.score >= SURE], face, file)
+        found = self.reader.read(photo, recognise=False)
+        chosen = choose_face(found, face, file)
         others = other_faces(found, chosen, photo.shape, self.reader.topology.triangles)
         return self.taken_apart(photo, chosen, file, face or 1, others)
 

@@ -17,7 +17,7 @@ from limner.faces.record import Face, choose_face
 from limner.faces.video import Clip
 
 from .motion import SIZE, Motion, motion_of
-from .neighbours import SEEN, face_area, through_gaps
+from .neighbours import face_area, through_gaps
 from .portrait import Portrait, check_face
 
 SMOOTH_CROP = 2.0
@@ -33,8 +33,6 @@ CUT = 0.9
 """Correlation of two frames in a row, both 32 x 32 and grey, below which they are two shots (our choice: a fast pan is
 taken for a cut now and then, which costs no more than a look at the identity)."""
 
-SURE = 0.5
-"""Score from which a detection is a face that may be followed, as for `FaceReader.read`."""
 MOST_STRANGERS = 16
 """Looks of other people that are kept in mind."""
 
@@ -135,8 +133,7 @@ def follow(clip: Clip, reader: Any, number: int | None = None, progress: StageCa
     for done, (when, frame) in enumerate(clip.timed(), 1):
         before, glance = glance, _glance(frame)
         cut = before is not None and float((before * glance).mean()) < CUT
-        seen = reader.read(frame, min_score=SEEN, recognise=False)
-        faces = [each for each in seen if each.score >= SURE]
+        faces = reader.read(frame, recognise=False)
         refusals = [_refusal(frame, face, name) for face in faces]
         serving = [face for face, reason in zip(faces, refusals) if reason is None]
         face, kept = None, False
@@ -152,7 +149,7 @@ def follow(clip: Clip, reader: Any, number: int | None = None, progress: StageCa
         stretch.append(stretch[-1] + int(cut or here != found[-1] or (here and not kept)) if stretch else 0)
         found.append(here)
         seconds.append(when)
-        others.append([np.asarray(each.landmarks[:, :2], np.float32) for each in seen if each is not face])
+        others.append([np.asarray(each.landmarks[:, :2], np.float32) for each in faces if each is not face])
         rows.append(_measured(face, reader.topology) if here and face is not None else rows[-1] if rows else {})
         if progress is not None:
             progress("following the face", done, max(clip.frames, done))

@@ -9,8 +9,6 @@ from PIL import Image, ImageDraw
 
 from limner.faces.record import Face
 
-SEEN = 0.4
-"""Score from which a detection counts as another face to be left alone: lower than for a face to be edited."""
 LONGEST_GAP = 12
 """Frames over which a face that is not detected is taken to go on as straight as it can."""
 NEAR = 1.0
