@@ -48,6 +48,7 @@ VERBS = (
     Verb("train", "limner.cli.train", "train", "Train what a recipe describes, or go on with it."),
     Verb("evaluate", "limner.cli.evaluate", "app", "Measure weights and write tables and figures."),
     Verb("models", "limner.cli.models", "app", "List, pull, verify and find weights."),
+    Verb("doctor", "limner.cli.doctor", "doctor", "Check the installation, or published checkpoints on this machine."),
     Verb("demo", "limner.cli.demo", "demo", "Read and repaint the bundled photographs; writes one page."),
 )
 
@@ -57,6 +58,7 @@ LASTING = ("serve", "studio", "train", "data")
 # What an absent module means to a user: the extra of pyproject.toml that brings it.
 EXTRAS = {
     "tensorboard": "train",
+    "prodigyopt": "train",
     "ray": "scale",
     "torchmetrics": "eval",
     "torch_fidelity": "eval",

@@ -24,9 +24,15 @@ class TrainSettings(BaseModel):
     batch_size: int = Field(gt=0, description="Samples per micro-batch.")
     accumulate: int = Field(default=1, gt=0, description="Micro-batches per step, shared by all processes.")
     strategy: Literal["ddp", "fsdp"] = Field(default="ddp", description="Several processes: copies, or pieces (FSDP2).")
+    mixed_precision_param: Literal["fp32", "bf16"] = Field(
+        default="fp32", description="fsdp: number type in which blocks are gathered and computed; masters stay."
+    )
     recompute: bool = Field(default=False, description="Keep only blocks' inputs; compute the rest again going back.")
     compile: bool = Field(default=False, description="torch.compile the repeated blocks.")
-    optimizer: Literal["adamw", "muon"] = Field(default="adamw", description="muon: Muon for hidden matrices.")
+    optimizer: Literal["adamw", "prodigy", "muon"] = Field(
+        default="adamw",
+        description="prodigy: finds its step size; muon: Muon for hidden matrices.",
+    )
     learning_rate: float = Field(default=1e-3, gt=0, description="Peak learning rate, reached after the warm-up.")
     final_learning_rate: float = Field(default=0.0, ge=0, description="Learning rate at the end of the cosine.")
     warmup: int = Field(default=100, ge=0, description="Steps of linear warm-up.")

@@ -12,6 +12,7 @@ import unicodedata
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
+from typing import Any
 
 from limner.errors import InputError
 from limner.words.negation import PERSONS, positive
@@ -77,11 +78,11 @@ def understood(asked: str) -> Prompt:
     return Prompt(text, asked, tuple(notes))
 
 
-def recorded(prompt: Prompt) -> dict[str, object]:
+def recorded(prompt: Prompt) -> dict[str, Any]:
     """What a recipe says of a prompt: ``text``, and, where it was asked for otherwise, ``asked`` and ``notes``."""
     if prompt.text == prompt.asked:
         return {"text": prompt.text}
-    return {"text": prompt.text, "asked": prompt.asked, "notes": list(prompt.notes)}
+    return {"text": prompt.text, "asked": prompt.asked, "notes": prompt.notes}
 
 
 def language_of(text: str) -> str | None:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from limner.codecs.continuous import KLCodec
+from limner.errors import InputError
 from limner.faces.image_tensors import to_model, to_pictures
 from limner.faces.picture import encode_png
 from limner.provenance.manifest import Ingredient
@@ -22,11 +23,12 @@ from .decompose import Factors
 from .detail_transfer import Detail
 from .loading import Strength
 from .masks import unpack_mask
+from .motion import EXPRESSION
 from .plan import CANVAS, MOTION, EditPlan
 from .portrait import Portrait
 from .reference import Reference
 from .sample import InitLatents, first_step
-from .sliders import move
+from .sliders import direction, move
 from .tones import toned, tones_of
 from .warped_init import WarpedInit
 
@@ -143,6 +145,19 @@ def moved_by_sliders(
     for name in ("expression", "gaze"):
         other = plan.factors.get(name, CANVAS)
         motion = type(motion)(**{**vars(motion), name: getattr(portraits[other].motion, name)})
-    moved = factors[CANVAS].with_motion(*move(motion, plan.sliders).normalised())
+    expression, pose, gaze = move(motion, plan.sliders).normalised()
+    if (
+        factors[CANVAS].expression.shape[1] != EXPRESSION
+    ):  # coefficients, among which no slider of expression has a place
+        if named := [name for name in plan.sliders if np.any(direction(name))]:
+            raise InputError(
+                f"the slider '{named[0]}' moves Limner's measures of expression, and this controller reads D3DFR's "
+                "coefficients: reenact a photo that shows the expression"
+            )
+        expression = factors[plan.factors.get("expression", CANVAS)].expression[0].cpu().numpy()
+        turned = factors[owner].pose[0].cpu().numpy().copy()
+        turned[:3] += pose[:3] - motion.normalised()[1][:3]
+        pose = turned
+    moved = factors[CANVAS].with_motion(expression, pose, gaze)
     pointed = plan.model_copy(update={"factors": {**plan.factors, **dict.fromkeys(MOTION, MOVED)}})
     return {**factors, MOVED: moved}, pointed

@@ -52,7 +52,7 @@ from .photo_names import renamed, short_names
 from .plan import CANVAS, EditPlan
 from .portrait import hash_of, portrait_of
 from .reference import Reference, assemble_reference, drawn_hole, repaint_mask
-from .sample import SAMPLERS, draw_noise, make_scheduler, sample, weighed
+from .sample import SAMPLERS, OnStep, draw_noise, make_scheduler, sample, weighed
 from .warped_init import RENDER_VERSION, draw_warped_init
 
 if TYPE_CHECKING:
@@ -87,18 +87,20 @@ class FaceX(PretrainedEngine):
         identity: str | None = None,
         regions: str | None = None,
         reader: FaceReader | None = None,
+        motion: str | None = None,
     ) -> FaceX:
         """From a registry name, a folder with ``controller.safetensors``, or that file.
 
         base: the model to steer, if not the one beside the controller or in its header: any of the same family, in
         diffusers' layout. device: ``auto``, ``cpu``, ``cuda``. precision: ``auto``, ``bf16``, ``fp32``. identity,
-        regions: weights of ArcFace and of the vision transformer, for controllers that need them. reader: shares a
-        reader's networks. Raises ``InputError``.
+        regions, motion: weights of ArcFace, of the vision transformer and of a D3DFR-style regressor, for controllers
+        that need them. reader: shares a reader's networks. Raises ``InputError``.
         """
         where, dtype, why = choose(device, precision)
-        editor = cls(load_components(source, base, where, dtype, identity, regions), str(source), why, reader)
+        editor = cls(load_components(source, base, where, dtype, identity, regions, motion), str(source), why, reader)
         editor._settings = {
             "source": source, "device": device, "precision": precision, "identity": identity, "regions": regions,
+            "motion": motion,
         }  # fmt: skip
         editor._base = base
         return editor
@@ -212,11 +214,13 @@ class FaceX(PretrainedEngine):
         warp_strength: float | None = None,
         sampler: str = "euler",
         watch: PreviewCallback | None = None,
+        on_step: OnStep | None = None,
     ) -> list[Picture]:
         """The second half of ``edit``, for any number of edits at once, ``BATCH`` in a batch; one picture each.
 
         A picture is the one that its edit gives alone, up to what kernels round by batch size (measured in
-        tests/facex/test_together.py); ``batched_with`` in its recipe counts the others of its batch.
+        tests/facex/test_together.py); ``batched_with`` in its recipe counts the others of its batch. on_step: may look
+        at and change the latents after each step.
         """
         strength = self.components.strength.replaced(guidance, identity_guidance, warp_strength)
         pictures: list[Picture] = []
@@ -231,7 +235,7 @@ class FaceX(PretrainedEngine):
                     watch(before + done, total, lambda: [each.blend(crop) for each, crop in zip(batch, look())])
 
             shared = {"batched_with": len(batch) - 1} if len(batch) > 1 else {}
-            for each, crop in zip(batch, self.paint(batch, steps, strength, sampler, step)):
+            for each, crop in zip(batch, self.paint(batch, steps, strength, sampler, step, on_step)):
                 recipe = self.recipe(each.plan, each.subjects, each.seed, steps, strength, sampler)
                 image = Image.fromarray(each.blend(crop))
                 pictures.append(Picture(image, recipe | shared, ingredients(each.subjects), each.photo))
@@ -330,6 +334,7 @@ class FaceX(PretrainedEngine):
         strength: Strength,
         sampler: str,
         watch: PreviewCallback | None = None,
+        on_step: OnStep | None = None,
     ) -> np.ndarray:
         """The aligned pictures (B, S, S, 3) uint8 that B prepared edits lead to; ``watch`` sees them on their way."""
         for each in prepared:
@@ -371,6 +376,7 @@ class FaceX(PretrainedEngine):
             steps,
             None if watch is None else lambda done, total, estimate: watch(done, total, lambda: decode(estimate)),
             begun.init,
+            on_step,
         )
         return decode(latents)
 

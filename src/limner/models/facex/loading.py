@@ -67,6 +67,7 @@ def load_components(
     dtype: torch.dtype,
     identity: str | None = None,
     regions: str | None = None,
+    motion: str | None = None,
 ) -> FaceXComponents:
     """Load what ``source`` names: a controller's file, or a folder with ``controller.safetensors``.
 
@@ -78,7 +79,7 @@ def load_components(
     found = load_base(base if base is not None else default_base(file, header), device, dtype)
     controller = controller.to(device, dtype)
     steered = SteeredUNet(found.unet, controller, found.name)
-    decomposer = load_decomposer(controller.config, found.codec, identity, regions, device)
+    decomposer = load_decomposer(controller.config, found.codec, identity, regions, device, motion)
     return FaceXComponents(steered, controller, found, decomposer, strength_of(header))
 
 
