@@ -61,7 +61,7 @@ def repaint_mask(plan: EditPlan, portraits: Mapping[str, Portrait], kept: np.nda
         beside = ~dilate(warp(kept.astype(np.uint8), canvas.crop, canvas.size, nearest=True, border=0) > 0, 1)
         mask &= beside
     if not mask.any():
-        raise InputError(f"nothing to paint: the photo shows no {' and no '.join(plan.repaint) or 'hole'}")
+        raise InputError(f"nothing to edit: the photo shows no {' and no '.join(plan.repaint) or 'hole'}")
     mask = dilate(mask, plan.grown(canvas.size))
     return mask if kept is None else mask & beside
 
