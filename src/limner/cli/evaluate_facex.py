@@ -27,6 +27,9 @@ def facex(
     people: Annotated[Path, typer.Argument(metavar="PEOPLE", help="Set of pairs, folder of people, or of photos.")],
     suite: Annotated[str, typer.Option(help=f"One of {', '.join(SUITES)}.")] = "swap",
     count: Annotated[int, typer.Option(min=0, help="How many people; 0: all of them.")] = 100,
+    frames: Annotated[
+        int, typer.Option(min=2, help="Frames of each person; above 2 spread over a clip, and all of them are edited.")
+    ] = 2,
     weights: Annotated[str, typer.Option(help="Weights: a registry name or a path.")] = "facex-nano",
     base: Annotated[str | None, typer.Option(help="Base model to steer, if not the weights' own.")] = None,
     steps: Annotated[int, typer.Option(min=1, help="Sampling steps.")] = 20,
@@ -76,7 +79,7 @@ def facex(
     sampling = EditSampling(steps, guidance, identity_guidance, warp_strength, seed)
     check_settings(seed, steps, Strength().replaced(guidance, identity_guidance, warp_strength), "euler")
     second = None if judge is None else IdentityJudge.load(judge)
-    gallery = read_gallery(data_root() / people, count)
+    gallery = read_gallery(data_root() / people, count, frames)
     for line in gallery.skipped:
         typer.echo(f"skipped: {line}", err=True)
     editor = FaceX.load(weights, base)
@@ -88,6 +91,7 @@ def facex(
     if sheet is not None:
         picture(sheet, draw(cases))
     settings: dict[str, Any] = {"people": str(people), "weights": weights, "base": base, "steps": steps}
+    settings["frames"] = frames
     settings |= {
         **asdict(editor.components.strength.replaced(guidance, identity_guidance, warp_strength)),
         "hashes": editor.weights(),
