@@ -319,7 +319,7 @@ def test_the_command_prints_the_paper_s_columns(
     weights = write_tiny(tmp_path / "weights")
     command = ["evaluate", "paper", "unif2ace", str(built), "--weights", str(weights), "--steps", "1", "--limit", "2"]
     command += ["--paintings", str(tmp_path / "p"), "--out", str(tmp_path)]
-    assert main(command) == 2 and "no judge is given" in capsys.readouterr().err
+    assert main(command) == 2 and "no metric network given" in capsys.readouterr().err
     assert main([*command, "--cmmd", str(cmmd_folder)]) == 0
     told = capsys.readouterr().out
     (row,) = [line for line in told.splitlines() if line.startswith("UniF²ace (published)")]

@@ -70,7 +70,7 @@ def read_training_config(path: Path, overrides: list[str] | None = None) -> Trai
     try:
         data = parse_toml(path.read_text(encoding="utf-8"), MOST_CHARACTERS)
     except FileNotFoundError:
-        raise InputError(f"no recipe at {path}; recipes are in the folder configs/") from None
+        raise InputError(f"no training config at {path}: those of Limner are in configs/") from None
     except (TextError, UnicodeDecodeError) as error:
         raise InputError(f"{path} is not a TOML file: {error}") from None
     for override in overrides or []:
@@ -110,8 +110,8 @@ def check_same_run(run: Path, config: TrainingConfig) -> None:
         old, new = before[table].get(name), now[table].get(name)
         if old != new:
             raise InputError(
-                f"{run} was started with {table}.{name} = {old!r}, not {new!r}: go on with the recipe it was started "
-                "with, or start another run with --run"
+                f"{run} was started with {table}.{name} = {old!r}, not {new!r}: use the config it was started "
+                "with, or start a new run with --run"
             )
 
 

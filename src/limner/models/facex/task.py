@@ -156,7 +156,7 @@ class FaceXTask:
                 raise InputError("faces = … is for small bases, whose words Limner encodes itself: leave it out")
             self.words = PreparedSet.open(data_root() / s.faces)
             if self.words.live:
-                raise InputError(f"{s.faces} holds words without features: prepare it without --live-text")
+                raise InputError(f"{s.faces} contains texts without features: prepare it without --live-text")
             self.word_order = self.words.order(self.words.rows(validation=False), seed)
         self._hole_fill = bool(s.model.get("hole_fill", PRESETS[s.preset].get("hole_fill", False)))
         self.steered: SteeredUNet | None = None

@@ -150,14 +150,16 @@ class UniF2aceTask:
             self.text_order = EpochOrder(self.text.by_shard(np.arange(len(self.text))), seed)
         self.foiled = self.data.with_foils(self.train) if s.foil_weight else None
         if self.foiled is not None and not len(self.foiled):
-            raise InputError(f"no face of {s.data} has a foil, too little is known of them: leave out foils")
+            raise InputError(f"no face of {s.data} has a foil (too few known attributes): set foil_weight = 0")
         self.foil_draw: WeightedDraw | None = None
         if self.foiled is not None:
             evenly = WeightedDraw(self.foiled, np.ones(len(self.foiled)))
             self.foil_draw = self.data.weighted(self.foiled) if s.rarity_sampling else evenly
         self.config = UniF2aceConfig.from_dict({**preset(s.preset).to_dict(), **s.model, **self.data.header["model"]})
         if s.train_only is not None and self.config == self.config.dense() and self.config.shared_experts == 1:
-            raise InputError(f'only = "{s.train_only}" needs experts: all that a dense model has works for both tasks')
+            raise InputError(
+                f'train_only = "{s.train_only}" needs experts: a dense model shares all parameters between the tasks'
+            )
         if s.train_only == "paint" and s.fit_features:
             raise InputError('fit_features changes what understanding sees, only = "paint" forbids it: leave one out')
 
