@@ -8,6 +8,7 @@ import struct
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -49,7 +50,7 @@ from limner.faces.regions import ORDERS, from_order
 from unif2ace.test_encoders import field
 
 ROOT = Path(__file__).parents[2]
-VISION = {
+VISION: dict[str, Any] = {
     "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 3, "num_attention_heads": 2, "image_size": 32,
     "patch_size": 16,
 }  # fmt: skip
@@ -193,8 +194,9 @@ def flan(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """CLIP-FlanT5's folder, tiny."""
     folder = tmp_path_factory.mktemp("clip-flant5")
     torch.manual_seed(0)
-    sizes = {"d_model": 16, "d_kv": 8, "d_ff": 24, "num_layers": 2, "num_heads": 2, "vocab_size": 9}
-    config = T5Config(**sizes, feed_forward_proj="gated-gelu", tie_word_embeddings=False, decoder_start_token_id=0)
+    sizes: dict[str, Any] = {"d_model": 16, "d_kv": 8, "d_ff": 24, "num_layers": 2, "num_heads": 2, "vocab_size": 9}
+    sizes |= {"feed_forward_proj": "gated-gelu", "tie_word_embeddings": False, "decoder_start_token_id": 0}
+    config = T5Config(**sizes)
     t5 = T5ForConditionalGeneration(config)
     tied = ("encoder.embed_tokens.weight", "decoder.embed_tokens.weight")
     tensors = {name: tensor.clone() for name, tensor in t5.state_dict().items() if name not in tied}
