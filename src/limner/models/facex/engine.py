@@ -113,7 +113,7 @@ class FaceX(PretrainedEngine):
 
     @cached_property
     def shapes(self) -> ShapeModel:
-        """Who a mesh is and what it does, apart: for drafts."""
+        """The linear face shape model, for warped inits."""
         return ShapeModel.load()
 
     def swap(self, source: Source, target: Source, head: bool = False, **settings: Unpack[SamplingSettings]) -> Picture:
