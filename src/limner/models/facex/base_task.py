@@ -29,7 +29,7 @@ from .schedule import NANO_SCHEDULE, NoiseSchedule
 
 
 class BaseSettings(BaseModel):
-    """The `[task]` table of a base recipe."""
+    """The `[task]` table of a base training config."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
