@@ -65,7 +65,7 @@ def test_one_set_of_latents_gives_pictures_of_several_sizes(painter: MDiTFace) -
     again = painter.paint("a woman", steps=2, size=128, seed=3)[0]
     assert np.array_equal(np.asarray(large.image), np.asarray(again.image))
     assert np.array_equal(np.asarray(painter.replay(large.recipe).image), np.asarray(large.image))
-    with pytest.raises(InputError, match="size=256: these weights paint 64 or 128 pixels"):
+    with pytest.raises(InputError, match="size=256: these weights support only size=64 or 128"):
         painter.paint("a woman", size=256)
 
 

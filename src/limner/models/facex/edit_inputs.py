@@ -1,4 +1,4 @@
-"""An edit between its two halves: faces read and taken apart, tokens and reference ready to be sampled.
+"""An edit between analysis and sampling: decomposed faces, tokens and reference.
 
 Legend: S side of a portrait, N tokens of a face, D their width.
 """
@@ -22,12 +22,14 @@ from .blend import blend_back
 from .decompose import Factors
 from .detail_transfer import Detail
 from .loading import Strength
+from .masks import unpack_mask
 from .motion import EXPRESSION
 from .plan import CANVAS, MOTION, EditPlan
 from .portrait import Portrait
 from .reference import Reference
 from .sample import InitLatents, first_step
 from .sliders import direction, move
+from .tones import toned, tones_of
 from .warped_init import WarpedInit
 
 MOVED = "the photo, moved"
@@ -36,13 +38,14 @@ MOVED = "the photo, moved"
 
 @dataclass(frozen=True, eq=False)
 class Subject:
-    """A photo (H, W, 3), its face, and the face taken apart."""
+    """A photo (H, W, 3), its face, and the face taken apart. others: (H, W) bool, where other people's faces are."""
 
     photo: np.ndarray
     portrait: Portrait
     factors: Factors
     file: str
     face: int
+    others: np.ndarray | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,18 +76,27 @@ class EditInputs:
 
     def blend(self, painted: np.ndarray) -> np.ndarray:
         """The whole photo (H, W, 3) with a painted crop (S, S, 3) in its place."""
-        portrait = self.subjects[CANVAS].portrait
-        return blend_back(self.photo, painted, self.mask, portrait.crop, self.plan.grown(portrait.size))
+        canvas = self.subjects[CANVAS]
+        portrait, tones = canvas.portrait, tones_of(self.photo)
+        if tones is not None:
+            painted = toned(painted, tones)
+        kept = kept_faces(self.plan, canvas.others)
+        return blend_back(self.photo, painted, self.mask, portrait.crop, self.plan.grown(portrait.size), kept)
+
+
+def kept_faces(plan: EditPlan, others: np.ndarray | None) -> np.ndarray | None:
+    """Other people's faces (H, W) bool, but for what the plan's own drawn mask marks of them."""
+    return others if others is None or plan.hole is None else others & ~unpack_mask(plan.hole)
 
 
 def steps_of(batch: Sequence[EditInputs], steps: int, strength: Strength) -> int:
-    """Steps that a batch takes: fewer than asked for where all of it starts from drafts."""
+    """Sampling steps of a batch: fewer than requested if all edits start from warped inits."""
     return steps - min(first_step(each.share(strength.warp_strength), steps) for each in batch)
 
 
 @dataclass(frozen=True, eq=False)
 class BatchInit:
-    """Where sampling of a batch starts besides noise, and what the codec loses of each draft; None without drafts."""
+    """Initial latents of a batch besides noise, and the codec's error on each init; None without inits."""
 
     init: InitLatents | None
     details: tuple[Detail | None, ...]
@@ -93,7 +105,7 @@ class BatchInit:
     @classmethod
     @torch.no_grad()
     def of(cls, batch: Sequence[EditInputs], kept: float, codec: KLCodec) -> BatchInit:
-        """The drafts of a batch after the codec, encoded only where something is kept of them."""
+        """Encode the inits of a batch, only where ``kept`` is above 0."""
         starts = [each.reference.latents for each in batch]
         details: list[Detail | None] = [None] * len(batch)
         weight = next(codec.parameters())
@@ -107,7 +119,7 @@ class BatchInit:
         return cls(InitLatents(torch.cat(starts), tuple(each.share(kept) for each in batch)), tuple(details), kept)
 
     def finished(self, pictures: np.ndarray) -> np.ndarray:
-        """Painted pictures (B, S, S, 3) with what the codec lost of their drafts given back."""
+        """Sampled pictures (B, S, S, 3) with the details of their inits restored."""
         return np.stack(
             [
                 picture if detail is None else detail.restore(picture, self.kept)

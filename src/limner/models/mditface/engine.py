@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,6 +30,8 @@ from limner.weights.device import choose
 from limner.weights.fingerprint import weights_hash
 from limner.weights.pretrained import PretrainedEngine, files_below
 from limner.weights.store import locate
+from limner.words.encoder import MiniLM
+from limner.words.prompt import recorded, understood
 
 from .embedding import Prompt
 from .flow import SAMPLERS, draw_noise, schedule
@@ -168,14 +170,16 @@ class MDiTFace(PretrainedEngine):
         except InputError:
             raise
         except (KeyError, TypeError, ValueError):
-            raise InputError("this recipe is not one of MDiTFace's: use the version of limner that wrote it") from None
+            raise InputError("invalid MDiTFace recipe: use the version of Limner that wrote it") from None
         config.check_weights(self.components)
         if not 0 <= picture < config.n or not 1 <= threads <= MOST_THREADS:
-            raise InputError(f"picture={picture}, threads={threads}: no recipe that limner writes says so")
+            raise InputError(f"invalid recipe: picture={picture}, threads={threads}")
         if recipe.get("text_length", self.components.text_length) != self.components.text_length:
             raise InputError(f"this picture was made with text_length={recipe['text_length']}: load the model with it")
         if weights != self.weights():
-            raise InputError("this picture was made with other weights or precision than are loaded: see its recipe")
+            raise InputError(
+                "the loaded weights or precision differ from those in the recipe: load the weights named there"
+            )
         before = torch.get_num_threads()
         torch.set_num_threads(threads)
         try:
@@ -233,6 +237,8 @@ class MDiTFace(PretrainedEngine):
             size=side,
         )
         config.check_weights(self.components)
+        if words and isinstance(self.components.encoder, MiniLM):  # larger encoders hear more
+            config = replace(config, **recorded(understood(words)))
         if mask is None:
             return config
         return replace(config, mask=pack_map(region_map(mask, self._map_side(side), palette)))
@@ -313,7 +319,7 @@ class MDiTFace(PretrainedEngine):
             "limner": __version__,
             "engine": "mditface",
             "source": self.name,
-            **asdict(asked),
+            **asked.to_recipe(),
             **shared,
             **({} if self.components.sizes is not None else {"text_length": self.components.text_length}),
             "picture": index,

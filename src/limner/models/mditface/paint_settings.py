@@ -16,6 +16,9 @@ MOST = 1024  # pictures in one request
 WHOLE = {"n": (1, MOST), "steps": (1, 1000), "seed": (0, 2**63 - 1 - MOST), "size": (1, 4096)}
 SCALES = {"guidance": (0, 100), "mask_guidance": (0, 100)}
 
+NOT_ALWAYS = ("asked", "notes")
+"""Fields that say where a prompt came from and decide nothing."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class GenerationConfig:
@@ -36,30 +39,38 @@ class GenerationConfig:
     sampler: str
     merge: int | str | None
     size: int
+    asked: str | None = None
+    """The words as they were given, where other ones are painted (see `limner.words.prompt`)."""
+    notes: tuple[str, ...] = ()
+    """What of them is painted otherwise, a line each."""
 
     def __post_init__(self) -> None:
         if not isinstance(self.text, str) or not (self.mask is None or isinstance(self.mask, str)):
-            raise InputError("text and mask of this recipe are not what limner writes: the file was changed")
+            raise InputError("invalid recipe: text and mask must be strings")
         if not self.text and self.mask is None:
-            raise InputError("nothing to paint: give words, a mask, or both")
+            raise InputError("nothing to generate: give a prompt, a mask, or both")
         check_sampler(self.sampler, SAMPLERS)
         check_numbers(asdict(self), WHOLE, SCALES)
         merge = self.merge
         if merge is not None and self.mask is None:
-            raise InputError("merge: there is no mask whose tokens could be merged")
+            raise InputError("merge needs a mask")
         if merge is not None and merge != "regions" and (not isinstance(merge, int) or merge < 1):
             raise InputError(f"merge={merge!r}: give the number of mask tokens to keep, or 'regions'")
 
     @classmethod
     def from_recipe(cls, recipe: Mapping[str, Any]) -> GenerationConfig:
         """Of a picture's recipe; ``KeyError`` for one that lacks a value."""
-        return cls(**{field.name: recipe[field.name] for field in fields(cls)})
+        return cls(**{field.name: recipe[field.name] for field in fields(cls) if field.name not in NOT_ALWAYS})
+
+    def to_recipe(self) -> dict[str, Any]:
+        """What of it goes into a recipe."""
+        return {name: value for name, value in asdict(self).items() if value or name not in NOT_ALWAYS}
 
     def check_weights(self, components: MDiTFaceComponents) -> None:
         """``InputError`` unless these weights can paint it."""
         sizes, token = components.sizes, components.model.config.token_pixels
         if sizes is not None and self.size not in sizes:
-            raise InputError(f"size={self.size}: these weights paint {' or '.join(map(str, sizes))} pixels")
+            raise InputError(f"size={self.size}: these weights support only size={' or '.join(map(str, sizes))}")
         if self.size % token:
             raise InputError(f"size={self.size}: choose a multiple of {token}")
         if not components.guided and self.guidance != 1:

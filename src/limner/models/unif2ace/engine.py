@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import cached_property, reduce
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +27,7 @@ from limner.weights.fingerprint import weights_hash
 from limner.weights.pretrained import PretrainedEngine, files_below
 from limner.weights.registry import registry
 from limner.weights.tensors import read_config
+from limner.words.prompt import recorded, understood
 
 from .answers import Answer, EncodedPhoto, FaceAnswer, left_to_right, name_positions
 from .attribute_scoring import agreement, score_attributes, tell
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
 
     from limner.settings import AnswerSettings, BatchedSettings, TurnSettings
 
+SMALL = 20_000  # words of a tokenizer below which it was learned from the grammars' words alone
 LIMIT = 200  # tokens of an answer
 MOST_THREADS = 1024  # that a recipe may ask for
 
@@ -326,6 +328,8 @@ class UniF2ace(PretrainedEngine):
             sampler=sampler,
             temperature=temperature,
         )
+        if self.components.tokenizer.size < SMALL:
+            config = replace(config, **recorded(understood(config.text)))
         total, pictures = steps * -(-n * best // BATCH), []
         for first in range(0, n * best, BATCH):
             done = first // BATCH * steps
@@ -365,11 +369,13 @@ class UniF2ace(PretrainedEngine):
         except InputError:
             raise
         except (KeyError, TypeError, ValueError):
-            raise InputError("this recipe is not one of UniF²ace's: use the version of limner that wrote it") from None
+            raise InputError("invalid UniF²ace recipe: use the version of Limner that wrote it") from None
         if not 0 <= picture < config.n or not 1 <= threads <= MOST_THREADS:
-            raise InputError(f"picture={picture}, threads={threads}: no recipe that limner writes says so")
+            raise InputError(f"invalid recipe: picture={picture}, threads={threads}")
         if weights != self.weights():
-            raise InputError("this picture was made with other weights or precision than are loaded: see its recipe")
+            raise InputError(
+                "the loaded weights or precision differ from those in the recipe: load the weights named there"
+            )
         before, first, steps = torch.get_num_threads(), picture // BATCH * BATCH, config.steps
         torch.set_num_threads(threads)
         try:
@@ -405,7 +411,7 @@ class UniF2ace(PretrainedEngine):
             "limner": __version__,
             "engine": "unif2ace",
             "source": self.name,
-            **asdict(asked),
+            **asked.to_recipe(),
             "picture": index,
             "weights": self.weights(),
             "precision": str(self.components.model.head.weight.dtype).removeprefix("torch."),
