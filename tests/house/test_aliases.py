@@ -26,7 +26,7 @@ SETTINGS = {"parser": "ParserSettings", "codec": "CodecSettings", "lfq": "LFQSet
             "facex-base": "BaseSettings", "facex": "FaceXSettings", "unif2ace": "UniF2aceSettings"}  # fmt: skip
 
 
-@pytest.mark.parametrize("kind", TASKS)
+@pytest.mark.parametrize("kind", aliases.TASK_KEYS)
 def test_every_new_key_is_a_field_and_no_old_one_is(kind: str) -> None:
     fields = getattr(importlib.import_module(TASKS[kind][0]), SETTINGS[kind]).model_fields.keys()
     names = aliases.TASK_KEYS[kind]
