@@ -14,6 +14,7 @@ import argparse
 import asyncio
 import io
 import json
+import random
 import tempfile
 import time
 from collections import Counter
@@ -33,7 +34,7 @@ SIDE = 6300
 MOST_MEGABYTES, MOST_SECONDS = 2500, 0.5
 STORED = 8  # pictures that thumbnails are asked of, while others are uploaded
 SIDES = ("64", "128", "256", "512")
-AGAIN = 2.0  # seconds before a client that was told to come later asks again, as Retry-After says
+AGAIN = 5.0  # seconds, up to twice that, before a client that was told to come later asks again
 
 
 def large_picture() -> bytes:
@@ -51,7 +52,7 @@ async def until_taken(ask: Any, seen: Counter[str], kind: str) -> httpx.Response
         if answer.status_code != 429:
             return answer
         assert "Retry-After" in answer.headers
-        await asyncio.sleep(AGAIN)
+        await asyncio.sleep(AGAIN * (1 + random.random()))
 
 
 def watch(url: str, done: Event, times: Connection) -> None:

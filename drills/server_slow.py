@@ -3,7 +3,7 @@
     python drills/server_slow.py [--clients 50]
 
 Against a server with its default limits: 50 clients open a connection and send nothing, 50 send a header byte by byte,
-50 a body byte by byte, and some do not read a large answer. How long each lives is kept; `/health` is asked meanwhile.
+50 a body byte by byte, and some do not read a large answer. How long each lives is kept.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import json
 import os
 import socket
 import tempfile
-import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -67,7 +66,7 @@ def takes_nothing(server: Process, picture: str) -> float:
         began = time.monotonic()
         while time.monotonic() - began < GIVE_UP:
             time.sleep(0.5)
-            inode = str(os.fstat(opened.fileno()).st_ino)
+            inode = str(os.fstat(opened.fileno()).st_ino)  # how /proc names the socket
             states = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
             if not any(fields[9] == inode and fields[3] == "01" for fields in states):  # no longer established
                 break
@@ -77,22 +76,9 @@ def takes_nothing(server: Process, picture: str) -> float:
 def drill(server: Process, clients: int) -> dict[str, Any]:
     """The figures."""
     figures: dict[str, Any] = {}
-    times: list[float] = []
-    done = threading.Event()
-
-    def ask() -> None:
-        with httpx.Client(base_url=server.url, timeout=60) as http:
-            while not done.is_set():
-                began = time.perf_counter()
-                http.get("/health").raise_for_status()
-                times.append(time.perf_counter() - began)
-                time.sleep(0.2)
-
     noise = encode_png(np.random.default_rng(0).integers(0, 256, (2000, 2500, 3), np.uint8))
     with httpx.Client(base_url=server.url, timeout=120) as http:
         picture = http.post("/v1/uploads", files={"file": noise}).raise_for_status().json()["url"]
-    asking = threading.Thread(target=ask)
-    asking.start()
     with ThreadPoolExecutor(clients * len(KINDS)) as threads:
         for kind, given in KINDS.items():
             found = list(threads.map(lambda _, given=given: lives(server, *given), range(clients)))
@@ -100,8 +86,6 @@ def drill(server: Process, clients: int) -> dict[str, Any]:
             print(kind, figures[kind], flush=True)
         found = list(threads.map(lambda _: takes_nothing(server, picture), range(10)))
         figures["takes no answer"] = {"clients": 10, "longest life, seconds": max(found)}
-    done.set()
-    asking.join()
     opened = []
     for _ in range(Limits.model_fields["connections"].default + 50):
         opened.append(socket.create_connection(("127.0.0.1", int(server.url.rpartition(":")[2])), timeout=30))
@@ -114,7 +98,6 @@ def drill(server: Process, clients: int) -> dict[str, Any]:
     }
     for each in opened:
         each.close()
-    figures["health, seconds at most"] = max(times)
     return figures
 
 
