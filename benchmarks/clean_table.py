@@ -20,12 +20,12 @@ from typing import Any
 
 from limner.evaluation.results import store_result
 from limner.serving.cleaner import clean
-from limner.serving.table import JobTable, Made, new_id
+from limner.serving.job_store import JobStore, Made, new_id
 
 BYTES = 2000  # of a picture
 
 
-def build(table: JobTable, rows: int) -> None:
+def build(table: JobStore, rows: int) -> None:
     """Jobs that ended at 0, 1, 2, …, each with an upload before it and a picture made of that."""
     picture = Made(b"x" * BYTES, "image/png", 1, 1, {"seed": 1})
     jobs = rows // 4
@@ -43,7 +43,7 @@ def build(table: JobTable, rows: int) -> None:
     table.database.settle()
 
 
-def timed(table: JobTable, before: float) -> dict[str, Any]:
+def timed(table: JobStore, before: float) -> dict[str, Any]:
     """Clean until nothing is left to do."""
     slices: list[float] = []
     waits: list[float] = []
@@ -97,7 +97,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("results/clean-table.json"))
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        table = JobTable(Path(folder), 10**12)
+        table = JobStore(Path(folder), 10**12)
         build(table, given.rows)
         jobs = given.rows // 4
         figures = {

@@ -54,7 +54,7 @@ def main() -> None:
     given = parser.parse_args()
     model = limner.load("nano")
     faces = model.read(PHOTO)
-    codec, latents = model.painter.parts.codec, torch.randn(1, 32, 16, 16)
+    codec, latents = model.painter.components.codec, torch.randn(1, 32, 16, 16)
     with tempfile.TemporaryDirectory() as folder:
         cold = {
             "limner --help": cold_seconds("--help"),

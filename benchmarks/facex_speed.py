@@ -2,7 +2,7 @@
 
     python benchmarks/facex_speed.py [--weights facex-nano] [--repeats 5] [--steps 20] [--threads 2]
 
-The photo is one of the demo's, and gives its own face mirrored for the swap, which likeness slows down; the film shows
+The photo is one of the demo's, and gives its own face mirrored for the swap, which identity_guidance slows down; the film shows
 it wandering through 48 frames. Both ways of painting eight edits take turns, so they see the same machine.
 """
 
@@ -24,9 +24,9 @@ import limner
 from limner.evaluation.results import store_result
 from limner.faces.picture import read_picture
 from limner.models.facex.engine import FaceX
-from limner.models.facex.film import edit_video
 from limner.models.facex.plan import CANVAS, EditPlan
-from limner.models.facex.video import write_video
+from limner.models.facex.video_edit import edit_video
+from limner.models.facex.video_writer import write_video
 from limner.settings import BATCH
 
 PHOTO = Path(limner.__file__).parent / "demo" / "photographs" / "face-10018.jpg"
@@ -49,7 +49,7 @@ def main() -> None:
 
     def paint(count: int) -> None:
         begun = [editor.prepare(PLAN, {CANVAS: subject}, seed) for seed in range(count)]
-        editor.paint(begun, given.steps, editor.parts.strength, "euler")
+        editor.paint(begun, given.steps, editor.components.strength, "euler")
 
     subject = editor.subject(photo, None, CANVAS)
     paint(1)

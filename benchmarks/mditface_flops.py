@@ -28,9 +28,9 @@ from torch.utils.flop_counter import FlopCounterMode
 from limner.evaluation.results import store_result
 from limner.faces.regions import Region
 from limner.models.mditface.config import FLUX_DEV, NANO, MDiTConfig
-from limner.models.mditface.coupled import coupled_velocity
+from limner.models.mditface.coupled_attention import coupled_velocity
 from limner.models.mditface.embedding import Prompt
-from limner.models.mditface.merging import interior_groups
+from limner.models.mditface.token_merging import interior_groups
 from limner.models.mditface.transformer import MaskFeatures, MDiT
 
 NANO_KEEP = 16

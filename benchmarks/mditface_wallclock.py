@@ -31,11 +31,11 @@ from torch import Tensor
 
 from limner.evaluation.results import store_result
 from limner.models.mditface.config import MDiTConfig
-from limner.models.mditface.coupled import coupled_velocity
+from limner.models.mditface.coupled_attention import coupled_velocity
 from limner.models.mditface.embedding import Prompt
-from limner.models.mditface.folding import fold_mask_lora
+from limner.models.mditface.lora_fusion import fuse_mask_lora
 from limner.models.mditface.mask_cache import encode_mask
-from limner.models.mditface.merging import merge_similar
+from limner.models.mditface.token_merging import merge_similar
 from limner.models.mditface.transformer import MaskFeatures, MDiT
 from limner.weights.store import locate
 from limner.weights.tensors import load_tensors
@@ -63,7 +63,7 @@ def static(model: MDiT, regions: Tensor) -> MaskFeatures:
 @torch.no_grad()
 def measure(model: MDiT, rounds: int, clock: Callable[[], float]) -> dict[str, list[float]]:
     """Seconds of every way's step, and of encoding and merging, per round."""
-    config, trained, model = model.config, model, fold_mask_lora(model)
+    config, trained, model = model.config, model, fuse_mask_lora(model)
     side = 256 // config.latent_factor
     latents = torch.randn(2, config.latent_channels, side, side)
     t = torch.full((2,), 0.5)

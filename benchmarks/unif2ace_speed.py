@@ -29,14 +29,13 @@ from torch.nn import functional as F
 
 from limner.evaluation.results import store_result
 from limner.models.unif2ace import losses, transformer
-from limner.models.unif2ace.answering import Choice, answer, read_pictures
 from limner.models.unif2ace.config import NANO
 from limner.models.unif2ace.d3diff import draw_masks
-from limner.models.unif2ace.decoding import TokenDecoder
 from limner.models.unif2ace.engine import UniF2ace
 from limner.models.unif2ace.experts import RoutedExperts
-from limner.models.unif2ace.loading import load_parts
-from limner.models.unif2ace.painting import guided_logits, read_words
+from limner.models.unif2ace.generation import SamplingParams, answer, read_pictures
+from limner.models.unif2ace.guidance import encode_prompt, guided_logits
+from limner.models.unif2ace.loading import load_components
 from limner.models.unif2ace.sequence import (
     code_ids,
     image_place,
@@ -45,6 +44,7 @@ from limner.models.unif2ace.sequence import (
     text_ids,
     understand_sequence,
 )
+from limner.models.unif2ace.token_decoder import TokenDecoder
 from limner.models.unif2ace.transformer import UniF2aceTransformer
 from limner.models.unif2ace.unmasking import all_masked, confidence
 
@@ -64,7 +64,7 @@ def features(model: UniF2aceTransformer, batch: int) -> dict[str, torch.Tensor]:
 def answer_cached(model: UniF2aceTransformer, codes: torch.Tensor, decoder: TokenDecoder | None = None) -> list[int]:
     """The picture read once, then one token at a time, as ``UniF2ace`` does."""
     cache = read_pictures(model, codes, model.mix(**features(model, 1)))
-    return answer(model, cache, [QUESTION], TOKENS, Choice(no_repeat=0), decoder=decoder)[0]
+    return answer(model, cache, [QUESTION], TOKENS, SamplingParams(no_repeat_ngram_size=0), decoder=decoder)[0]
 
 
 @torch.no_grad()
@@ -82,7 +82,7 @@ def answer_plain(model: UniF2aceTransformer, codes: torch.Tensor) -> list[int]:
 
 def paint_cached(model: UniF2aceTransformer) -> torch.Tensor:
     """Words read once, logits of masked tokens only."""
-    predict = guided_logits(model, read_words(model, [TEXT]), read_words(model, [[]]), GUIDANCE)
+    predict = guided_logits(model, encode_prompt(model, [TEXT]), encode_prompt(model, [[]]), GUIDANCE)
     return confidence(predict, all_masked(1, model.config.image_tokens, model.config.codebook), STEPS, seed=0)
 
 
@@ -169,7 +169,7 @@ def main() -> None:
     if given.weights is None:
         model = UniF2aceTransformer(NANO).initialise(torch.Generator().manual_seed(0))
     else:
-        model = load_parts(given.weights).model
+        model = load_components(given.weights).model
     model.head.bias.data[model.config.eot] -= 1e4  # always all 120 tokens
     codes = torch.randint(
         model.config.codebook, (1, model.config.image_tokens), generator=torch.Generator().manual_seed(0)

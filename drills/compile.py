@@ -21,7 +21,7 @@ from limner.evaluation.results import store_result
 from limner.training.checkpoint import find_checkpoints
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
-from training.tiny_sets import losses, prepare, recipe, train_on
+from training.tiny_sets import config, losses, prepare, train_on
 
 
 def main() -> None:
@@ -42,7 +42,7 @@ def main() -> None:
                 "eager": {}, "compiled": {"compile": True},
                 "compiled, recomputed": {"compile": True, "recompute": True},
             }.items():  # fmt: skip
-                made = recipe(kind, steps=given.steps, validate_every=given.steps, accumulate=1, **extra)
+                made = config(kind, steps=given.steps, validate_every=given.steps, accumulate=1, **extra)
                 whole = folder / kind / name
                 train_on(folder / "data", whole, made)
                 found[name] = [loss for _, loss in losses(whole)]

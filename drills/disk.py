@@ -27,7 +27,7 @@ from limner.training.checkpoint import find_checkpoints
 from limner.training.loop import train
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
-from training.tiny import TinyTask, recipe
+from training.tiny import TinyTask, config
 
 PAGE = 4096
 
@@ -45,8 +45,8 @@ def fill(folder: Path, pages: int) -> Path:
 def drill(folder: Path, cases: int) -> dict[str, Any]:
     """Each case leaves another number of free pages."""
     run, failures, reached = folder / "run", Counter[str](), 2
-    train(TinyTask(), recipe(steps=100_000, validate_every=10_000, sample_every=10_000), run, stop_after=reached)
-    made = recipe(steps=100_000, validate_every=10_000, sample_every=10_000)
+    train(TinyTask(), config(steps=100_000, validate_every=10_000, sample_every=10_000), run, stop_after=reached)
+    made = config(steps=100_000, validate_every=10_000, sample_every=10_000)
     for case in range(cases):
         ballast = fill(folder, case % 20)
         before = find_checkpoints(run / "checkpoints")[-1]

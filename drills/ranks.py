@@ -17,7 +17,7 @@ from limner.evaluation.results import store_result
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from training import crew
-from training.tiny_sets import losses, prepare, recipe, train_on
+from training.tiny_sets import config, losses, prepare, train_on
 
 
 def main() -> None:
@@ -31,11 +31,11 @@ def main() -> None:
         folder = Path(place)
         prepare(folder / "data")
         for kind in ("unif2ace", "mditface", "facex"):
-            train_on(folder / "data", folder / kind, recipe(kind, steps=given.steps))
+            train_on(folder / "data", folder / kind, config(kind, steps=given.steps))
             for strategy in ("ddp", "fsdp"):
                 for world in (2, 4):
                     name = f"{kind} {strategy} {world}"
-                    made = recipe(kind, strategy=strategy, recompute=world == 2, steps=given.steps)
+                    made = config(kind, strategy=strategy, recompute=world == 2, steps=given.steps)
                     errors = crew.run(world, train_on, folder / "data", folder / name, made,
                                       folder=folder / f"{name} errors", seconds=7200)  # fmt: skip
                     assert errors == [""] * world, errors

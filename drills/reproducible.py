@@ -36,7 +36,7 @@ def prepare(folder: Path) -> None:
 
 def train_once(data: str, run: str, kind: str, steps: int, stop: int) -> None:
     """In a process of its own: train, in one go (stop 0) or going on from a stop after so many steps."""
-    made = tiny_sets.recipe(kind, steps=steps, validate_every=steps, precision="bf16", accumulate=1, batch_size=4)
+    made = tiny_sets.config(kind, steps=steps, validate_every=steps, precision="bf16", accumulate=1, batch_size=4)
     made = made.model_copy(update={"task": {key: v for key, v in made.task.items() if key != "model"}})
     if stop:
         tiny_sets.train_on(Path(data), Path(run), made, stop_after=stop)

@@ -33,13 +33,13 @@ TESTS = Path(__file__).parents[1] / "tests"
 sys.path.insert(0, str(TESTS))
 from limner.training.loop import train  # noqa: E402
 from training import crew  # noqa: E402
-from training.tiny import TinyTask, recipe  # noqa: E402
+from training.tiny import TinyTask, config  # noqa: E402
 from training.tiny_sets import losses  # noqa: E402
 
 
 def run_tiny(run: Path, stop_after: int | None = None, accumulate: int = 1) -> None:
     """Train on where `run` is, saving after every step, for a million steps or fewer."""
-    made = recipe(steps=1_000_000, accumulate=accumulate, batch_size=2, checkpoint_minutes=1e-9)
+    made = config(steps=1_000_000, accumulate=accumulate, batch_size=2, checkpoint_minutes=1e-9)
     train(TinyTask(batch_size=2), made, run, resume=True, stop_after=stop_after)
 
 

@@ -169,14 +169,14 @@ def plant(folder: Path) -> dict[str, str]:
 
     from limner.codecs.continuous import KLCodec
     from limner.codecs.discrete import LFQCodec, LFQConfig
-    from limner.data.prepared import Prepared as MaskSet
+    from limner.data.prepared_set import PreparedSet as MaskSet
     from limner.data.synthetic import read_vectors
     from limner.models.mditface.flux import flux_config, from_flux
     from limner.models.mditface.lora import load_mask_lora
     from limner.models.mditface.transformer import MDiT
     from limner.models.unif2ace.config import SHOWO
     from limner.models.unif2ace.phi import from_phi
-    from limner.models.unif2ace.prepared import Prepared as CodeSet
+    from limner.models.unif2ace.prepared import PreparedConversations as CodeSet
     from limner.models.unif2ace.showo import from_showo
 
     def tiny_flux() -> MDiT:

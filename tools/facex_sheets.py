@@ -17,14 +17,14 @@ from pathlib import Path
 
 import numpy as np
 
-from limner.cli.bars import bar
+from limner.cli.progress_bar import bar
 from limner.errors import InputError
-from limner.evaluation.editing import draw_hole
-from limner.evaluation.edits import Look, Sampling, edit, look_at
+from limner.evaluation.accessory_removal import WORN, wears
+from limner.evaluation.edit_measurement import AnalysedPhoto, EditSampling, analyse_photo, edit
+from limner.evaluation.edit_suites import draw_hole
 from limner.evaluation.galleries import read_gallery
-from limner.evaluation.transplants import TRANSPLANTS
-from limner.evaluation.worn import WORN, wears
-from limner.faces.folders import data_root
+from limner.evaluation.region_transfer import TRANSPLANTS
+from limner.faces.data_folders import data_root
 from limner.faces.geometry import paste_back
 from limner.faces.picture import encode_jpeg
 from limner.files import write_bytes_atomic
@@ -43,16 +43,16 @@ class Row:
     """One person on a sheet: whose photo is edited, with whose help, and the plans, a picture each. same_noise: as the
     frames of a film have it; otherwise every edit has its own."""
 
-    look: Look
-    other: Look | None
+    look: AnalysedPhoto
+    other: AnalysedPhoto | None
     plans: Sequence[EditPlan]
     same_noise: bool = False
 
 
-def with_another(plans: Callable[[], Sequence[EditPlan]]) -> Callable[[Sequence[Look]], Iterator[Row]]:
+def with_another(plans: Callable[[], Sequence[EditPlan]]) -> Callable[[Sequence[AnalysedPhoto]], Iterator[Row]]:
     """Rows of everybody with the help of the next one."""
 
-    def rows(looks: Sequence[Look]) -> Iterator[Row]:
+    def rows(looks: Sequence[AnalysedPhoto]) -> Iterator[Row]:
         return (Row(look, looks[(k + 1) % len(looks)], plans()) for k, look in enumerate(looks))
 
     return rows
@@ -60,12 +60,12 @@ def with_another(plans: Callable[[], Sequence[EditPlan]]) -> Callable[[Sequence[
 
 def alone(
     plans: Callable[[], Sequence[EditPlan]], same_noise: bool = False
-) -> Callable[[Sequence[Look]], Iterator[Row]]:
+) -> Callable[[Sequence[AnalysedPhoto]], Iterator[Row]]:
     """Rows of everybody by themselves."""
     return lambda looks: (Row(look, None, plans(), same_noise) for look in looks)
 
 
-def worn(looks: Sequence[Look]) -> Iterator[Row]:
+def worn(looks: Sequence[AnalysedPhoto]) -> Iterator[Row]:
     """Glasses and beards, from the next one who has them to those who have not; from nobody where nobody has."""
     for k, look in enumerate(looks):
         for part in WORN:
@@ -75,7 +75,7 @@ def worn(looks: Sequence[Look]) -> Iterator[Row]:
                 yield Row(look, donor, [EditPlan.regions(OTHER, [part])])
 
 
-def erase(looks: Sequence[Look]) -> Iterator[Row]:
+def erase(looks: Sequence[AnalysedPhoto]) -> Iterator[Row]:
     """Glasses and beards taken off those who have them."""
     for look in looks:
         for part in WORN:
@@ -83,7 +83,7 @@ def erase(looks: Sequence[Look]) -> Iterator[Row]:
                 yield Row(look, None, [EditPlan.erase([part])])
 
 
-def inpaint(looks: Sequence[Look]) -> Iterator[Row]:
+def inpaint(looks: Sequence[AnalysedPhoto]) -> Iterator[Row]:
     """An ellipse in every face."""
     for number, look in enumerate(looks):
         portrait = look.subject.portrait
@@ -92,7 +92,7 @@ def inpaint(looks: Sequence[Look]) -> Iterator[Row]:
         yield Row(look, None, [EditPlan.inpaint(paste_back(hole, portrait.crop, nothing, nearest=True) > 0)])
 
 
-SHEETS: Mapping[str, Callable[[Sequence[Look]], Iterator[Row]]] = {
+SHEETS: Mapping[str, Callable[[Sequence[AnalysedPhoto]], Iterator[Row]]] = {
     "swap": with_another(lambda: [EditPlan.swap(OTHER)]),
     "swap-head": with_another(lambda: [EditPlan.swap(OTHER, head=True)]),
     "reenact": with_another(lambda: [EditPlan.reenact(OTHER)]),
@@ -122,7 +122,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=IMAGES, help="folder of the sheets")
     given = parser.parse_args()
     gallery, editor = read_gallery(data_root() / given.people, given.count), FaceX.load(given.weights, given.base)
-    looks = [look for each in gallery.people if (look := look_at(editor, each.pictures[0], each.id)) is not None]
+    looks = [look for each in gallery.people if (look := analyse_photo(editor, each.pictures[0], each.id)) is not None]
     if not looks:
         raise InputError(f"{given.people}: none of {len(gallery.people)} photos shows a face that can be edited")
     for name in given.only or SHEETS:
@@ -146,7 +146,7 @@ def draw(editor: FaceX, rows: Sequence[Row], steps: int, progress: Callable[[int
         for place, plan in enumerate(row.plans):
             seed = number if row.same_noise else number * len(row.plans) + place
             looks = {name: known[name] for name in plan.photos}
-            pictures.append(edit(editor, plan, looks, Sampling(steps), seed).shown)
+            pictures.append(edit(editor, plan, looks, EditSampling(steps), seed).shown)
         drawn.append(np.concatenate(pictures, 1))
         progress(number + 1, len(rows))
     return np.concatenate(drawn, 0)

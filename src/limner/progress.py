@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import numpy as np
 
-Progress = Callable[[int, int], None]
+ProgressCallback = Callable[[int, int], None]
 """(steps, faces or pictures done, in all). To cancel, raise."""
 
-Look = Callable[[], "np.ndarray | list[np.ndarray]"]
-Watch = Callable[[int, int, Look], None]
+Preview = Callable[[], "np.ndarray | list[np.ndarray]"]
+PreviewCallback = Callable[[int, int, Preview], None]
 """(steps done, steps in all, look): look() shows the pictures at work as they would be now, uint8 (H, W, 3) each, one
 array where they are of one size. It costs a decoding, so call it now and then. To cancel, raise."""

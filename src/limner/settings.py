@@ -10,9 +10,9 @@ from limner.errors import InputError
 
 if TYPE_CHECKING:
     from limner.faces.picture import Source
-    from limner.models.unif2ace.answering import Choice
     from limner.models.unif2ace.engine import Stream
-    from limner.progress import Progress, Watch
+    from limner.models.unif2ace.generation import SamplingParams
+    from limner.progress import PreviewCallback, ProgressCallback
 
 BATCH = 8
 """Pictures, or faces spoken about, that an engine computes at once."""
@@ -30,7 +30,7 @@ class PaintSettings(TypedDict, total=False):
     guidance: float | None
     seed: int
     sampler: str
-    callback: Progress | None
+    callback: ProgressCallback | None
     mask_guidance: float | None  # MDiTFace alone, as are the next three
     merge: int | str | None
     size: int | None
@@ -43,7 +43,7 @@ class TurnSettings(TypedDict, total=False):
     """How one turn of a conversation is written; ``UniF2ace.ask`` says what each means."""
 
     limit: int
-    choice: Choice | None
+    sampling: SamplingParams | None
     seed: int
 
 
@@ -63,7 +63,7 @@ class BatchedSettings(TypedDict, total=False):
     """Keyword arguments of ``UniF2ace.describe_each`` and ``ask_each`` besides ``seed``."""
 
     limit: int
-    choice: Choice | None
+    sampling: SamplingParams | None
     stream: Stream | None
 
 
@@ -75,11 +75,11 @@ class SamplingSettings(TypedDict, total=False):
     seed: int
     steps: int
     guidance: float | None
-    likeness: float | None
-    draft: float | None
+    identity_guidance: float | None
+    warp_strength: float | None
     sampler: str
-    callback: Progress | None
-    watch: Watch | None
+    callback: ProgressCallback | None
+    watch: PreviewCallback | None
 
 
 class EditSettings(SamplingSettings, total=False):

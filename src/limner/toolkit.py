@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from limner.models.facex.engine import FaceX
     from limner.models.facex.plan import EditPlan
     from limner.models.mditface.engine import MDiTFace
-    from limner.models.unif2ace.answers import Answer, Look
+    from limner.models.unif2ace.answers import Answer, EncodedPhoto
     from limner.models.unif2ace.engine import Chat, UniF2ace
-    from limner.progress import Progress
+    from limner.progress import ProgressCallback
     from limner.provenance.picture import Picture
     from limner.settings import AnswerSettings, ChatSettings, EditSettings, PaintSettings, SamplingSettings
 
@@ -127,7 +127,7 @@ class Toolkit:
         For a list of photos, a folder, or a pattern such as ``photos/**/*.jpg``: an iterator of results, one a photo;
         see `read_many`, which has the same for any of them.
         """
-        from limner.faces.folders import is_several
+        from limner.faces.data_folders import is_several
 
         if isinstance(photo, list | tuple) or is_several(photo):
             return self.read_many(photo, min_score)  # type: ignore[arg-type]
@@ -146,7 +146,7 @@ class Toolkit:
         below them, hidden files are passed over. batch_size: photos whose faces are described together. on_error:
         "raise" stops at the first photo that cannot be used; "yield" puts the error in its result and continues.
         """
-        from limner.faces.folders import expand_photos
+        from limner.faces.data_folders import expand_photos
 
         if isinstance(photos, str | os.PathLike):
             photos = [photos]
@@ -176,7 +176,7 @@ class Toolkit:
         face: int | None = None,
         index: str | os.PathLike[str] | None = None,
         min_score: float = 0.5,
-        progress: Progress | None = None,
+        progress: ProgressCallback | None = None,
     ) -> list[Match]:
         """The faces in a folder's photos that are most like the one in a photo, most similar first.
 
@@ -204,24 +204,26 @@ class Toolkit:
             name = os.path.basename(os.fsdecode(photo))
         return choose_face(self.reader.read(photo), number, name)
 
-    def describe(self, photo: Source | Look, length: str = "long", **settings: Unpack[AnswerSettings]) -> Answer:
+    def describe(
+        self, photo: Source | EncodedPhoto, length: str = "long", **settings: Unpack[AnswerSettings]
+    ) -> Answer:
         """A description of every face in a photo; its `text`, or `str` of it, is the words.
 
-        length: "long", several sentences, or "short", one. settings: limit, choice, seed, stream as `UniF2ace.ask`
+        length: "long", several sentences, or "short", one. settings: limit, sampling, seed, stream as `UniF2ace.ask`
         takes them. Raises InputError for what is no picture and where no face is found.
         """
         check_text(length, "length")
         return self.answerer.describe(photo, length, **settings)
 
     @overload
-    def ask(self, photo: Source | Look, question: str, **settings: Unpack[AnswerSettings]) -> Answer: ...
+    def ask(self, photo: Source | EncodedPhoto, question: str, **settings: Unpack[AnswerSettings]) -> Answer: ...
     @overload
     def ask(
-        self, photo: Source | Look, question: Sequence[str], **settings: Unpack[AnswerSettings]
+        self, photo: Source | EncodedPhoto, question: Sequence[str], **settings: Unpack[AnswerSettings]
     ) -> list[Answer]: ...
 
     def ask(
-        self, photo: Source | Look, question: str | Sequence[str], **settings: Unpack[AnswerSettings]
+        self, photo: Source | EncodedPhoto, question: str | Sequence[str], **settings: Unpack[AnswerSettings]
     ) -> Answer | list[Answer]:
         """An answer about every face in a photo; see `describe`.
 
@@ -231,12 +233,12 @@ class Toolkit:
         if isinstance(question, list | tuple):
             for each in question:
                 check_text(each, "question")
-            look = self.answerer.look(photo)
+            look = self.answerer.encode_photo(photo)
             return [self.answerer.ask(look, each, **settings) for each in question]
         check_text(question, "question")
         return self.answerer.ask(photo, question, **settings)  # type: ignore[arg-type]
 
-    def chat(self, photo: Source | Look, **settings: Unpack[ChatSettings]) -> Chat:
+    def chat(self, photo: Source | EncodedPhoto, **settings: Unpack[ChatSettings]) -> Chat:
         """A conversation about a photo: `ask` its questions one after the other, each is read after what was said."""
         return self.answerer.chat(photo, **settings)
 

@@ -13,7 +13,7 @@ import pytest
 
 from chat.model_server import ModelServer, answer, cut_off, no_completion, trickle, wait_first
 from limner.chat.endpoint import ChatClient, Completion, Endpoint, Price, Unsuitable
-from limner.chat.pace import Pace, Stopped
+from limner.chat.rate_limit import Pace, Stopped
 from limner.errors import InputError
 
 BODY = {"model": "m", "messages": [{"role": "user", "content": '{"caption": "…"}'}], "max_tokens": 9}

@@ -16,8 +16,8 @@ from codec.test_continuous import tiny_dc
 from limner.codecs.continuous import KLCodec
 from limner.codecs.discrete import LFQCodec
 from limner.codecs.magvit2 import MAGVIT2, LFQConfig, Resize
+from limner.codecs.nano_lfq import NANO, NanoLFQConfig
 from limner.codecs.quantizer import Quantizer, code_entropy, codebook_use
-from limner.codecs.squeezed import NANO, SqueezedConfig
 from limner.errors import InputError
 
 TINY = LFQConfig(
@@ -158,14 +158,14 @@ def test_nano_is_small_and_needs_its_base() -> None:
     assert model.factor == 16 and NANO.codebook == 8192
     stored = [p.numel() for name, p in model.named_parameters() if not name.startswith("encoder.base.")]
     assert sum(stored) <= 7e6
-    assert SqueezedConfig.from_dict(json.loads(json.dumps(NANO.to_dict()))) == NANO
+    assert NanoLFQConfig.from_dict(json.loads(json.dumps(NANO.to_dict()))) == NANO
 
 
 def squeezed(folder: Path) -> LFQCodec:
     """A squeezed codec on a tiny KL codec saved in `folder`, all weights random."""
     torch.manual_seed(0)
     tiny_dc().save_pretrained(folder)
-    model = LFQCodec(SqueezedConfig(bits=5, base=str(folder), width=8, groups=4, side=4)).eval()
+    model = LFQCodec(NanoLFQConfig(bits=5, base=str(folder), width=8, groups=4, side=4)).eval()
     for parameter in (*model.encoder.squeeze.parameters(), *model.decoder.parameters()):  # type: ignore[union-attr, operator]
         parameter.data.normal_(1.0 if parameter.ndim == 1 else 0.0, 0.3)
     return model.requires_grad_(False)
@@ -193,7 +193,7 @@ def test_decoding_by_way_of_the_base_changes_neither_the_base_nor_what_it_gives(
     tiny_dc().save_pretrained(tmp_path)
     base = KLCodec.load(tmp_path)
     before = base.autoencoder.decoder.conv_in.weight.clone()
-    model = LFQCodec(SqueezedConfig(bits=5, base=str(tmp_path), width=8, groups=4, side=4), base)
+    model = LFQCodec(NanoLFQConfig(bits=5, base=str(tmp_path), width=8, groups=4, side=4), base)
     assert all(p.requires_grad for p in model.decoder.parameters())
     assert not any(p.requires_grad for p in base.parameters())
     model.decoder.draw.conv_in.weight.data.zero_()  # type: ignore[union-attr]

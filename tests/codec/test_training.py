@@ -11,15 +11,15 @@ from diffusers import AutoencoderDC
 
 from codec.tiny import SETTINGS, make_folder
 from limner.codecs.continuous import KLCodec
+from limner.codecs.crops import PictureCrops
 from limner.codecs.discrete import LFQCodec
 from limner.codecs.kl_task import CodecTask
 from limner.codecs.lfq_task import LFQTask
-from limner.codecs.pictures import PictureCrops
 from limner.errors import InputError
-from limner.faces.batches import to_model, to_pictures
-from limner.faces.folders import picture_files
+from limner.faces.data_folders import picture_files
+from limner.faces.image_tensors import to_model, to_pictures
+from limner.training.config import TrainingConfig
 from limner.training.loop import train
-from limner.training.recipe import Recipe
 
 
 def test_pictures_survive_the_way_into_a_model_and_back() -> None:
@@ -60,14 +60,14 @@ def test_it_learns_and_its_export_is_a_codec(tmp_path: Path, monkeypatch: pytest
     make_folder(tmp_path / "faces", 4)
     monkeypatch.setenv("LIMNER_DATA", str(tmp_path))
     settings = SETTINGS | {"lpips": str(tmp_path / "lpips.safetensors"), "adversarial_weight": 0.01}
-    recipe = Recipe.model_validate({
+    config = TrainingConfig.model_validate({
         "name": "tiny", "task": settings,
         "train": {"steps": 60, "batch_size": 2, "learning_rate": 3e-3, "warmup": 5, "precision": "fp32", "ema": 0.9,
                   "validate_every": 30, "sample_every": 60, "threads": 1},
     })  # fmt: skip
-    task = CodecTask(recipe.task, 2, 0)
+    task = CodecTask(config.task, 2, 0)
     lines: list[dict] = []
-    weights = train(task, recipe, tmp_path / "run", report=lines.append)
+    weights = train(task, config, tmp_path / "run", report=lines.append)
     validations = [line for line in lines if line["kind"] == "validate"]
     assert validations[-1]["faces.psnr"] > validations[0]["faces.psnr"] > 8
     assert "critic" in lines[-2] or any("critic" in line for line in lines)
@@ -80,8 +80,8 @@ def test_it_learns_and_its_export_is_a_codec(tmp_path: Path, monkeypatch: pytest
     assert psnr == pytest.approx(validations[-1]["faces.psnr"], abs=0.2)
 
     (tmp_path / "stage-1").symlink_to(weights.with_suffix(""))
-    edit = {"task": settings | {"start": "stage-1", "decoder_only": True}, "train": recipe.train.model_dump()}
-    second = Recipe.model_validate({"name": "tiny-2", **edit, "train": edit["train"] | {"steps": 5}})
+    edit = {"task": settings | {"init_from": "stage-1", "decoder_only": True}, "train": config.train.model_dump()}
+    second = TrainingConfig.model_validate({"name": "tiny-2", **edit, "train": edit["train"] | {"steps": 5}})
     sharper = KLCodec.load(train(CodecTask(second.task, 2, 0), second, tmp_path / "run-2").with_suffix(""))
     assert torch.equal(sharper.encode(x), latents), "latents made with the first stage stay valid"
     assert not torch.equal(sharper.decode(latents), codec.decode(latents))
@@ -102,14 +102,14 @@ def test_codes_learn_too_and_their_encoder_can_be_kept(tmp_path: Path, monkeypat
         "lpips": str(tmp_path / "lpips.safetensors"), "adversarial_weight": 0.01, "adversarial_after": 55,
         "architecture": {"bits": 4, "base": str(tmp_path / "base"), "width": 16, "groups": 4, "blocks": 0},
     }  # fmt: skip
-    recipe = Recipe.model_validate({
+    config = TrainingConfig.model_validate({
         "name": "tiny", "task": settings,
         "train": {"steps": 60, "batch_size": 2, "learning_rate": 5e-3, "warmup": 5, "precision": "fp32", "ema": 0.8,
                   "validate_every": 60, "sample_every": 60, "threads": 1, "log_every": 1},
     })  # fmt: skip
-    task = LFQTask(recipe.task, 2, 0)
+    task = LFQTask(config.task, 2, 0)
     lines: list[dict] = []
-    weights = train(task, recipe, tmp_path / "run", report=lines.append)
+    weights = train(task, config, tmp_path / "run", report=lines.append)
     logged = [line for line in lines if line["kind"] == "train"]
     first, last = ([line["l1"] for line in part] for part in (logged[:5], logged[-10:]))
     assert np.mean(last) < 0.9 * np.mean(first) and "critic" in logged[-1] and "critic" not in logged[54]
@@ -121,9 +121,9 @@ def test_codes_learn_too_and_their_encoder_can_be_kept(tmp_path: Path, monkeypat
     assert all(torch.equal(a, b) for a, b in zip(codec.encoder.base.autoencoder.parameters(), base.parameters()))  # type: ignore[union-attr, operator]
 
     (tmp_path / "stage-1").symlink_to(weights.with_suffix(""))
-    edit = {"task": settings | {"start": "stage-1", "decoder_only": True}, "train": recipe.train.model_dump()}
+    edit = {"task": settings | {"init_from": "stage-1", "decoder_only": True}, "train": config.train.model_dump()}
     later = {"steps": 3, "precision": "bf16"}  # latents are remembered in half precision, whatever the step's is
-    second = Recipe.model_validate({"name": "tiny-2", **edit, "train": edit["train"] | later})
+    second = TrainingConfig.model_validate({"name": "tiny-2", **edit, "train": edit["train"] | later})
     sharper = LFQCodec.load(train(LFQTask(second.task, 2, 0), second, tmp_path / "run-2").with_suffix(""))
     assert torch.equal(sharper.encode(x), codes), "codes made with the first stage stay valid"
     assert not torch.equal(sharper.decode(codes), codec.decode(codes))

@@ -241,7 +241,7 @@ if __name__ == "__main__":
     settings = RecordSettings(captions=1, prompts=1, questions=2, min_size=30)
     b.build(open_sources([{str(photos)!r}]), {str(out)!r}, settings, 2, progress=slow, load_reader=plain_reader.load)
 """
-    path = tmp_path / "run.py"
+    path = tmp_path / "job_progress.py"
     path.write_text(script)
     process = subprocess.Popen([sys.executable, str(path)], start_new_session=True)
     marker = out / "blocks" / "00000.json"
@@ -276,7 +276,7 @@ if __name__ == "__main__":
     pool = ProcessPoolExecutor(1, spawn, workers._start_worker, (plain_reader.load, os.getpid()))
     pool.submit(work, 0).result()
 """
-    path = tmp_path / "run.py"
+    path = tmp_path / "job_progress.py"
     path.write_text(script)
     parent = subprocess.Popen([sys.executable, str(path)], stdout=subprocess.PIPE, text=True)
     assert parent.stdout is not None

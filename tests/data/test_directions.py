@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from limner.data.directions import Directions, fit_directions
-from limner.data.factors import FACTORS
+from limner.data.pair_factors import FACTORS
 from limner.data.synthetic import LAYERS
 from limner.errors import InputError
 from limner.weights.tensors import save_tensors

@@ -13,13 +13,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from limner.data import build as build_module
-from limner.data.build import Recipe, build, load_face_reader
-from limner.data.factors import FACTORS, motion_change
-from limner.data.make_pairs import PairSettings, Person, Tools, draw_moves, make_people
+from limner.data.build import BuildSpec, build, load_face_reader
+from limner.data.pair_factors import FACTORS, motion_change
 from limner.data.pair_report import pair_sheet, summarise
 from limner.data.pairs import PairSet
 from limner.data.shards import PAIR_FIELDS, iterate, read_shards, shard_files
 from limner.data.stages import RecordSettings
+from limner.data.synthetic_pairs import PairModels, PairSettings, SyntheticPerson, draw_moves, make_people
 from limner.errors import InputError
 from limner.faces.topology import Topology
 
@@ -32,18 +32,18 @@ SETTINGS = PairSettings(
 
 
 @cache
-def tools() -> Tools:
-    return Tools(load_face_reader(), PhotoGenerator(), plain_directions(), Topology.load())
+def tools() -> PairModels:
+    return PairModels(load_face_reader(), PhotoGenerator(), plain_directions(), Topology.load())
 
 
-def recipe() -> Recipe:
-    return Recipe(load=tools, make=make_people, fields=PAIR_FIELDS, block=2, batch=1, facts={"directions": {}})
+def build_spec() -> BuildSpec:
+    return BuildSpec(load=tools, make=make_people, fields=PAIR_FIELDS, block=2, batch=1, facts={"directions": {}})
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("pairs") / "set"
-    build([Person(k) for k in range(6)], place, SETTINGS, workers=1, recipe=recipe())
+    build([SyntheticPerson(k) for k in range(6)], place, SETTINGS, workers=1, build_spec=build_spec())
     return place
 
 
@@ -94,16 +94,21 @@ def test_what_is_dropped_is_said(folder: Path) -> None:
 
 def test_a_set_goes_on_with_more_people(folder: Path, tmp_path: Path) -> None:
     """Made in two goes: the same rows as in one, and the first people are not made again."""
-    build([Person(k) for k in range(4)], tmp_path / "set", SETTINGS, workers=1, recipe=recipe())
+    build([SyntheticPerson(k) for k in range(4)], tmp_path / "set", SETTINGS, workers=1, build_spec=build_spec())
     before = tools().generator.made  # pyright: ignore[reportAttributeAccessIssue]
-    build([Person(k) for k in range(6)], tmp_path / "set", SETTINGS, workers=1, recipe=recipe())
+    build([SyntheticPerson(k) for k in range(6)], tmp_path / "set", SETTINGS, workers=1, build_spec=build_spec())
     assert tools().generator.made - before == 2 * 3  # pyright: ignore[reportAttributeAccessIssue]
     one = {row["id"]: row for path in shard_files(folder) for row in pq.read_table(path).to_pylist()}
     two = {row["id"]: row for path in shard_files(tmp_path / "set") for row in pq.read_table(path).to_pylist()}
     assert one.keys() == two.keys() and all(one[k]["image"] == two[k]["image"] for k in one)
     with pytest.raises(InputError, match="other settings"):
         build(
-            [Person(k) for k in range(6)], tmp_path / "set", PairSettings(seed=1), workers=1, recipe=recipe(), keep=True
+            [SyntheticPerson(k) for k in range(6)],
+            tmp_path / "set",
+            PairSettings(seed=1),
+            workers=1,
+            build_spec=build_spec(),
+            keep=True,
         )
 
 
@@ -112,8 +117,15 @@ def test_what_other_code_made_is_kept_on_request(folder: Path, tmp_path: Path, m
     monkeypatch.setattr(build_module, "code_hash", lambda: "another")
     before = tools().generator.made  # pyright: ignore[reportAttributeAccessIssue]
     with pytest.raises(InputError, match="other code"):
-        build([Person(k) for k in range(6)], tmp_path / "set", SETTINGS, workers=1, recipe=recipe())
-    build([Person(k) for k in range(7)], tmp_path / "set", SETTINGS, workers=1, recipe=recipe(), keep=True)
+        build([SyntheticPerson(k) for k in range(6)], tmp_path / "set", SETTINGS, workers=1, build_spec=build_spec())
+    build(
+        [SyntheticPerson(k) for k in range(7)],
+        tmp_path / "set",
+        SETTINGS,
+        workers=1,
+        build_spec=build_spec(),
+        keep=True,
+    )
     assert tools().generator.made - before == 3  # pyright: ignore[reportAttributeAccessIssue]
 
 

@@ -16,10 +16,10 @@ import skimage.data
 from PIL import Image
 
 from limner.data.build import build
-from limner.data.clips import read_frame
 from limner.data.shards import read_shards
 from limner.data.sources import open_sources
 from limner.data.stages import PARTS, RecordSettings, read_part_masks
+from limner.data.video_frame import read_frame
 from limner.errors import InputError
 from limner.faces.picture import encode_png, read_picture, read_region_map
 from limner.faces.regions import Region

@@ -7,7 +7,7 @@ import skimage.data
 from PIL import Image
 
 from limner.data.directions import Directions
-from limner.data.factors import FACTORS
+from limner.data.pair_factors import FACTORS
 from limner.data.synthetic import LAYERS, FaceGenerator
 
 WIDTH = 512

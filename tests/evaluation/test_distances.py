@@ -9,7 +9,7 @@ from scipy.linalg import sqrtm
 from limner.errors import InputError
 from limner.evaluation.fidelity import neighbours
 from limner.evaluation.frechet import features, frechet_distance, kernel_distance
-from limner.evaluation.nearness import in_mean_colour
+from limner.evaluation.image_similarity import in_mean_colour
 
 
 @pytest.fixture

@@ -33,8 +33,8 @@ from limner.cli.app import main
 from limner.errors import InputError
 from limner.evaluation.clip_score import ClipScorer
 from limner.evaluation.frechet import kid
-from limner.evaluation.judge import summarise
-from limner.evaluation.pairs import Pair, read_pairs
+from limner.evaluation.image_text_pairs import Pair, read_pairs
+from limner.evaluation.llm_judge import summarise
 from limner.evaluation.published import published, reference
 from limner.evaluation.vqascore import QUESTION, load_vqa_model, vqa_scores
 from limner.faces.picture import encode_png

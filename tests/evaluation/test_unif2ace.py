@@ -16,9 +16,10 @@ from evaluation.noise_set import write_noise_set
 from limner.cli.app import main
 from limner.data.shards import DATA
 from limner.errors import InputError
-from limner.evaluation.ablation import COMPARED, FIGURES, VARIANTS
-from limner.evaluation.ablation_cell import stated_by
-from limner.evaluation.answers import (
+from limner.evaluation.ablation_metrics import stated_by
+from limner.evaluation.ablation_order import compare_orders, spell_orders
+from limner.evaluation.ablation_runner import choose, markdown, summarise
+from limner.evaluation.answer_accuracy import (
     claims_by_attribute,
     claims_right,
     commonest_right,
@@ -30,19 +31,18 @@ from limner.evaluation.answers import (
     short_answer,
     summarise_answers,
 )
-from limner.evaluation.cells import choose, markdown, summarise
-from limner.evaluation.codec import attributes_kept, evaluate_codec
-from limner.evaluation.experts import load_model, measure_experts
-from limner.evaluation.paper_order import compare_orders, spell_orders
-from limner.evaluation.refusals import EACH
-from limner.evaluation.sets import face_set
-from limner.evaluation.wishes import draw_prompt
-from limner.models.unif2ace.prepared import ABSENT, Prepared, pad_texts
+from limner.evaluation.codec_fidelity import attributes_kept, evaluate_codec
+from limner.evaluation.expert_usage import load_model, measure_experts
+from limner.evaluation.face_sets import face_set
+from limner.evaluation.prompt_alignment import draw_prompt
+from limner.evaluation.refusal_rate import EACH
+from limner.evaluation.unif2ace_ablation import COMPARED, FIGURES, VARIANTS
+from limner.models.unif2ace.prepared import ABSENT, PreparedConversations, pad_texts
 from limner.models.unif2ace.sequence_experts import EXPERTS
 from limner.models.unif2ace.task import UniF2aceTask
 from limner.models.unif2ace.tokenizer import Tokenizer
+from limner.training.config import TrainingConfig
 from limner.training.loop import train
-from limner.training.recipe import Recipe
 from limner.weights.tensors import save_tensors
 from limner.words.questions import write_questions
 from unif2ace.parts import write_codec, write_tiny
@@ -131,7 +131,7 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     }
     tensors = {"codes": draw_codes(8), **draw_features(8), **texts, "validation": torch.arange(8) > 3}
     tensors |= {"ask_long": torch.tensor([[17, 18]]), "ask_short": torch.tensor([[19, ABSENT]])}
-    Prepared.write(tmp_path / "set", tensors, {"model": {}})
+    PreparedConversations.write(tmp_path / "set", tensors, {"model": {}})
     return tmp_path
 
 
@@ -139,7 +139,7 @@ def test_the_picture_of_experts(data: Path, capsys) -> None:
     model = random_model()
     save_tensors(data / "w.safetensors", model.state_dict(), {"model": TINY.to_dict()})
     loaded = load_model(data / "w.safetensors")
-    shares = measure_experts(loaded, Prepared.open(data / "set"), 4)
+    shares = measure_experts(loaded, PreparedConversations.open(data / "set"), 4)
     for group in ("understand", "paint"):
         tokens = np.array(shares[group]["token"])
         assert tokens.shape == (2, 4) and np.allclose(tokens.sum(1), 1) and tokens.std() > 0.01
@@ -160,17 +160,17 @@ def test_the_picture_of_experts(data: Path, capsys) -> None:
     assert load_model(Path("unif2ace-nano")).config.layers == 8, "weights of the registry by their name"
     save_tensors(data / "dense.safetensors", random_model(dense()).state_dict(), {"model": dense().to_dict()})
     with pytest.raises(InputError, match="no experts"):
-        measure_experts(load_model(data / "dense.safetensors"), Prepared.open(data / "set"), 4)
+        measure_experts(load_model(data / "dense.safetensors"), PreparedConversations.open(data / "set"), 4)
 
 
 def test_the_experts_of_a_run_are_those_it_exports(data: Path) -> None:
-    table = {"kind": "unif2ace", "data": "set", "model": TINY.to_dict(), "sheets": False}
+    table = {"kind": "unif2ace", "data": "set", "model": TINY.to_dict(), "sample_sheets": False}
     settings = {"steps": 2, "batch_size": 2, "warmup": 0, "precision": "fp32", "device": "cpu", "threads": 1}
-    recipe = Recipe.model_validate({"name": "tiny", "task": table, "train": settings})
+    recipe = TrainingConfig.model_validate({"name": "tiny", "task": table, "train": settings})
     weights = train(UniF2aceTask(recipe.task, 2, 0), recipe, data / "run")
     found, exported = load_model(data / "run"), load_model(weights)
     torch.testing.assert_close(found.embed.weight, exported.embed.weight, atol=1e-3, rtol=0)
-    prepared = Prepared.open(data / "set")
+    prepared = PreparedConversations.open(data / "set")
     shares = [measure_experts(model, prepared, 4)["paint"]["token"] for model in (found, exported)]
     np.testing.assert_allclose(*shares, atol=0.05)
 
@@ -184,7 +184,7 @@ def test_ablations_train_once_and_are_tabulated(data: Path, capsys) -> None:
     tensors |= {"ask_long": torch.tensor([[17, 18]]), "ask_short": torch.tensor([[19, ABSENT]])}
     write_codec(data / "codec")
     header = {"model": {"image_tokens": 256, "text_vocabulary": words.size}, "codec": str(data / "codec")}
-    Prepared.write(data / "set", tensors, {**header, "tokenizer": "unif2ace-words"})
+    PreparedConversations.write(data / "set", tensors, {**header, "tokenizer": "unif2ace-words"})
     recipe = data / "a.toml"
     lines = ['name = "a"', "[task]", 'kind = "unif2ace"', 'data = "set"', "validation_faces = 2"]
     lines += ["sample_steps = 1", "[task.model]", *(f"{k} = {json.dumps(v)}" for k, v in TINY.to_dict().items())]
@@ -385,7 +385,7 @@ def test_prepared_from_a_built_set_by_the_command(built: Path, capsys) -> None:
 
     weights, out = write_tiny(built.parent / "weights"), built.parent / "prepared"
     prepare([str(built), "--codec", str(weights / "codec"), "--out", str(out)])
-    data = Prepared.open(out)
+    data = PreparedConversations.open(out)
     assert len(data.stored) == 6 and len(data.rows(validation=True)) == 2
     assert data.header["model"]["codebook"] == 16 and data.stored.shape("clip") == (49, 320)
     assert "6 faces, 2 of them for validation" in capsys.readouterr().err

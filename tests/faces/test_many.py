@@ -10,7 +10,7 @@ from PIL import Image
 
 import limner
 from limner.errors import InputError
-from limner.faces.folders import expand_photos
+from limner.faces.data_folders import expand_photos
 from limner.faces.reader import FaceReader
 from limner.faces.record import Face, choose_face
 

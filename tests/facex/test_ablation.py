@@ -20,7 +20,7 @@ from limner.models.facex.control import load_controller
 from limner.models.facex.encoders import load_decomposer
 from limner.models.facex.prepare import prepare
 from limner.models.facex.task import FaceXTask
-from limner.training.recipe import read_recipe
+from limner.training.config import read_training_config
 from limner.weights.tensors import save_tensors
 
 RECIPE = """
@@ -29,8 +29,8 @@ name = "a"
 kind = "facex"
 data = "pairs"
 base = "base"
-fix_unet = false
-gain = 1.0
+freeze_unet = false
+gamma_init = 1.0
 identity_weight = 0.0
 lpips_weight = 0.0
 sample_faces = 1
@@ -95,7 +95,7 @@ def test_ablations_train_once_edit_and_are_tabulated(data: Path, capsys: pytest.
 
 
 def test_every_cell_of_the_shipped_recipe_is_a_task(data: Path) -> None:
-    recipe = read_recipe(Path(__file__).parents[2] / "recipes" / "facex-ablation.toml")
+    recipe = read_training_config(Path(__file__).parents[2] / "configs" / "facex-ablation.toml")
     built = {}
     for variant in VARIANTS:
         changed = {**recipe.task, **variant.task, "data": "pairs", "base": "base", "faces": None}
@@ -103,6 +103,6 @@ def test_every_cell_of_the_shipped_recipe_is_a_task(data: Path) -> None:
         made.build()
         assert made.steered is not None
         config = made.steered.controller.config
-        built[variant.name] = config.region_assembler, config.representation_assembler, made.settings.fix_unet
+        built[variant.name] = config.region_assembler, config.representation_assembler, made.settings.freeze_unet
     without = {"no region assembler": (False, True, False), "no representation assembler": (True, False, False)}
     assert built == {"whole": (True, True, False), **without, "UNet fixed": (True, True, True)}

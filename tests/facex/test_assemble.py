@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from facex.tiny import CONTROL, randomise
-from limner.faces.batches import to_model
 from limner.faces.geometry import warp
+from limner.faces.image_tensors import to_model
 from limner.faces.iresnet import IResNet
 from limner.faces.reader import FaceReader
 from limner.faces.record import Face
@@ -28,7 +28,7 @@ from limner.models.facex.reference import (
     assemble_reference,
     grey_head,
     mask_cells,
-    put_draft,
+    put_hole_fill,
     repaint_mask,
     with_hole,
 )
@@ -176,8 +176,8 @@ def test_arcface_is_its_published_size() -> None:
 def test_decomposing_one_face_and_several_is_the_same(editor: FaceX, photo: np.ndarray, face: Face) -> None:
     portrait = portrait_of(photo, face, 64, editor.reader.topology)
     other = portrait_of(np.ascontiguousarray(photo[:, :, ::-1]), face, 64, editor.reader.topology)
-    together = editor.parts.decomposer.decompose([portrait, other])
-    alone = editor.parts.decomposer.decompose([other])
+    together = editor.components.decomposer.decompose([portrait, other])
+    alone = editor.components.decomposer.decompose([other])
     for name in ("identity", "groups", "expression", "pose", "gaze", "light"):
         assert torch.allclose(getattr(together, name)[1:].float(), getattr(alone, name).float(), atol=1e-4), name
     assert all(torch.allclose(a[1:], b, atol=1e-4) for a, b in zip(together.levels, alone.levels))
@@ -195,18 +195,18 @@ def test_the_reference_shows_nothing_of_what_is_painted(photo: np.ndarray, face:
     grey = grey_head(portrait.picture, portrait.regions)
     assert (grey[..., 0] == grey[..., 2]).all() and (grey[portrait.regions == 0] == 127).all()
     cells = mask_cells(mask[None], 16)
-    mixed = put_draft(torch.zeros(1, 4, 4, 4), cells, torch.ones(1, 4, 4, 4))
+    mixed = put_hole_fill(torch.zeros(1, 4, 4, 4), cells, torch.ones(1, 4, 4, 4))
     assert torch.equal(mixed[:, :1], cells)
 
 
 def test_drafts_stand_in_the_hole_and_nowhere_else(photo: np.ndarray, face: Face, editor: FaceX) -> None:
-    codec = editor.parts.base.codec
+    codec = editor.components.base.codec
     portrait = portrait_of(photo, face, 64, editor.reader.topology)
     other = portrait_of(np.ascontiguousarray(photo[:, :, ::-1]), face, 64, editor.reader.topology)
     portraits = {"photo": portrait, "her": other}
 
-    def reference(plan: EditPlan, drafts: bool) -> Reference:
-        return assemble_reference(plan, portraits, repaint_mask(plan, portraits), codec, drafts)
+    def reference(plan: EditPlan, hole_fill: bool) -> Reference:
+        return assemble_reference(plan, portraits, repaint_mask(plan, portraits), codec, hole_fill)
 
     def encoded(picture: np.ndarray) -> torch.Tensor:
         return codec.encode(to_model(picture[None]))
@@ -216,11 +216,11 @@ def test_drafts_stand_in_the_hole_and_nowhere_else(photo: np.ndarray, face: Face
         "face": (EditPlan.swap("her"), encoded(grey_head(other.picture, other.regions))),
         "lips": (EditPlan.regions("her", ["lips"]), encoded(other.picture)),
     }
-    for plan, draft in shown.values():
+    for plan, fill in shown.values():
         plain, drafted = reference(plan, False), reference(plan, True)
-        hole = plain.mask.expand_as(draft) > 0
+        hole = plain.mask.expand_as(fill) > 0
         assert torch.equal(drafted.mask, plain.mask) and hole.any()
-        assert torch.equal(drafted.latents[hole], draft[hole]) and not torch.equal(plain.latents[hole], draft[hole])
+        assert torch.equal(drafted.latents[hole], fill[hole]) and not torch.equal(plain.latents[hole], fill[hole])
         assert torch.equal(drafted.latents[~hole], plain.latents[~hole])
     head = EditPlan.swap("her", head=True)
     assert torch.equal(reference(head, False).latents, reference(head, True).latents)  # published, in every controller

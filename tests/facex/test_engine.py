@@ -37,7 +37,7 @@ def other(photo: np.ndarray) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def swapped(editor: FaceX, photo: np.ndarray, other: np.ndarray) -> limner.Picture:
-    return editor.swap(other, photo, likeness=2.0, **QUICK)
+    return editor.swap(other, photo, identity_guidance=2.0, **QUICK)
 
 
 def test_pixels_outside_the_painted_region_are_the_photos(
@@ -93,19 +93,19 @@ def test_likeness_follows_what_is_another_s_and_nothing_else(
         return np.asarray(editor.edit(photo, plan, {"other": other}, **QUICK, **settings).image).astype(int)
 
     swap = EditPlan.swap("other")
-    plain, far, further = (made(swap, likeness=value) for value in (0.0, 1.0, 2.0))
+    plain, far, further = (made(swap, identity_guidance=value) for value in (0.0, 1.0, 2.0))
     assert 0 < np.abs(far - plain).mean() < np.abs(further - plain).mean()
     own = EditPlan.motion(yaw=20)
-    assert np.array_equal(made(own, likeness=0.0), made(own, likeness=3.0))
-    with pytest.raises(InputError, match="likeness=-1"):
-        made(swap, likeness=-1.0)
+    assert np.array_equal(made(own, identity_guidance=0.0), made(own, identity_guidance=3.0))
+    with pytest.raises(InputError, match="identity_guidance=-1"):
+        made(swap, identity_guidance=-1.0)
 
 
 def test_a_controller_says_whether_holes_show_drafts(
     editor: FaceX, photo: np.ndarray, face: Face, tmp_path: Path
 ) -> None:
     """The same weights, told that they were trained with drafts: holes are no longer grey."""
-    drafting = FaceX.load(write_editor(tmp_path, drafts=True), device="cpu", precision="fp32", reader=editor.reader)
+    drafting = FaceX.load(write_editor(tmp_path, hole_fill=True), device="cpu", precision="fp32", reader=editor.reader)
     for plan, differs in ((EditPlan.motion(yaw=10), True), (EditPlan.erase(["lips"]), False)):
         subject = editor.taken_apart(photo, face, "photo")
         one, other = (each.prepare(plan, {"photo": subject}).reference for each in (editor, drafting))
@@ -253,7 +253,7 @@ def test_bf16_works_too(weights: Path, photo: np.ndarray, reader) -> None:
     editor = FaceX.load(weights, device="cpu", precision="bf16", reader=reader)
     picture = editor.edit(photo, EditPlan.motion(yaw=10), **QUICK)
     assert picture.recipe["precision"] == "bfloat16" and (np.asarray(picture.image) != photo).any()
-    assert editor.parts.controller.assembler.dropped.dtype == torch.bfloat16
+    assert editor.components.controller.assembler.dropped.dtype == torch.bfloat16
 
 
 def test_the_toolkit_has_the_verbs(weights: Path, photo: np.ndarray, other: np.ndarray, reader: FaceReader) -> None:

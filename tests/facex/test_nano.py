@@ -35,8 +35,8 @@ def test_shipped_weights_move_a_face_as_the_driver_does(model: Toolkit) -> None:
 def test_a_controller_alone_finds_the_base_its_header_names(model: Toolkit, tmp_path: Path) -> None:
     """Also where that base is registered as a part of an editor, not on its own."""
     shutil.copy(locate("facex-nano") / "controller.safetensors", tmp_path)
-    alone = limner.load(tmp_path).editor.parts.base
-    expected = model.editor.parts.base.unet.state_dict()
+    alone = limner.load(tmp_path).editor.components.base
+    expected = model.editor.components.base.unet.state_dict()
     assert alone.name == "facex-nano"
     assert all(torch.equal(value, expected[key]) for key, value in alone.unet.state_dict().items() if "conv_in" in key)
 

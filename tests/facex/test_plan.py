@@ -52,31 +52,31 @@ def test_a_chain_is_one_plan_and_the_later_edit_decides() -> None:
 
 def test_a_foil_is_the_same_motion_on_the_photo_s_own_face() -> None:
     moved = EditPlan.swap("her", head=True) + EditPlan.reenact("him") + EditPlan.motion(yaw=10)
-    assert moved.foil().factors == EditPlan.reenact("him").factors and moved.foil().sliders == {"yaw": 10}
-    assert moved.foil().repaint == moved.repaint and EditPlan.erase(["glasses"]).foil().factors == {}
+    assert moved.negative().factors == EditPlan.reenact("him").factors and moved.negative().sliders == {"yaw": 10}
+    assert moved.negative().repaint == moved.repaint and EditPlan.erase(["glasses"]).negative().factors == {}
     for own in (
         EditPlan.motion(yaw=10),
         EditPlan.animate(),
         EditPlan.reenact("him"),
         EditPlan(factors={"light": "her"}),
     ):
-        assert own.foil() == own
+        assert own.negative() == own
 
 
 def test_drafts_show_what_each_part_is_made_from() -> None:
     face, person = ("face", "her", True), ("person", "photo", False)
-    assert EditPlan.swap("her").drafts() == (face,)
+    assert EditPlan.swap("her").hole_fill() == (face,)
     head = ("head", "her", True)
-    assert EditPlan.swap("her", head=True).drafts() == (head,)
-    assert (EditPlan.swap("her", head=True) + EditPlan.motion(yaw=5)).drafts() == (head,)  # which covers the person
-    assert EditPlan(structure="her", repaint=("lips",)).drafts() == (head,)
-    assert EditPlan.motion(yaw=5).drafts() == EditPlan.reenact("him").drafts() == (person,)
-    assert EditPlan.regions("him", ["lips", "hair"]).drafts() == (("lips", "him", False), ("hair", "him", False))
+    assert EditPlan.swap("her", head=True).hole_fill() == (head,)
+    assert (EditPlan.swap("her", head=True) + EditPlan.motion(yaw=5)).hole_fill() == (head,)  # which covers the person
+    assert EditPlan(structure="her", repaint=("lips",)).hole_fill() == (head,)
+    assert EditPlan.motion(yaw=5).hole_fill() == EditPlan.reenact("him").hole_fill() == (person,)
+    assert EditPlan.regions("him", ["lips", "hair"]).hole_fill() == (("lips", "him", False), ("hair", "him", False))
     for nothing in (EditPlan.erase(["hair"]), EditPlan.animate(), EditPlan.inpaint(np.ones((4, 4), bool))):
-        assert nothing.drafts() == ()
+        assert nothing.hole_fill() == ()
     chain = EditPlan.regions("him", ["lips"]) + EditPlan.swap("her") + EditPlan.motion(yaw=5)
-    assert chain.drafts() == (person, face)  # the lips are hers now, and lie in her face
-    assert (chain + EditPlan.regions("him", ["lips"])).drafts() == (person, face, ("lips", "him", False))
+    assert chain.hole_fill() == (person, face)  # the lips are hers now, and lie in her face
+    assert (chain + EditPlan.regions("him", ["lips"])).hole_fill() == (person, face, ("lips", "him", False))
 
 
 def test_a_plan_survives_json_and_speaks() -> None:

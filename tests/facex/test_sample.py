@@ -10,7 +10,7 @@ from limner.errors import InputError
 from limner.faces.geometry import paste_back
 from limner.models.facex.blend import blend_back, feather
 from limner.models.facex.masks import dilate
-from limner.models.facex.sample import Drafts, draw_noise, guided, make_scheduler, sample, weighed
+from limner.models.facex.sample import InitLatents, draw_noise, guided, make_scheduler, sample, weighed
 from limner.models.facex.schedule import NANO_SCHEDULE, NoiseSchedule
 
 EPSILON = {**NANO_SCHEDULE, "prediction_type": "epsilon", "rescale_betas_zero_snr": False}
@@ -52,7 +52,7 @@ def test_a_model_that_knows_the_picture_paints_it(sampler: str, config: dict) ->
 @pytest.mark.parametrize("sampler", ["ddim", "euler"])
 def test_a_draft_is_where_a_picture_starts_late(sampler: str) -> None:
     """A model to which every picture is as likely (v = 0) keeps the more of a draft the later it starts."""
-    drafts, noise = torch.randn(3, 4, 4, 4), torch.cat([draw_noise((4, 4, 4), k) for k in range(3)])
+    inits, noise = torch.randn(3, 4, 4, 4), torch.cat([draw_noise((4, 4, 4), k) for k in range(3)])
     asked: list[int] = []
 
     def predict(x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
@@ -60,13 +60,13 @@ def test_a_draft_is_where_a_picture_starts_late(sampler: str) -> None:
         return torch.zeros_like(x)
 
     def run(rows: list[int], shares: tuple[float, ...], seen: list) -> torch.Tensor:
-        scheduler, keep = make_scheduler(NANO_SCHEDULE, sampler), Drafts(drafts[rows], shares)
+        scheduler, keep = make_scheduler(NANO_SCHEDULE, sampler), InitLatents(inits[rows], shares)
         return sample(predict, noise[rows], scheduler, 10, lambda *told: seen.append(told[:2]), keep)
 
     seen: list[tuple[int, int]] = []
     late = run([0], (0.3,), seen)
     assert seen == [(1, 3), (2, 3), (3, 3)] and len(asked) == 3
-    gaps = [float((run([0], (share,), []) - drafts[:1]).norm()) for share in (0.2, 0.5, 0.8, 1.0)]
+    gaps = [float((run([0], (share,), []) - inits[:1]).norm()) for share in (0.2, 0.5, 0.8, 1.0)]
     assert gaps == sorted(gaps) and gaps[0] < 0.5 * gaps[-1]
     plainly = sample(predict, noise[:1], make_scheduler(NANO_SCHEDULE, sampler), 10)
     assert torch.equal(run([0], (1.0,), []), plainly) and not torch.allclose(late, plainly, atol=0.1)

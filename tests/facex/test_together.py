@@ -42,9 +42,9 @@ def test_an_edit_is_the_same_in_company(editor: FaceX, edits: list[dict[str, Any
     for edit, picture in zip(edits, together, strict=True):
         alone = editor.edit(**edit, steps=3)
         assert difference(picture, alone) <= 1
-        assert {key: value for key, value in picture.recipe.items() if key != "painted_with"} == alone.recipe
+        assert {key: value for key, value in picture.recipe.items() if key != "batched_with"} == alone.recipe
         assert picture.ingredients == alone.ingredients and picture.image.size == alone.image.size
-    assert [picture.recipe["painted_with"] for picture in together] == [7] * 8 + [1] * 2
+    assert [picture.recipe["batched_with"] for picture in together] == [7] * 8 + [1] * 2
     assert difference(together[4], together[5]) > 1  # the same edit, another seed
 
 

@@ -133,7 +133,7 @@ def test_animate_and_reenact_photos(desk: Path, weights: Path, capsys, tmp_path:
 def film(desk: Path, photo: np.ndarray) -> Path:
     """Three frames, the second without her."""
     pytest.importorskip("av", reason="the extra 'video' is not installed")
-    from limner.models.facex.video import write_video
+    from limner.models.facex.video_writer import write_video
 
     write_video(desk / "film.mp4", [photo, np.full_like(photo, 90), photo], 10.0, None, {})
     return desk / "film.mp4"
@@ -178,7 +178,7 @@ def test_a_folder_of_photos_follows_a_film(desk: Path, film: Path, weights: Path
 def test_the_next_work_of_a_bar_has_its_own_rate(monkeypatch: pytest.MonkeyPatch) -> None:
     import rich.progress
 
-    from limner.cli.bars import bar
+    from limner.cli.progress_bar import bar
 
     drawn: list[rich.progress.Progress] = []
     begin = rich.progress.Progress.__init__

@@ -10,17 +10,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from limner.data.clips import read_frame
-from limner.data.people import Clip as Filmed
-from limner.data.people import FilmSettings, sample_frames
+from limner.data.video_frame import read_frame
+from limner.data.video_people import Clip as Filmed
+from limner.data.video_people import VideoSettings, sample_frames
 from limner.errors import InputError
 from limner.faces.picture import read_picture
 from limner.faces.video import Clip
 from limner.models.facex.engine import FaceX
-from limner.models.facex.film import edit_video
+from limner.models.facex.face_track import Track
 from limner.models.facex.plan import CANVAS, EditPlan
-from limner.models.facex.track import Track
-from limner.models.facex.video import Workshop, write_video
+from limner.models.facex.video_edit import edit_video
+from limner.models.facex.video_writer import FrameStore, write_video
 
 av = pytest.importorskip("av")
 FRAMES = 4
@@ -53,7 +53,7 @@ def clip(tmp_path_factory: pytest.TempPathFactory, photo: np.ndarray) -> Path:
 
 def test_a_track_of_an_older_version_is_made_again(tmp_path: Path) -> None:
     made = Track(**{each.name: np.arange(3.0) for each in fields(Track)})
-    workshop = Workshop(tmp_path / "film.mp4", {})
+    workshop = FrameStore(tmp_path / "film.mp4", {})
     assert workshop.track(lambda: made) is made
     kept = workshop.track(lambda: pytest.fail("it is kept"))
     assert vars(kept).keys() == vars(made).keys() and np.array_equal(kept.irises, made.irises)
@@ -86,7 +86,7 @@ def test_a_film_held_sideways_is_turned_upright(turns: int, matrix: tuple[int, .
     (tmp_path / "clip.mp4").write_bytes(file[:track] + turned + file[track + len(turned) :])
     person = Filmed("clip", tmp_path / "clip.mp4")
     seen = [*Clip.open(tmp_path / "clip.mp4"), read_picture(read_frame(tmp_path / "clip.mp4"))]
-    seen += [frame for _, frame in sample_frames(person, FilmSettings(every=0.1))]
+    seen += [frame for _, frame in sample_frames(person, VideoSettings(every=0.1))]
     wanted = np.rot90(stored, -turns)
     assert len(seen) == 7
     for frame in seen:
@@ -114,7 +114,7 @@ def test_a_photo_follows_a_video_and_an_interrupted_film_goes_on(
     plan, out = EditPlan.reenact("driver"), tmp_path / "film.mp4"
     painted: list[int] = []
     paint = editor.paint
-    monkeypatch.setattr("limner.models.facex.film.BATCH", 2)
+    monkeypatch.setattr("limner.models.facex.video_edit.BATCH", 2)
     monkeypatch.setattr(editor, "paint", lambda edits, *more: painted.append(len(edits)) or paint(edits, *more))
 
     def stop(what: str, done: int, total: int) -> None:

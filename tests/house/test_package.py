@@ -48,7 +48,7 @@ def test_the_wheel_holds_nothing_else(wheel: set[str]) -> None:
 def test_the_source_archive_can_be_tested_and_built_from() -> None:
     names = {file.distribution_path for file in SdistBuilder(str(ROOT)).recurse_included_files()}
     for wanted in ("constraints.txt", "Makefile", "NOTICE", "tests/conftest.py",
-                   "recipes/face-parser.toml", "examples/slurm/train.sbatch"):  # fmt: skip
+                   "configs/face-parser.toml", "examples/slurm/train.sbatch"):  # fmt: skip
         assert wanted in names
 
 

@@ -154,7 +154,7 @@ def test_one_name_is_a_list_of_it() -> None:
 def test_a_device_reaches_every_engine() -> None:
     toolkit = limner.load(device="cpu", precision="bf16")
     assert toolkit.painter.why == "cpu: asked for; bf16: asked for"
-    assert next(toolkit.painter.parts.model.parameters()).dtype == torch.bfloat16
+    assert next(toolkit.painter.components.model.parameters()).dtype == torch.bfloat16
     assert toolkit.answerer.why == toolkit.editor.why == toolkit.painter.why
     if not torch.cuda.is_available():
         with pytest.raises(InputError, match="device cuda:1: PyTorch sees no GPU"):

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from limner.models.mditface.config import PRESETS, MDiTConfig, preset
-from limner.models.mditface.embedding import Prompt, class_shares, pack, sinusoids, unpack
+from limner.models.mditface.embedding import Prompt, class_shares, pack, timestep_embedding, unpack
 from limner.models.mditface.mask_cache import encode_mask
 from limner.models.mditface.rope import grid_rotations, rotate
 from limner.models.mditface.transformer import MDiT
@@ -46,23 +46,23 @@ def test_sinusoids_are_flux_timesteps() -> None:
 
     t = torch.tensor([0.0, 0.123, 1.0])
     assert torch.allclose(
-        sinusoids(t), Timesteps(256, flip_sin_to_cos=True, downscale_freq_shift=0)(1000 * t), atol=1e-4
+        timestep_embedding(t), Timesteps(256, flip_sin_to_cos=True, downscale_freq_shift=0)(1000 * t), atol=1e-4
     )
 
 
 def test_rotations_are_relative() -> None:
-    turns = grid_rotations(4, 5, (4, 6, 6), 10_000.0)
+    freqs = grid_rotations(4, 5, (4, 6, 6), 10_000.0)
     g = torch.Generator().manual_seed(0)
     q, k = torch.randn(16, generator=g), torch.randn(16, generator=g)
 
     def logit(one: tuple[int, int], other: tuple[int, int]) -> torch.Tensor:
         rows = [r * 5 + c for r, c in (one, other)]
-        pair = rotate(torch.stack([q, k])[None], turns[rows])[0]
+        pair = rotate(torch.stack([q, k])[None], freqs[rows])[0]
         return pair[0] @ pair[1]
 
     assert torch.allclose(logit((0, 0), (1, 3)), logit((2, 1), (3, 4)), atol=1e-5)
     assert not torch.allclose(logit((0, 0), (1, 3)), logit((0, 0), (3, 1)), atol=1e-2)  # rows are not columns
-    assert torch.allclose(rotate(q[None, None], turns[7:8]).norm(), q.norm())
+    assert torch.allclose(rotate(q[None, None], freqs[7:8]).norm(), q.norm())
 
 
 def test_padding_is_not_read_and_the_empty_prompt_is_one_thing() -> None:
@@ -136,8 +136,8 @@ def test_mask_tokens_stand_where_image_tokens_stand() -> None:
     model = kind("lora")
     regions = torch.full((1, 128, 128), 13, dtype=torch.uint8)
     keys = encode_mask(model, regions).features.keys
-    turns = grid_rotations(4, 4, TINY.rope_axes, TINY.rope_theta)
+    freqs = grid_rotations(4, 4, TINY.rope_axes, TINY.rope_theta)
     for k in keys:
-        still = rotate(k.transpose(1, 2).contiguous(), turns.conj().resolve_conj())  # turned back: (B, M, H, E)
+        still = rotate(k.transpose(1, 2).contiguous(), freqs.conj().resolve_conj())  # turned back: (B, M, H, E)
         assert torch.allclose(still, still[:, :1].expand_as(still), atol=1e-5)
         assert not torch.allclose(k, k[:, :, :1].expand_as(k), atol=1e-2)

@@ -15,8 +15,8 @@ from limner.errors import InputError
 from limner.faces.picture import encode_png, read_picture
 from limner.faces.regions import colourise
 from limner.models.mditface.engine import MDiTFace, region_map
-from limner.models.mditface.loading import load_parts
-from limner.models.mditface.picture import grid, pack_map, unpack_map
+from limner.models.mditface.loading import load_components
+from limner.models.mditface.region_map_text import grid, pack_map, unpack_map
 from limner.provenance.picture import Picture
 from limner.provenance.recipe import read_recipe
 from limner.weights.device import choose
@@ -186,7 +186,7 @@ def test_loading_says_what_is_wrong(tmp_path: Path) -> None:
 def test_a_file_of_another_model_is_refused_in_one_line(tmp_path: Path, model: object) -> None:
     save_tensors(tmp_path / "other.safetensors", {"a": torch.zeros(1)}, {"model": model})
     with pytest.raises(InputError, match=r"other\.safetensors holds no MDiTFace weights") as caught:
-        load_parts(tmp_path / "other.safetensors", torch.device("cpu"), torch.float32)
+        load_components(tmp_path / "other.safetensors", torch.device("cpu"), torch.float32)
     assert "\n" not in str(caught.value)
 
 

@@ -10,11 +10,11 @@ import torch
 from limner.models.mditface.flow import (
     SAMPLERS,
     draw_noise,
-    draw_times,
     euler,
     flux_shift,
     heun,
     interpolate,
+    sample_timesteps,
     schedule,
     shift_time,
 )
@@ -88,10 +88,10 @@ def test_flux_shift_at_its_two_anchors() -> None:
 
 
 def test_training_times_are_logit_normal() -> None:
-    t = draw_times(20_000, torch.Generator().manual_seed(0))
+    t = sample_timesteps(20_000, torch.Generator().manual_seed(0))
     logits = torch.logit(t.double())
     assert logits.mean().abs() < 0.03 and (logits.std() - 1).abs() < 0.03
-    assert draw_times(2_000, torch.Generator().manual_seed(0), shift=3.0).mean() > t.mean() + 0.15
+    assert sample_timesteps(2_000, torch.Generator().manual_seed(0), shift=3.0).mean() > t.mean() + 0.15
 
 
 def test_picture_k_of_a_seed_is_the_same_whatever_the_batch() -> None:

@@ -64,13 +64,13 @@ def test_flux_refuses_what_it_cannot_do(painter: MDiTFace) -> None:
 
 @torch.no_grad()
 def test_corrections_travel_in_a_file_of_their_own(painter: MDiTFace, pipeline: Path, tmp_path: Path) -> None:
-    adapted = add_mask_lora(painter.parts.model, rank=2)
+    adapted = add_mask_lora(painter.components.model, rank=2)
     generator = torch.Generator().manual_seed(5)
     for parameter in mask_parameters(adapted):
         parameter.normal_(std=0.3, generator=generator)
     save_mask_lora(adapted, tmp_path / "lora.safetensors")
     loaded = MDiTFace.load(pipeline, device="cpu", precision="fp32", lora=tmp_path / "lora.safetensors")
-    for one, other in zip(mask_parameters(loaded.parts.model), mask_parameters(adapted)):
+    for one, other in zip(mask_parameters(loaded.components.model), mask_parameters(adapted)):
         assert torch.equal(one, other.bfloat16().float())
     settings: dict[str, Any] = {"size": 64, "steps": 2}
     plain, masked = painter.paint("a woman", **settings)[0], painter.paint("a woman", halves(), **settings)[0]
@@ -81,12 +81,12 @@ def test_corrections_travel_in_a_file_of_their_own(painter: MDiTFace, pipeline: 
 def test_corrections_of_another_shape_are_refused(painter: MDiTFace, tmp_path: Path) -> None:
     save_mask_lora(kind("lora"), tmp_path / "other.safetensors")
     with pytest.raises(InputError, match="tensor"):
-        load_mask_lora(painter.parts.model, tmp_path / "other.safetensors")
+        load_mask_lora(painter.components.model, tmp_path / "other.safetensors")
     from limner.weights.tensors import save_tensors
 
     save_tensors(tmp_path / "x.safetensors", {"a": torch.zeros(1)}, {})
     with pytest.raises(InputError, match="no mask corrections"):
-        load_mask_lora(painter.parts.model, tmp_path / "x.safetensors")
+        load_mask_lora(painter.components.model, tmp_path / "x.safetensors")
 
 
 def test_corrections_are_trained_prepared_and_painted_with(pipeline: Path, tmp_path: Path, monkeypatch) -> None:

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from limner.errors import InputError
-from limner.models.mditface.coupled import coupled_velocity
+from limner.models.mditface.coupled_attention import coupled_velocity
 from limner.models.mditface.flow import euler, schedule
 from limner.models.mditface.mask_cache import MaskCache, encode_mask, fingerprint, join
 from limner.models.mditface.transformer import MaskFeatures

@@ -12,7 +12,7 @@ from limner.cli.app import main
 from limner.faces.geometry import resize
 from limner.faces.picture import encode_png, read_picture, save_png
 from limner.faces.regions import Region, colourise
-from limner.models.mditface.picture import unpack_map
+from limner.models.mditface.region_map_text import unpack_map
 from limner.provenance.recipe import KEY, read_recipe
 from mditface.parts import write_nano
 

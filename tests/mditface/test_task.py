@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from limner.data.prepared import Prepared
+from limner.data.prepared_set import PreparedSet
 from limner.data.preparing import Portion
 from limner.data.tensor_shards import INDEX
 from limner.errors import InputError
@@ -82,7 +82,7 @@ def task(folder: Path, **settings) -> MDiTFaceTask:
 
 
 def test_rows_of_a_prepared_set(folder: Path) -> None:
-    data = Prepared.open(folder)
+    data = PreparedSet.open(folder)
     assert data.header["rows"] == 11 and data.rows(validation=True).tolist() == [8]  # five mirrored, one not
     given = list(faces())
     batch = data.batch(np.array([3, 8, 2]), np.array([0, 1, 2]))
@@ -108,12 +108,12 @@ def test_mirrored_words_and_regions_mirror_back() -> None:
 def test_an_unfinished_or_empty_set_is_refused(folder: Path, tmp_path: Path) -> None:
     (folder / "prepared.json").unlink()
     with pytest.raises(InputError, match="not a prepared set"):
-        Prepared.open(folder)
+        PreparedSet.open(folder)
     with pytest.raises(InputError, match="no faces"):
         prepare([], tmp_path / "x", MAKERS, FACTS)
     (folder / "prepared.json").write_text('{"rows": 3, "palette": false}')  # a folder of the first format
     with pytest.raises(InputError, match="another version"):
-        Prepared.open(folder)
+        PreparedSet.open(folder)
 
 
 def test_batches_are_a_function_of_the_step_and_an_epoch_visits_every_face_once(folder: Path) -> None:
@@ -245,7 +245,7 @@ def test_rare_faces_are_drawn_more_often(folder: Path) -> None:
     index["weights"][:] = 1
     index["weights"][2] = 4
     save_tensors(folder / INDEX, index, {})
-    third = Prepared.open(folder).stored.column("latents")[2].float()
+    third = PreparedSet.open(folder).stored.column("latents")[2].float()
     rare = task(folder, balanced=True)
     drawn = [latents for step in range(200) for latents in rare.batch(step)["latents"]]
     share = np.mean([torch.equal(one, third) for one in drawn])

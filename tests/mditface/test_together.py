@@ -38,20 +38,20 @@ def test_a_picture_is_the_same_in_company(painter: MDiTFace, masked: bool) -> No
     ]
     if masked:
         requests = [{**request, "mask": face_map(k)} for k, request in enumerate(requests)]
-    together = painter.paint_together(requests)
+    together = painter.paint_batch(requests)
     assert [len(pictures) for pictures in together] == [1, 2, 6]
     for request, pictures in zip(requests, together):
         alone = painter.paint(**request)
         assert all(difference(one, other) <= 1 for one, other in zip(pictures, alone, strict=True))
         assert [p.recipe["picture"] for p in pictures] == list(range(len(pictures)))
         for mine, own in zip(pictures, alone):
-            assert {key: value for key, value in mine.recipe.items() if key != "painted_with"} == own.recipe
-    assert together[0][0].recipe["painted_with"] == 7 and together[2][5].recipe.get("painted_with") is None
+            assert {key: value for key, value in mine.recipe.items() if key != "batched_with"} == own.recipe
+    assert together[0][0].recipe["batched_with"] == 7 and together[2][5].recipe.get("batched_with") is None
     assert difference(together[0][0], together[2][0]) > 1  # the same words, another seed
 
 
 def test_one_request_is_exactly_paint(painter: MDiTFace) -> None:
-    one = painter.paint_together([{"text": "a woman", "n": 3, "steps": 2, "seed": 5}])[0]
+    one = painter.paint_batch([{"text": "a woman", "n": 3, "steps": 2, "seed": 5}])[0]
     own = painter.paint("a woman", n=3, steps=2, seed=5)
     assert all(difference(a, b) == 0 and a.recipe == b.recipe for a, b in zip(one, own, strict=True))
 
@@ -59,12 +59,12 @@ def test_one_request_is_exactly_paint(painter: MDiTFace) -> None:
 @pytest.mark.parametrize("other", [{"steps": 3}, {"guidance": 1.5}, {"sampler": "heun"}, {"mask": face_map(0)}])
 def test_unlike_requests_are_refused(painter: MDiTFace, other: dict[str, Any]) -> None:
     with pytest.raises(InputError, match="painted together"):
-        painter.paint_together([{"text": "a woman", "steps": 2}, {"text": "a woman", "steps": 2, **other}])
+        painter.paint_batch([{"text": "a woman", "steps": 2}, {"text": "a woman", "steps": 2, **other}])
 
 
 def test_the_watcher_sees_the_pictures_come(painter: MDiTFace) -> None:
     seen: list[np.ndarray] = []
-    made = painter.paint_together(
+    made = painter.paint_batch(
         [{"text": "a", "steps": 3}, {"text": "b", "steps": 3}], lambda d, t, look: seen.append(np.asarray(look()))
     )
     assert [look.shape for look in seen] == [(2, 64, 64, 3)] * 3

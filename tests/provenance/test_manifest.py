@@ -151,7 +151,7 @@ def test_small_pictures_can_be_signed_too(tmp_path: Path) -> None:
 
 def test_a_film_names_the_video_it_is_an_edit_of(tmp_path: Path) -> None:
     pytest.importorskip("av", reason="the extra 'video' is not installed")
-    from limner.models.facex.video import ingredient_of, sign_video, write_video
+    from limner.models.facex.video_writer import ingredient_of, sign_video, write_video
 
     recipe = {**painted(kind="edit").recipe, "manifest": True}
     for name, frame in (("holiday.mov", photo(64)), ("film.mp4", photo(64)[::-1])):

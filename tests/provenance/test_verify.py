@@ -148,7 +148,7 @@ def test_a_hostile_recipe_cannot_write_to_the_terminal(tmp_path: Path) -> None:
 def write_film(path: Path, recipe: dict | None = None, marked: tuple[int, ...] = (0, 1, 2, 3, 4)) -> Path:
     """A film of five frames, of which some bear the watermark of a recipe."""
     pytest.importorskip("av", reason="the extra 'video' is not installed")
-    from limner.models.facex.video import write_video
+    from limner.models.facex.video_writer import write_video
 
     message = message_of(recipe or {})
     frames = [embed(photo(), message) if k in marked else photo() for k in range(5)]

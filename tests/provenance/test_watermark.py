@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from limner.evaluation.nearness import psnr
+from limner.evaluation.image_similarity import psnr
 from limner.evaluation.watermark import ATTACKS, edited
 from limner.provenance.detect import CHANCE, EVEN, SHIFTS, UNEVEN, detect
 from limner.provenance.pattern import BITS, HIGHEST, column_waves, local_mean, pattern, row_waves

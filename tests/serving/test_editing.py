@@ -123,7 +123,7 @@ def test_edits_that_wait_are_painted_together(http: httpx.Client, photo: str) ->
     assert [each["state"] for each in ended] == ["done", "failed", "done", "done"]
     assert "no face was found" in ended[1]["error"]
     recipes = [read_recipe(http.get(each["pictures"][0]["url"]).content) for each in ended if each["pictures"]]
-    assert [recipe["painted_with"] for recipe in recipes] == [2] * 3
+    assert [recipe["batched_with"] for recipe in recipes] == [2] * 3
     assert [(recipe["seed"], recipe["plan"]["sliders"]["yaw"]) for recipe in recipes] == [(0, 5), (2, -15), (3, 20)]
 
 

@@ -22,10 +22,10 @@ pytest.importorskip("fastapi", reason="the server's extra 'studio' is not instal
 from limner.errors import InputError
 from limner.faces.picture import read_picture
 from limner.serving.cleaner import clean
+from limner.serving.job_store import JobStore, Made, NotThere, QueueFull, WrongState
 from limner.serving.limits import Limits
 from limner.serving.requests import PaintRequest
 from limner.serving.server import Server
-from limner.serving.table import JobTable, Made, NotThere, QueueFull, WrongState
 from mditface.parts import write_nano
 
 ENDS = ("done", "failed", "cancelled", "interrupted")
@@ -76,7 +76,7 @@ def test_waiting_jobs_of_one_kind_run_as_one_batch_and_are_what_they_are_alone(m
         for stored, picture in zip(server.table.pictures(job.id), alone, strict=True):
             pixels = read_picture(server.table.data(stored.id)).astype(int)
             assert np.abs(pixels - np.asarray(picture.image)).max() <= 1
-            assert stored.recipe is not None and stored.recipe["painted_with"] == 3
+            assert stored.recipe is not None and stored.recipe["batched_with"] == 3
 
 
 def test_cancelling_takes_effect_within_a_step(make) -> None:
@@ -174,7 +174,7 @@ def test_a_server_killed_in_a_job_leaves_it_to_be_retried(make, weights: str, tm
             while http.get(f"/v1/jobs/{long}").json()["steps_done"] < 2:
                 time.sleep(0.005)
             with pytest.raises(InputError, match="another server uses"):
-                JobTable(folder)
+                JobStore(folder)
             os.kill(process.pid, signal.SIGKILL)
     finally:
         process.kill()
@@ -190,7 +190,7 @@ def test_a_server_killed_in_a_job_leaves_it_to_be_retried(make, weights: str, tm
 
 
 def test_a_change_is_whole_or_not_at_all(tmp_path: Path) -> None:
-    table = JobTable(tmp_path)
+    table = JobStore(tmp_path)
     job = table.add("paint", {}, None, 10)
     table.take(1)
     with pytest.raises(sqlite3.Error):
@@ -202,7 +202,7 @@ def test_a_change_is_whole_or_not_at_all(tmp_path: Path) -> None:
 
 
 def test_what_was_cancelled_stores_nothing(tmp_path: Path) -> None:
-    table = JobTable(tmp_path)
+    table = JobStore(tmp_path)
     job = table.add("paint", {}, None, 10)
     table.take(1)
     table.cancel(job.id)
@@ -212,7 +212,7 @@ def test_what_was_cancelled_stores_nothing(tmp_path: Path) -> None:
 
 
 def test_cleaning_goes_by_age_then_size(tmp_path: Path) -> None:
-    table = JobTable(tmp_path)
+    table = JobStore(tmp_path)
     used, spare = table.upload(PICTURE).id, table.upload(PICTURE).id
     jobs = [table.add("paint", {}, "x", 50).id for _ in range(20)]
     for job in table.take(20):

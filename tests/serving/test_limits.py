@@ -25,12 +25,12 @@ from limner.faces.picture import encode_png, read_picture
 from limner.provenance.recipe import KEY
 from limner.serving.database import FILE, NoRoom, StoreFull
 from limner.serving.decoding import PixelBudget, ThumbnailCache
+from limner.serving.images import Photos
+from limner.serving.job_store import JobStore, Made, QueueFull
 from limner.serving.limits import BODIES, Limits
-from limner.serving.photos import Photos
 from limner.serving.requests import INSIDE, EditRequest, PaintRequest, SwapRequest
 from limner.serving.server import Server
 from limner.serving.studio.allowed_routes import is_allowed
-from limner.serving.table import JobTable, Made, QueueFull
 from mditface.parts import write_nano
 from serving.conftest import PHOTO, Running
 
@@ -218,19 +218,19 @@ def test_the_folder_is_for_its_owner_only(tmp_path: Path) -> None:
     folder = tmp_path / "jobs"
     folder.mkdir(mode=0o755)
     (folder / FILE).touch(0o644)
-    table = JobTable(folder)
+    table = JobStore(folder)
     table.upload(Made(b"x" * 10_000, "image/png", 1, 1))
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     assert {stat.S_IMODE(each.stat().st_mode) for each in folder.glob("jobs.sqlite*")} == {0o600}
     with pytest.raises(InputError, match="another server uses"):
-        JobTable(folder)
+        JobStore(folder)
     table.close()
-    JobTable(folder).close()
+    JobStore(folder).close()
     (tmp_path / "elsewhere").write_bytes(b"")
     (tmp_path / "linked").mkdir()
     (tmp_path / "linked" / FILE).symlink_to(tmp_path / "elsewhere")
     with pytest.raises(InputError, match="cannot write"):
-        JobTable(tmp_path / "linked")
+        JobStore(tmp_path / "linked")
 
 
 def test_a_file_of_an_older_version_is_brought_up_to_date(tmp_path: Path) -> None:
@@ -240,7 +240,7 @@ def test_a_file_of_an_older_version_is_brought_up_to_date(tmp_path: Path) -> Non
     old.executescript(
         "PRAGMA journal_mode = WAL;"
         "CREATE TABLE jobs (id TEXT PRIMARY KEY, number INTEGER UNIQUE NOT NULL, kind TEXT NOT NULL,"
-        "state TEXT NOT NULL, request TEXT NOT NULL, likeness TEXT, created REAL NOT NULL, started REAL,"
+        "state TEXT NOT NULL, request TEXT NOT NULL, batch_key TEXT, created REAL NOT NULL, started REAL,"
         "ended REAL, error TEXT,"
         "attempts INTEGER NOT NULL DEFAULT 0);"
         "CREATE TABLE pictures (id TEXT PRIMARY KEY, job TEXT REFERENCES jobs (id) ON DELETE CASCADE,"
@@ -254,7 +254,7 @@ def test_a_file_of_an_older_version_is_brought_up_to_date(tmp_path: Path) -> Non
     old.execute("INSERT INTO jobs VALUES (?, 1, 'paint', 'queued', ?, NULL, 1, NULL, NULL, NULL, 0)", (job, request))
     old.commit()
     old.close()
-    table = JobTable(tmp_path)
+    table = JobStore(tmp_path)
     assert table.queued == 1 and table.remove_oldest(before=5, most=10) == 1
     assert table.picture(used) and table.database.rows("PRAGMA auto_vacuum") == [(2,)]
     table.close()
@@ -275,13 +275,13 @@ def make(tmp_path: Path) -> Iterator[Callable[..., Server]]:
         server.stop()
 
 
-def fill(table: JobTable) -> None:
+def fill(table: JobStore) -> None:
     """Let SQLite find the disk full at the next change that needs a page."""
     pages = table.database.rows("PRAGMA page_count")[0][0]
     table.database.rows(f"PRAGMA max_page_count = {pages}")
 
 
-def empty(table: JobTable) -> None:
+def empty(table: JobStore) -> None:
     table.database.rows("PRAGMA max_page_count = 1000000")
 
 
@@ -341,7 +341,7 @@ def test_full_disks_are_507_and_a_dead_worker_is_503(tmp_path: Path) -> None:
 
 def test_the_store_keeps_within_its_limit_with_its_log(tmp_path: Path) -> None:
     most, random = 4_000_000, np.random.default_rng(0)
-    table = JobTable(tmp_path, most)
+    table = JobStore(tmp_path, most)
     largest, ids = 0, []
 
     def watch() -> None:
@@ -371,7 +371,7 @@ def test_the_store_keeps_within_its_limit_with_its_log(tmp_path: Path) -> None:
 
 
 def test_what_waiting_jobs_need_is_not_removed_for_others(tmp_path: Path) -> None:
-    table = JobTable(tmp_path, 2_000_000)
+    table = JobStore(tmp_path, 2_000_000)
     needed = table.upload(Made(os.urandom(300_000), "image/png", 1, 1)).id
     maker = table.add("paint", {}, None, 10)
     table.take(1)
@@ -396,7 +396,7 @@ def test_pixels_are_claimed_from_one_budget() -> None:
 
 
 def test_few_large_pictures_are_decoded_at_the_same_time(tmp_path: Path) -> None:
-    table = JobTable(tmp_path)
+    table = JobStore(tmp_path)
     under_way, most, lock = 0, 0, threading.Lock()
 
     class Counting(PixelBudget):
@@ -432,7 +432,7 @@ def test_small_copies_are_kept_up_to_a_size() -> None:
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
 def test_uploads_and_small_copies_of_turned_photos_are_upright(kind: str, tmp_path: Path) -> None:
-    table = JobTable(tmp_path)
+    table = JobStore(tmp_path)
     exif, buffer = Image.Exif(), io.BytesIO()
     exif[0x0112] = 6
     Image.new("RGB", (640, 320), "red").save(buffer, kind, exif=exif)
@@ -444,7 +444,7 @@ def test_uploads_and_small_copies_of_turned_photos_are_upright(kind: str, tmp_pa
 
 
 def test_a_picture_that_is_cut_short_is_not_stored(tmp_path: Path) -> None:
-    table = JobTable(tmp_path)
+    table = JobStore(tmp_path)
     for kind in ("PNG", "JPEG", "WEBP"):
         buffer = io.BytesIO()
         Image.fromarray(np.random.default_rng(0).integers(0, 255, (300, 300, 3), np.uint8)).save(buffer, kind)
@@ -478,7 +478,7 @@ def test_the_api_takes_no_statement_of_the_page(hasty: Running) -> None:
 
 
 def test_a_hostile_recipe_is_a_sentence_in_the_gallery(tmp_path: Path) -> None:
-    table = JobTable(tmp_path)
+    table = JobStore(tmp_path)
     photos = Photos(table)
     for hostile in ("[" * 100_000, '{"limner": "0.0", "seed": ' + "9" * 5_000 + "}"):
         stored = photos.store(encode_png(np.zeros((32, 32, 3), np.uint8), {KEY: hostile}))

@@ -48,7 +48,7 @@ def test_ask_shows_words_as_they_come_and_stops(
     ):
         server = running.app.state.server
         with server.engines.talking("ask") as model:
-            model.answerer.parts.model.register_forward_hook(count)
+            model.answerer.components.model.register_forward_hook(count)
         go(page, "Ask")
         choose(page, "ask-photo")
         expect(page.locator("#ask-facts")).to_contain_text("hair colour")

@@ -16,10 +16,10 @@ import openai
 import pytest
 
 from limner.faces.picture import encode_png, read_picture
+from limner.serving.job_store import QueueFull
 from limner.serving.limits import Limits
 from limner.serving.server import Server
-from limner.serving.table import QueueFull
-from limner.serving.telling import Trimmed
+from limner.serving.token_stream import Trimmed
 from serving.conftest import PHOTO, Running
 from unif2ace.parts import write_tiny
 
@@ -66,7 +66,7 @@ def tokens(server: Server) -> Iterator[list[int]]:
         time.sleep(0.01)
 
     with server.engines.talking("ask") as model:
-        handle = model.answerer.parts.model.register_forward_hook(count)
+        handle = model.answerer.components.model.register_forward_hook(count)
     yield counted
     handle.remove()
 

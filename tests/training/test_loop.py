@@ -21,7 +21,7 @@ from limner.training.checkpoint import find_checkpoints
 from limner.training.loop import train
 from limner.training.schedule import learning_rate
 from limner.training.summary import summarise
-from training.tiny import TinyTask, recipe
+from training.tiny import TinyTask, config
 
 
 def weights_of(path: Path) -> dict[str, torch.Tensor]:
@@ -36,7 +36,7 @@ def lines_of(run: Path, kind: str) -> list[dict]:
 @pytest.mark.parametrize("stop", [1, 2, 7, 13])
 @pytest.mark.parametrize(("accumulate", "optimizer"), [(1, "adamw"), (2, "adamw"), (1, "muon")])
 def test_resumed_equals_uninterrupted_bit_for_bit(tmp_path: Path, stop: int, accumulate: int, optimizer: str) -> None:
-    settings = recipe(accumulate=accumulate, optimizer=optimizer)
+    settings = config(accumulate=accumulate, optimizer=optimizer)
     whole = train(TinyTask(), settings, tmp_path / "whole")
     train(TinyTask(), settings, tmp_path / "parts", stop_after=stop)
     torch.manual_seed(99)  # whatever a new process happens to hold
@@ -57,15 +57,15 @@ def test_accumulated_batches_make_the_gradient_of_one_large_batch(tmp_path: Path
             error = (model(batch["x"]) - batch["y"]).square().mean()
             return error, {}
 
-    small = weights_of(train(Plain(2), recipe(batch_size=2, accumulate=2), tmp_path / "small"))
-    large = weights_of(train(Plain(4), recipe(batch_size=4, accumulate=1), tmp_path / "large"))
+    small = weights_of(train(Plain(2), config(batch_size=2, accumulate=2), tmp_path / "small"))
+    large = weights_of(train(Plain(4), config(batch_size=4, accumulate=1), tmp_path / "large"))
     for key in small:
         torch.testing.assert_close(small[key], large[key], rtol=1e-5, atol=1e-6)
 
 
 def test_it_learns_and_writes_what_it_promises(tmp_path: Path) -> None:
     seen: list[dict] = []
-    train(TinyTask(), recipe(steps=300, validate_every=150, sample_every=150), tmp_path, report=seen.append)
+    train(TinyTask(), config(steps=300, validate_every=150, sample_every=150), tmp_path, report=seen.append)
     validations = lines_of(tmp_path, "validate")
     assert validations[-1]["error"] < 0.5 * float(TinyTask().y.var())
     assert [line["step"] for line in validations] == [150, 300]
@@ -77,7 +77,9 @@ def test_it_learns_and_writes_what_it_promises(tmp_path: Path) -> None:
     assert summary["loss"][-1]["loss"] == pytest.approx(
         sum(line["loss"] for line in lines_of(tmp_path, "train")[-12:]) / 12, abs=1e-4
     )
-    assert [line["step"] for line in summary["validations"]] == [150, 300] and summary["recipe"]["name"] == "tiny"
+    assert [line["step"] for line in summary["validations"]] == [150, 300] and summary["training_config"][
+        "name"
+    ] == "tiny"
     assert seen[10]["samples_per_second"] > 0 and seen[10]["utilisation"] > 0
     assert len(find_checkpoints(tmp_path / "checkpoints")) <= 2
 
@@ -85,22 +87,22 @@ def test_it_learns_and_writes_what_it_promises(tmp_path: Path) -> None:
 def test_a_summary_leaves_the_shares_of_single_experts_to_the_log(tmp_path: Path) -> None:
     line = {"step": 1, "kind": "validate", "time": 3.0, "error": 2.0, "share.paint.token.0.1": 0.5}
     (tmp_path / "log.jsonl").write_text(json.dumps(line) + "\n")
-    (tmp_path / "recipe.json").write_text("{}")
+    (tmp_path / "config.json").write_text("{}")
     assert summarise(tmp_path)["validations"] == [{"step": 1, "error": 2.0}]
 
 
 def test_an_occupied_run_is_not_overwritten(tmp_path: Path) -> None:
-    train(TinyTask(), recipe(), tmp_path, stop_after=3)
+    train(TinyTask(), config(), tmp_path, stop_after=3)
     before = (tmp_path / "log.jsonl").read_bytes()
     with pytest.raises(InputError, match="--resume"):
-        train(TinyTask(), recipe(), tmp_path)
+        train(TinyTask(), config(), tmp_path)
     assert (tmp_path / "log.jsonl").read_bytes() == before
 
 
 def test_a_run_folder_that_cannot_be_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match=r"cannot write .*a file stands where a folder should be"):
-        train(TinyTask(), recipe(), tmp_path / "file" / "run")
+        train(TinyTask(), config(), tmp_path / "file" / "run")
 
 
 def test_a_checkpoint_of_another_architecture_is_refused(tmp_path: Path) -> None:
@@ -108,9 +110,9 @@ def test_a_checkpoint_of_another_architecture_is_refused(tmp_path: Path) -> None
         def build(self) -> torch.nn.Module:
             return torch.nn.Linear(3, 2)
 
-    train(TinyTask(), recipe(), tmp_path, stop_after=3)
+    train(TinyTask(), config(), tmp_path, stop_after=3)
     with pytest.raises(InputError, match="another architecture"):
-        train(Wider(), recipe(), tmp_path, resume=True)
+        train(Wider(), config(), tmp_path, resume=True)
 
 
 def test_a_gradient_that_is_not_finite_stops_the_run_and_keeps_the_checkpoint(tmp_path: Path) -> None:
@@ -119,9 +121,9 @@ def test_a_gradient_that_is_not_finite_stops_the_run_and_keeps_the_checkpoint(tm
             error, parts = super().loss(model, batch, generator, step)
             return error * (float("nan") if step == 5 else 1.0), parts
 
-    train(TinyTask(), recipe(), tmp_path, stop_after=3)
+    train(TinyTask(), config(), tmp_path, stop_after=3)
     with pytest.raises(InputError, match="not finite at step 5"):
-        train(Explodes(), recipe(), tmp_path, resume=True)
+        train(Explodes(), config(), tmp_path, resume=True)
     assert [c.step for c in find_checkpoints(tmp_path / "checkpoints")] == [3]
 
 
@@ -154,7 +156,7 @@ def test_killed_at_any_moment_a_good_checkpoint_remains(tmp_path: Path) -> None:
         process.wait(timeout=60)
         reached = latest(tmp_path)
         assert reached > start
-    train(TinyTask(), recipe(steps=reached + 1), tmp_path, resume=True)
+    train(TinyTask(), config(steps=reached + 1), tmp_path, resume=True)
     steps = [line["step"] for line in lines_of(tmp_path, "train")]
     assert steps == list(range(1, reached + 2)), "the log must hold every step once"
 
@@ -175,35 +177,35 @@ def wait_for(condition, process: subprocess.Popen, seconds: float = 90) -> None:
 
 def test_going_on_from_nothing_says_so(tmp_path: Path) -> None:
     seen: list[dict] = []
-    train(TinyTask(), recipe(steps=1), tmp_path, resume=True, report=seen.append)
+    train(TinyTask(), config(steps=1), tmp_path, resume=True, report=seen.append)
     assert [line["text"] for line in seen if line["kind"] == "note"] == [
         f"{tmp_path} holds no checkpoint to go on from: starting at step 0"
     ]
     seen.clear()
-    train(TinyTask(), recipe(steps=2), tmp_path, resume=True, report=seen.append)
+    train(TinyTask(), config(steps=2), tmp_path, resume=True, report=seen.append)
     assert {line["kind"] for line in seen} == {"train", "validate"}
 
 
 def test_a_run_goes_on_only_as_what_it_was(tmp_path: Path) -> None:
-    train(TinyTask(), recipe(), tmp_path, stop_after=2)
+    train(TinyTask(), config(), tmp_path, stop_after=2)
     for field, value in (("seed", 1), ("batch_size", 2), ("accumulate", 2)):
         with pytest.raises(InputError, match=rf"started with train\.{field} = .*, not {value}: .*--run") as caught:
-            train(TinyTask(), recipe(**{field: value}), tmp_path, resume=True)
+            train(TinyTask(), config(**{field: value}), tmp_path, resume=True)
         assert "\n" not in str(caught.value)
-    other = recipe().model_copy(update={"task": {"kind": "tiny", "width": 8}})
+    other = config().model_copy(update={"task": {"kind": "tiny", "width": 8}})
     with pytest.raises(InputError, match=r"started with task\.width = None, not 8"):
         train(TinyTask(), other, tmp_path, resume=True)
-    changes = {"steps": 3, "learning_rate": 0.01, "warmup": 1, "log_every": 2, "threads": 0, "loaders": 2}
-    assert train(TinyTask(), recipe(**changes), tmp_path, resume=True).is_file()
+    changes = {"steps": 3, "learning_rate": 0.01, "warmup": 1, "log_every": 2, "threads": 0, "loader_threads": 2}
+    assert train(TinyTask(), config(**changes), tmp_path, resume=True).is_file()
     assert latest(tmp_path) == 3
 
 
 def test_what_a_killed_save_left_is_cleared(tmp_path: Path) -> None:
-    train(TinyTask(), recipe(), tmp_path, stop_after=2)
+    train(TinyTask(), config(), tmp_path, stop_after=2)
     left = tmp_path / "checkpoints" / ".writing-1-step-00000002"
     left.mkdir()
     (left / "model.safetensors").write_bytes(b"half")
-    train(TinyTask(), recipe(), tmp_path, stop_after=3, resume=True)
+    train(TinyTask(), config(), tmp_path, stop_after=3, resume=True)
     assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir()) == ["step-00000002", "step-00000003"]
 
 
@@ -225,8 +227,8 @@ def test_random_states_of_gpus_are_kept(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_a_half_written_checkpoint_is_passed_over(tmp_path: Path) -> None:
-    train(TinyTask(), recipe(), tmp_path, stop_after=3)
-    train(TinyTask(), recipe(), tmp_path, stop_after=5, resume=True)
+    train(TinyTask(), config(), tmp_path, stop_after=3)
+    train(TinyTask(), config(), tmp_path, stop_after=5, resume=True)
     root = tmp_path / "checkpoints"
     newest = find_checkpoints(root)[-1].path / "optimizer.safetensors"
     newest.write_bytes(newest.read_bytes()[:-1])

@@ -8,7 +8,7 @@ from torch import nn
 
 from limner.training.parallel import Replica
 from limner.training.ranks import ALONE
-from training.tiny import recipe
+from training.tiny import config
 
 
 class Stack(nn.Module):
@@ -25,7 +25,7 @@ class Stack(nn.Module):
 
 def test_blocks_are_compiled_where_they_learn_and_only_there() -> None:
     """Under a stance that refuses to compile, so that no C++ compiler is needed."""
-    model = Replica(Stack(), recipe(compile=True).train, ALONE).model
+    model = Replica(Stack(), config(compile=True).train, ALONE).model
     with torch.compiler.set_stance("fail_on_recompile"):
         with torch.no_grad():
             assert torch.equal(model(torch.ones(2, 3)), nn.functional.linear(torch.ones(2, 3), *model.parameters()))
@@ -35,7 +35,7 @@ def test_blocks_are_compiled_where_they_learn_and_only_there() -> None:
 
 def test_a_partly_frozen_model_keeps_its_layout_on_a_cpu() -> None:
     """PyTorch crashes in such a model's backward pass where convolutions are channels-last."""
-    settings = recipe(channels_last=True).train
+    settings = config(channels_last=True).train
     for frozen in (False, True):
         first, second = nn.Conv2d(3, 4, 3).requires_grad_(not frozen), nn.Conv2d(4, 4, 3)
         Replica(nn.Sequential(first, second), settings, ALONE)

@@ -9,16 +9,16 @@ import pytest
 import torch
 
 from limner.cli.app import main
-from limner.models.mditface.plan import shape as mditface_shape
-from limner.models.unif2ace.plan import shape as unif2ace_shape
-from limner.training.average import Average
-from limner.training.counted import count
+from limner.models.mditface.memory_estimate import shape as mditface_shape
+from limner.models.unif2ace.memory_estimate import shape as unif2ace_shape
+from limner.training.config import TrainSettings
+from limner.training.ema import EMA
+from limner.training.flop_counter import count
+from limner.training.memory_estimate import Shape, plan
 from limner.training.optimizer import make_optimizers
-from limner.training.plan import Shape, plan
-from limner.training.recipe import TrainSettings
-from training.tiny_sets import MDITFACE, prepare, recipe
+from training.tiny_sets import MDITFACE, config, prepare
 
-RECIPES = Path(__file__).parents[2] / "recipes"
+RECIPES = Path(__file__).parents[2] / "configs"
 
 
 def settings(**fields) -> TrainSettings:
@@ -32,7 +32,7 @@ def bytes_of(tensors) -> int:
 def test_weights_gradients_moments_and_average_are_what_they_are() -> None:
     model = torch.nn.Sequential(torch.nn.Linear(30, 40), torch.nn.Linear(40, 10).requires_grad_(False))
     needs = plan(Shape(model=model, width=40, layers=1, tokens=3, longest=3), settings())
-    optimizers, average = make_optimizers(model, settings()), Average(model, 0.9)
+    optimizers, average = make_optimizers(model, settings()), EMA(model, 0.9)
     model(torch.randn(2, 30)).sum().backward()
     own = [average.tensors[name] for name, p in model.named_parameters() if p.requires_grad]
     assert needs.average == bytes_of(own) and needs.weights == bytes_of(model.parameters())
@@ -49,7 +49,7 @@ def test_activations_are_near_what_autograd_keeps(tmp_path: Path, monkeypatch: p
     monkeypatch.setenv("LIMNER_DATA", str(tmp_path))
     prepare(tmp_path)
     wide = {**MDITFACE, "width": 64, "rope_axes": [8, 12, 12], "double_blocks": 0, "single_blocks": 8}
-    made = recipe("mditface", batch_size=8)
+    made = config("mditface", batch_size=8)
     task = make_task({**made.task, "model": wide, "drop_text": 0, "drop_mask": 0, "drop_both": 0}, 8, 0)
     model, kept = task.build(), {}
     parameters = {p.data_ptr() for p in model.parameters()}

@@ -19,8 +19,8 @@ from limner.training.checkpoint import find_checkpoints
 from limner.training.loop import export, train
 from training import crew
 from training.tiny import TinyTask
-from training.tiny import recipe as tiny_recipe
-from training.tiny_sets import prepare, recipe, train_on, train_tiny
+from training.tiny import config as tiny_recipe
+from training.tiny_sets import config, prepare, train_on, train_tiny
 
 STEPS = 8
 pytestmark = pytest.mark.xdist_group("ranks")
@@ -41,7 +41,7 @@ def alone(data: Path, tmp_path_factory: pytest.TempPathFactory):
     def of(kind: str) -> Path:
         if kind not in made:
             made[kind] = tmp_path_factory.mktemp(kind)
-            train_on(data, made[kind], recipe(kind))
+            train_on(data, made[kind], config(kind))
         return made[kind]
 
     return of
@@ -85,7 +85,7 @@ def assert_same_run(one: Path, other: Path, steps: int = STEPS) -> None:
 def test_many_processes_train_what_one_would(
     data, alone, tmp_path: Path, kind: str, strategy: str, world: int, steps: int
 ) -> None:
-    made = recipe(kind, strategy=strategy, recompute=world == 2)  # recomputing changes no number either
+    made = config(kind, strategy=strategy, recompute=world == 2)  # recomputing changes no number either
     assert crew.run(world, train_on, data, tmp_path / "run", made, False, steps, folder=tmp_path) == [""] * world
     assert_same_run(alone(kind), tmp_path / "run", steps)
     in_pieces = (find_checkpoints(tmp_path / "run" / "checkpoints")[-1].path / "pieces").is_dir()
@@ -96,20 +96,20 @@ def test_resumed_on_another_number_of_ranks(data, alone, tmp_path: Path) -> None
     """Pieces of 4 ranks read whole by 2, whole files in pieces by 2, pieces by 1; losses as of an undisturbed run."""
     run, kind = tmp_path / "run", "unif2ace"
     for leg, (world, strategy) in enumerate([(4, "fsdp"), (2, "ddp"), (2, "fsdp")]):
-        made = recipe(kind, strategy=strategy)
+        made = config(kind, strategy=strategy)
         assert crew.run(world, train_on, data, run, made, leg > 0, 2 * leg + 2, folder=tmp_path) == [""] * world
-    train_on(data, run, recipe(kind), resume=True, stop_after=8)
+    train_on(data, run, config(kind), resume=True, stop_after=8)
     assert_same_run(alone(kind), run, 8)
 
 
 def test_a_sharded_checkpoint_becomes_one_file(data, tmp_path: Path, monkeypatch) -> None:
-    run, made = tmp_path / "run", recipe("unif2ace", strategy="fsdp", steps=4, ema=0.5)
+    run, made = tmp_path / "run", config("unif2ace", strategy="fsdp", steps=4, ema=0.5)
     assert crew.run(2, train_on, data, run, made, folder=tmp_path) == ["", ""]
     written = (run / "weights.safetensors").read_bytes()  # by the first rank
     monkeypatch.setenv("LIMNER_DATA", str(data))
     path = export(make_task(made.task, 2, 0), made, run)
     assert path.read_bytes() == written
-    train_on(data, tmp_path / "alone", recipe("unif2ace", steps=4, ema=0.5))
+    train_on(data, tmp_path / "alone", config("unif2ace", steps=4, ema=0.5))
     one, other = load_file(path), load_file(tmp_path / "alone" / "weights.safetensors")
     assert one.keys() == other.keys()
     assert all(torch.allclose(one[key].float(), other[key].float(), atol=2e-3) for key in one)

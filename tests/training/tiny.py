@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from limner.training.config import TrainingConfig
 from limner.training.loop import train
-from limner.training.recipe import Recipe
 from limner.weights.tensors import save_tensors
 
 EXAMPLES = 10
@@ -50,14 +50,14 @@ class TinyTask:
         save_tensors(path, model.state_dict(), facts)
 
 
-def recipe(**settings: object) -> Recipe:
+def config(**settings: object) -> TrainingConfig:
     """A recipe of 14 short steps."""
     fields = {
         "steps": 14, "batch_size": 4, "learning_rate": 0.05, "warmup": 3, "precision": "fp32", "ema": 0.9,
         "log_every": 1, "validate_every": 7, "sample_every": 7, "threads": 1,
     }  # fmt: skip
-    return Recipe.model_validate({"name": "tiny", "task": {"kind": "tiny"}, "train": fields | settings})
+    return TrainingConfig.model_validate({"name": "tiny", "task": {"kind": "tiny"}, "train": fields | settings})
 
 
 if __name__ == "__main__":  # run as a process of its own, so that a test can kill it
-    train(TinyTask(), recipe(steps=100_000, checkpoint_minutes=1e-6), Path(sys.argv[1]), resume=True)
+    train(TinyTask(), config(steps=100_000, checkpoint_minutes=1e-6), Path(sys.argv[1]), resume=True)

@@ -12,14 +12,14 @@ import torch
 from facex.tiny import write_nano_base
 from limner.cli.train import make_task
 from limner.data.tensor_shards import finish, pack, write_shard
-from limner.training.journal import read_journal
+from limner.training.config import TrainingConfig
 from limner.training.loop import train
-from limner.training.recipe import Recipe
+from limner.training.run_log import read_run_log
 from training import tiny
 
 UNIF2ACE = {
     "text_vocabulary": 20, "codebook": 16, "image_tokens": 9, "text_length": 7, "width": 24, "layers": 2, "heads": 2,
-    "hidden": 40, "token_experts": 4, "token_top_k": 2, "expert_hidden": 10, "clip_width": 6, "face_width": 5,
+    "mlp_width": 40, "token_experts": 4, "token_top_k": 2, "expert_width": 10, "clip_width": 6, "face_width": 5,
     "resampler_width": 8, "resampler_heads": 2,
 }  # fmt: skip
 SIZES = {name: UNIF2ACE[name] for name in ("text_vocabulary", "codebook", "image_tokens", "clip_width")}
@@ -43,7 +43,7 @@ def write_codes(
     place: Path, sizes: dict[str, int], clip: tuple[int, int], face: tuple[int, int], texts: list[list[list[int]]]
 ) -> None:
     """A set for UniF²ace of twelve random faces, ten of them to train on; all kinds of text are `texts`."""
-    from limner.models.unif2ace.prepared import TEXTS, Prepared, pad_texts
+    from limner.models.unif2ace.prepared import TEXTS, PreparedConversations, pad_texts
 
     g = torch.Generator().manual_seed(0)
     tensors = {
@@ -55,7 +55,7 @@ def write_codes(
         "ask_short": torch.tensor([[19]]),
         **{name: pad_texts(texts) for name in TEXTS},
     }
-    Prepared.write(place, tensors, {"tokenizer": "none", "model": sizes}, size=5)
+    PreparedConversations.write(place, tensors, {"tokenizer": "none", "model": sizes}, size=5)
 
 
 def write_latents(place: Path, latents: tuple[int, int, int], tokens: tuple[int, int]) -> None:
@@ -112,7 +112,7 @@ def prepare_pairs(place: Path) -> None:
     write_random(place, drawn, {}, sizes | kinds)
 
 
-def recipe(kind: str, **settings: Any) -> Recipe:
+def config(kind: str, **settings: Any) -> TrainingConfig:
     """Global batch of eight: four micro-batches of two."""
     task: dict[str, Any] = {
         "unif2ace": {"kind": "unif2ace", "data": "unif2ace", "model": UNIF2ACE},
@@ -123,10 +123,10 @@ def recipe(kind: str, **settings: Any) -> Recipe:
         "steps": 8, "batch_size": 2, "accumulate": 4, "learning_rate": 3e-3, "warmup": 3, "precision": "fp32",
         "ema": 0.9, "log_every": 1, "validate_every": 4, "sample_every": 10_000, "threads": 1, "device": "cpu",
     }  # fmt: skip
-    return Recipe.model_validate({"name": kind, "task": task, "train": fields | settings})
+    return TrainingConfig.model_validate({"name": kind, "task": task, "train": fields | settings})
 
 
-def train_on(data: Path, run: Path, made: Recipe, resume: bool = False, stop_after: int | None = None) -> None:
+def train_on(data: Path, run: Path, made: TrainingConfig, resume: bool = False, stop_after: int | None = None) -> None:
     """What a rank does."""
     os.environ["LIMNER_DATA"] = str(data)
     task = make_task(made.task, made.train.batch_size, made.train.seed)
@@ -136,10 +136,10 @@ def train_on(data: Path, run: Path, made: Recipe, resume: bool = False, stop_aft
 
 def losses(run: Path) -> list[tuple[int, float]]:
     """(step, loss) of every log line of a run, in order."""
-    return [(line["step"], line["loss"]) for line in read_journal(run / "log.jsonl") if line["kind"] == "train"]
+    return [(line["step"], line["loss"]) for line in read_run_log(run / "log.jsonl") if line["kind"] == "train"]
 
 
 def train_tiny(run: Path, accumulate: int, steps: int, resume: bool) -> None:
     """What a rank does with the network of `tiny.py`, which has dropout: save after every step."""
-    made = tiny.recipe(batch_size=2, accumulate=accumulate, steps=steps, checkpoint_minutes=1e-9)
+    made = tiny.config(batch_size=2, accumulate=accumulate, steps=steps, checkpoint_minutes=1e-9)
     train(tiny.TinyTask(batch_size=2), made, run, resume=resume)

@@ -16,7 +16,7 @@ from transformers import PhiConfig, PhiForCausalLM
 
 from limner.errors import InputError
 from limner.models.unif2ace.config import GROUPS, PRESETS, UniF2aceConfig, preset
-from limner.models.unif2ace.count import active, breakdown, table
+from limner.models.unif2ace.parameter_count import active, breakdown, table
 from limner.models.unif2ace.phi import from_phi
 from limner.models.unif2ace.sequence import image_place, omni_mask, paint_sequence, understand_sequence
 from limner.models.unif2ace.showo import add_experts, from_showo
@@ -136,7 +136,7 @@ def test_a_phi_without_norms_gets_new_ones_and_experts(tmp_path: Path) -> None:
 def showo_file(config: UniF2aceConfig, seed: int = 0) -> dict[str, Tensor]:
     """Random weights under the names Show-o publishes, written down here separately."""
     g = torch.Generator().manual_seed(seed)
-    d, h, e, v = config.width, config.hidden, config.head_size, config.vocabulary
+    d, h, e, v = config.width, config.mlp_width, config.head_size, config.vocabulary
     shapes: dict[str, tuple[int, ...]] = {"model.embed_tokens.weight": (v, d)}
     for i in range(config.layers):
         at = f"model.layers.{i}"
@@ -152,7 +152,9 @@ def showo_file(config: UniF2aceConfig, seed: int = 0) -> dict[str, Tensor]:
 
 
 # Show-o's vocabulary at a tiny width
-SHOWO = dense(text_vocabulary=50_295, codebook=8192, sot=50_256, eot=50_256, width=8, heads=2, hidden=12, gelu="tanh")
+SHOWO = dense(
+    text_vocabulary=50_295, codebook=8192, sot=50_256, eot=50_256, width=8, heads=2, mlp_width=12, gelu="tanh"
+)
 
 
 def write_showo(folder: Path, tensors: dict[str, Tensor], vocabulary: int = 58_498) -> None:
@@ -226,8 +228,8 @@ def test_a_fresh_unif2ace_is_the_show_o_it_came_from_bit_for_bit(shared: int) ->
 def test_experts_are_added_once_and_only_where_they_fit() -> None:
     with pytest.raises(ValueError, match="experts already"):
         add_experts(random_model(), TINY)
-    with pytest.raises(ValueError, match="hidden=41"):
-        add_experts(random_model(dense()), replace(TINY, hidden=41))
+    with pytest.raises(ValueError, match="mlp_width=41"):
+        add_experts(random_model(dense()), replace(TINY, mlp_width=41))
 
 
 def test_the_full_size_has_the_papers_parameters() -> None:

@@ -18,7 +18,7 @@ from limner.cli.app import main
 from limner.errors import InputError
 from limner.models.unif2ace.config import CHECKPOINTS, PRESETS, UniF2aceConfig
 from limner.models.unif2ace.convert import main as convert
-from limner.models.unif2ace.loading import load_parts
+from limner.models.unif2ace.loading import load_components
 from limner.models.unif2ace.sequence import omni_mask, paint_sequence
 from limner.models.unif2ace.showo import from_showo
 from limner.models.unif2ace.tokenizer import Tokenizer, learn
@@ -70,7 +70,7 @@ def test_published_show_o_to_an_answer(given, monkeypatch: pytest.MonkeyPatch, c
     write_showo(folder / "showo", config)
     run_tool(str(folder / "showo"), monkeypatch=monkeypatch)
     convert([str(folder / "showo"), *chosen, f"--out={folder / 'out'}"])
-    parts, plain = load_parts(folder / "out"), from_showo(folder / "showo", config.dense())
+    parts, plain = load_components(folder / "out"), from_showo(folder / "showo", config.dense())
     assert parts.model.config == config and (parts.guidance, parts.temperature, parts.size) == (5.0, 1.0, 256)
     tokens = paint_sequence(config, [[3, 4]], draw_codes(1, masked=0.6, config=config))
     mask = omni_mask(config, tokens, "paint")
@@ -89,7 +89,7 @@ def test_a_phi_can_be_what_it_starts_from(given) -> None:
     phi = reference(qk_norm=False, vocab_size=400, num_hidden_layers=config.layers)
     phi.save_pretrained(folder / "phi")
     convert([str(folder / "phi"), *chosen, f"--out={folder / 'out'}", "--precision=fp16"])
-    model = load_parts(folder / "out").model
+    model = load_components(folder / "out").model
     assert model.config == config and model.blocks[0].attention.q_norm.weight.eq(1).all()  # type: ignore[union-attr]
     assert torch.equal(model.blocks[1].ffn.shared[0].up.weight.half(), phi.model.layers[1].mlp.fc1.weight.half())  # type: ignore[union-attr, index]
 

@@ -13,16 +13,16 @@ import pytest
 import limner
 from limner.cli.app import main
 from limner.errors import InputError
-from limner.models.unif2ace.answering import Choice
 from limner.models.unif2ace.answers import left_to_right, name_positions
+from limner.models.unif2ace.caption_instructions import SHORT
 from limner.models.unif2ace.engine import UniF2ace
+from limner.models.unif2ace.generation import SamplingParams
 from limner.models.unif2ace.loading import is_unif2ace
-from limner.models.unif2ace.requests import SHORT
 from limner.provenance.recipe import read_recipe
 from limner.weights.tensors import load_tensors, save_tensors
 from unif2ace.parts import portraits, save
 
-DRAWN = Choice(temperature=1.5)
+DRAWN = SamplingParams(temperature=1.5)
 
 
 @pytest.fixture(scope="module")
@@ -33,21 +33,21 @@ def other_pair(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_one_face_has_one_answer_and_streaming_shows_the_same_words(engine: UniF2ace, photo: Path) -> None:
     pieces: list[tuple[int, str]] = []
-    look = engine.look(photo)
+    look = engine.encode_photo(photo)
     found = engine.ask(
-        look, "Is she smiling?", limit=12, choice=DRAWN, seed=3, stream=lambda *piece: pieces.append(piece)
+        look, "Is she smiling?", limit=12, sampling=DRAWN, seed=3, stream=lambda *piece: pieces.append(piece)
     )
     assert len(found.faces) == 1 and found.faces[0].position == "" and str(found) == found.text == found.faces[0].text
     assert len(pieces) > 3 and {face for face, _ in pieces} == {0}
     whole = "".join(text for _, text in pieces)
     assert whole.strip() == found.text or "\ufffd" in found.text
-    again = engine.ask(photo, "Is she smiling?", limit=12, choice=DRAWN, seed=3)
-    assert again == found and engine.ask(photo, "Is he smiling?", limit=12, choice=DRAWN, seed=3) != found
-    assert engine.ask(photo, "Is she smiling?", limit=12, choice=DRAWN, seed=4) != found
+    again = engine.ask(photo, "Is she smiling?", limit=12, sampling=DRAWN, seed=3)
+    assert again == found and engine.ask(photo, "Is he smiling?", limit=12, sampling=DRAWN, seed=3) != found
+    assert engine.ask(photo, "Is she smiling?", limit=12, sampling=DRAWN, seed=4) != found
 
 
 def test_several_faces_are_named_from_left_to_right(engine: UniF2ace, pair: Path) -> None:
-    found = engine.describe(pair, "short", limit=6, choice=DRAWN)
+    found = engine.describe(pair, "short", limit=6, sampling=DRAWN)
     left, right = found.faces
     assert (left.position, right.position) == ("left face", "right face") and left.box[2] < right.box[0]
     assert found.question == SHORT[0]
@@ -58,7 +58,7 @@ def test_several_faces_are_named_from_left_to_right(engine: UniF2ace, pair: Path
 
 
 def test_photos_asked_together_answer_as_each_alone(engine: UniF2ace, photo: Path, pair: Path) -> None:
-    looks = [engine.look(pair), engine.look(photo)]
+    looks = [engine.encode_photo(pair), engine.encode_photo(photo)]
     together = engine.ask_each(looks, "Is she smiling?", limit=6)
     assert together == [engine.ask(look, "Is she smiling?", limit=6) for look in looks]
     assert [len(answer.faces) for answer in together] == [2, 1]
@@ -67,43 +67,43 @@ def test_photos_asked_together_answer_as_each_alone(engine: UniF2ace, photo: Pat
 @pytest.mark.parametrize("seed", [3, 4])
 def test_drawn_answers_do_not_depend_on_company(engine: UniF2ace, pair: Path, other_pair: Path, seed: int) -> None:
     """Two photos of two faces, in one batch, one by one, and face by face."""
-    looks, settings = [engine.look(pair), engine.look(other_pair)], {"limit": 12, "choice": DRAWN}
+    looks, settings = [engine.encode_photo(pair), engine.encode_photo(other_pair)], {"limit": 12, "sampling": DRAWN}
     alone = [engine.ask(look, "Is she smiling?", seed=seed, **settings) for look in looks]
     assert engine.ask_each(looks, "Is she smiling?", seed=seed, **settings) == alone
     assert engine.ask_each(looks[::-1], "Is she smiling?", seed=[seed, 9], **settings)[0] == alone[1]
     for look, answer in zip(looks, alone):
-        for k, face in enumerate(look.apart()):
+        for k, face in enumerate(look.split()):
             assert engine.ask(face, "Is she smiling?", seed=seed + k, **settings).faces[0] == answer.faces[k]
         assert answer.faces[0].text != answer.faces[1].text
 
 
 def test_a_chat_reads_what_was_said_and_reads_it_once(engine: UniF2ace, photo: Path, monkeypatch) -> None:
     talk, counts = engine.chat(photo, limit=5), []
-    forward = engine.parts.model.forward
+    forward = engine.components.model.forward
     monkeypatch.setattr(
-        engine.parts.model,
+        engine.components.model,
         "forward",
         lambda tokens, *a, **k: counts.append(tokens.shape[1]) or forward(tokens, *a, **k),
     )
     first, second = talk.ask("Is she smiling?"), talk.ask("Is she smiling?")
     assert talk.turns == [first, second]
-    prompt = 1 + len(engine.parts.tokenizer.question("Is she smiling?"))
+    prompt = 1 + len(engine.components.tokenizer.question("Is she smiling?"))
     assert counts[0] == prompt and prompt < counts[1] <= prompt + 2, "the second question, and the end of the answer"
     assert first == engine.ask(photo, "Is she smiling?", limit=5)
 
 
 def test_a_chat_goes_on_from_its_text(engine: UniF2ace, photo: Path, pair: Path) -> None:
     """Another conversation with the same turns before it, and each face remembers what was said of it."""
-    tokenizer, config = engine.parts.tokenizer, engine.parts.model.config
-    told = engine.chat(pair, before=[("Who?", "left face: A man.\nright face: A woman.")], limit=5)._told
-    for face, text in zip(told[0].unread, ("A man.", "A woman."), strict=True):
+    tokenizer, config = engine.components.tokenizer, engine.components.model.config
+    state = engine.chat(pair, before=[("Who?", "left face: A man.\nright face: A woman.")], limit=5)._state
+    for face, text in zip(state[0].unread, ("A man.", "A woman."), strict=True):
         assert face == [config.sot, *tokenizer.question("Who?"), *tokenizer.encode([text])[0], config.eot]
     answer = "She smiles, and her hair is long."
-    later, look = engine.chat(photo, before=[("What do you see?", answer)], limit=5), engine.look(photo)
-    told = engine.begin(look, [engine.turn("What do you see?", answer)])
-    alone, _ = engine.answer_faces(look, ["And her eyes?"], limit=5, told=told)
+    later, look = engine.chat(photo, before=[("What do you see?", answer)], limit=5), engine.encode_photo(photo)
+    state = engine.begin(look, [engine.turn("What do you see?", answer)])
+    alone, _ = engine.answer_faces(look, ["And her eyes?"], limit=5, state=state)
     assert later.ask("And her eyes?").faces[0].text == alone[0]
-    assert engine.chat(photo, limit=5)._told[0].unread == [[]]
+    assert engine.chat(photo, limit=5)._state[0].unread == [[]]
 
 
 def test_paintings_carry_a_recipe_that_paints_them_again(engine: UniF2ace) -> None:
@@ -217,8 +217,10 @@ def test_json_of_a_folder_is_a_line_a_photo_there_before_the_next_is_read(
         (tmp_path / f"{number}.png").write_bytes((photo, pair)[number].read_bytes())
     chosen = ["--json", "--engine", str(folder), "--limit", "4", "--precision", "fp32", "--temperature", "1"]
     monkeypatch.setattr("limner.cli.describe.AT_ONCE", 1)
-    looked, look = [], UniF2ace.look
-    monkeypatch.setattr(UniF2ace, "look", lambda self, file: looked.append(capsys.readouterr().out) or look(self, file))
+    looked, look = [], UniF2ace.encode_photo
+    monkeypatch.setattr(
+        UniF2ace, "encode_photo", lambda self, file: looked.append(capsys.readouterr().out) or look(self, file)
+    )
     assert main(["ask", str(tmp_path), "Is she smiling?", *chosen]) == 0
     lines = [looked[1], capsys.readouterr().out]
     assert looked[0] == "" and all(line.endswith("\n") and line.count("\n") == 1 for line in lines)
@@ -247,10 +249,10 @@ def test_several_faces_streamed_draw_as_they_do_together(folder: Path, pair: Pat
 
 def test_words_that_find_no_room_are_named(engine: UniF2ace, folder: Path, tmp_path: Path, capsys) -> None:
     text = "A smiling woman with grey hair. " * 4 + "Is she smiling?"
-    room = engine.parts.model.config.text_length - 2
-    ids = engine.parts.tokenizer.encode([text])[0]
+    room = engine.components.model.config.text_length - 2
+    ids = engine.components.tokenizer.encode([text])[0]
     rest = engine.unread(text)
-    read = engine.parts.tokenizer.decode(ids[:room])
+    read = engine.components.tokenizer.decode(ids[:room])
     assert rest and text.endswith(rest) and (read + rest).replace(" ", "") == text.replace(" ", "")
     assert engine.unread("A smiling woman") == ""
     chosen = ["--engine", str(folder), "--steps", "1", "--overwrite", "--out", str(tmp_path / "p.png")]

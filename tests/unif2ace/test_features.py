@@ -53,7 +53,7 @@ def test_nano_encoders_are_the_shipped_networks() -> None:
 def test_a_face_is_three_tokens_at_nano() -> None:
     """On two photographs: who it is, its shape and its view and colours; a mirrored face turns the other way."""
     from limner.demo import show
-    from limner.faces.batches import to_model
+    from limner.faces.image_tensors import to_model
     from limner.faces.picture import read_picture
     from limner.faces.reader import FaceReader
     from limner.faces.shape import ShapeModel

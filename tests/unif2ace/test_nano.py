@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 import limner
-from limner.evaluation.answers import refuses
-from limner.models.unif2ace.answering import answer
+from limner.evaluation.answer_accuracy import refuses
+from limner.models.unif2ace.caption_instructions import request
 from limner.models.unif2ace.engine import UniF2ace
-from limner.models.unif2ace.requests import request
+from limner.models.unif2ace.generation import answer
 
 PEOPLE = Path(limner.__file__).parent / "demo" / "photographs"
 
@@ -22,7 +22,7 @@ def model() -> UniF2ace:
 
 
 def test_it_sees_who_wears_glasses_and_names_nobody(model: UniF2ace) -> None:
-    astronaut, other = model.look(PEOPLE / "astronaut.jpg"), model.look(PEOPLE / "face-10016.jpg")
+    astronaut, other = model.encode_photo(PEOPLE / "astronaut.jpg"), model.encode_photo(PEOPLE / "face-10016.jpg")
     without, wearing = model.ask_each([astronaut, other], "Is she wearing glasses?")
     assert without.text.startswith("No") and wearing.text.startswith("Yes")
     for question in ("What is her name?", "Who is this?", "Is she Jewish?", "Does she smoke?"):
@@ -30,7 +30,7 @@ def test_it_sees_who_wears_glasses_and_names_nobody(model: UniF2ace) -> None:
 
 
 def test_it_understands_a_question_in_many_words(model: UniF2ace) -> None:
-    look = model.look(PEOPLE / "face-10018.jpg")
+    look = model.encode_photo(PEOPLE / "face-10018.jpg")
     for question in ("How old is he?", "How old does he look?", "How old would you say he is?"):
         assert model.ask(look, question).text == "He looks to be in his early fifties.", question
     for question in ("What colour is his hair?", "what color is his hair", "What is the hair colour?", "Hair color?"):
@@ -41,10 +41,12 @@ def test_it_understands_a_question_in_many_words(model: UniF2ace) -> None:
 
 def test_descriptions_end_by_themselves(model: UniF2ace) -> None:
     """The last token is end-of-text, long before the limit."""
-    look, asked = model.look(PEOPLE / "face-10018.jpg"), [model.parts.tokenizer.question(request("long"))]
+    look, asked = model.encode_photo(PEOPLE / "face-10018.jpg"), [model.components.tokenizer.question(request("long"))]
     chosen: list[int] = []
-    said = answer(model.parts.model, look.cache, asked, 200, callback=lambda _, tokens: chosen.append(int(tokens[0])))
-    assert chosen[-1] == model.parts.model.config.eot and 40 < len(said[0]) < 190
+    said = answer(
+        model.components.model, look.cache, asked, 200, callback=lambda _, tokens: chosen.append(int(tokens[0]))
+    )
+    assert chosen[-1] == model.components.model.config.eot and 40 < len(said[0]) < 190
     assert model.describe(look).text.endswith(".")
 
 

@@ -14,12 +14,12 @@ from limner.codecs.discrete import LFQCodec
 from limner.data.preparing import Portion
 from limner.data.shards import FIELDS, pack_attributes, write_shard
 from limner.errors import InputError
-from limner.faces.batches import to_model
+from limner.faces.image_tensors import to_model
 from limner.faces.picture import encode_png, read_picture
 from limner.faces.reader import FaceReader
 from limner.faces.record import Attribute
-from limner.models.unif2ace.prepare import Face, Makers, make_part, prepare, read_faces
-from limner.models.unif2ace.prepared import ABSENT, FOILS, SHOWN, TEXTS, Prepared, unpad
+from limner.models.unif2ace.prepare import Face, PrepareModels, make_part, prepare, read_faces
+from limner.models.unif2ace.prepared import ABSENT, FOILS, SHOWN, TEXTS, PreparedConversations, unpad
 from limner.models.unif2ace.tokenizer import Tokenizer
 from limner.weights.registry import hash_file
 from limner.words.claims import read_claims
@@ -39,9 +39,9 @@ class Means:
 
 
 @pytest.fixture(scope="module")
-def makers(tmp_path_factory: pytest.TempPathFactory) -> Makers:
+def makers(tmp_path_factory: pytest.TempPathFactory) -> PrepareModels:
     codec = write_codec(tmp_path_factory.mktemp("codec"))
-    return Makers(codec, Means(), Means(), Tokenizer.load())
+    return PrepareModels(codec, Means(), Means(), Tokenizer.load())
 
 
 def face(seed: int, validation: bool = False) -> Face:
@@ -51,7 +51,7 @@ def face(seed: int, validation: bool = False) -> Face:
     return Face(picture, ("The light comes from her left.",), ("a woman", "a tall woman"), questions, validation, {})
 
 
-def test_mirrored_faces_have_mirrored_pictures_and_words(makers: Makers) -> None:
+def test_mirrored_faces_have_mirrored_pictures_and_words(makers: PrepareModels) -> None:
     one = face(1)
     part = make_part([one, one.mirrored()], makers, batch=1)
     codes = makers.codec.encode(to_model(one.picture[None, :, ::-1]))
@@ -63,7 +63,7 @@ def test_mirrored_faces_have_mirrored_pictures_and_words(makers: Makers) -> None
     assert "look right?" in makers.tokenizer.decode(asked) and one.mirrored().mirrored().captions == one.captions
 
 
-def test_many_questions_are_asked_in_other_words(makers: Makers) -> None:
+def test_many_questions_are_asked_in_other_words(makers: PrepareModels) -> None:
     faces = [replace(face(1), questions=(("What colour is her hair?", "Brown."),) * 8, seed=seed) for seed in (1, 2)]
     part = make_part([*faces, faces[1].mirrored()], makers)["questions"]
     said = [[makers.tokenizer.decode([i for i in ids if i != ABSENT]) for ids in some] for some in part.tolist()]
@@ -72,7 +72,7 @@ def test_many_questions_are_asked_in_other_words(makers: Makers) -> None:
     assert any("What colour is her hair?" in each for each in said[0])
 
 
-def test_parts_are_made_once_and_again_only_when_something_changed(makers: Makers, tmp_path: Path) -> None:
+def test_parts_are_made_once_and_again_only_when_something_changed(makers: PrepareModels, tmp_path: Path) -> None:
     files = []
     for name in ("train-00000", "train-00001", "validation-00000"):
         files.append(tmp_path / f"{name}.parquet")
@@ -95,7 +95,7 @@ def test_parts_are_made_once_and_again_only_when_something_changed(makers: Maker
     with pytest.raises(KeyboardInterrupt):
         prepare(cut(), out, makers, facts)
     with pytest.raises(InputError, match="not a prepared set"):
-        Prepared.open(out)
+        PreparedConversations.open(out)
     stop, said = "", []
     first = prepare(cut(), out, makers, facts, report=lambda *progress: said.append(progress))
     assert made == ["train-00000", "train-00001", "train-00001", "validation-00000"]
@@ -104,7 +104,7 @@ def test_parts_are_made_once_and_again_only_when_something_changed(makers: Maker
     assert first.header["model"] == {
         "text_vocabulary": makers.tokenizer.size, "codebook": 16, "image_tokens": 16, "clip_width": 3, "face_width": 3,
     }  # fmt: skip
-    again = Prepared.open(out)
+    again = PreparedConversations.open(out)
     rows = again.rows(validation=False)
     batch = again.batch(rows, np.random.default_rng(0), long=False, turns=2)
     assert batch["questions"].shape[:2] == (4, 2)
@@ -149,7 +149,7 @@ def test_words_to_paint_by_are_about_what_the_codes_show(tmp_path: Path) -> None
     photo = reader.align(read_picture(PEOPLE / "face-10016.jpg"))[0][0]
     false = Face(photo, ("A bald man.",), ("a bald man",), (("Is he bald?", "Yes."),), False, {"glasses": False})
     blank = replace(false, picture=np.full_like(photo, 90))
-    makers = Makers(LFQCodec.load("lfq-codec-nano"), Means(), Means(), Tokenizer.load(), reader)
+    makers = PrepareModels(LFQCodec.load("lfq-codec-nano"), Means(), Means(), Tokenizer.load(), reader)
     part = make_part([false, false.mirrored(), blank], makers, salient=8)
 
     def words(name: str, row: int) -> list[str]:
@@ -176,7 +176,7 @@ def test_words_to_paint_by_are_about_what_the_codes_show(tmp_path: Path) -> None
         "ask_long": part["questions"][0],
         "ask_short": part["questions"][0],
     }
-    drawn = Prepared.write(tmp_path / "set", tensors, {}, size=2).batch(
+    drawn = PreparedConversations.write(tmp_path / "set", tensors, {}, size=2).batch(
         np.array([0, 0]), np.random.default_rng(0), long=False
     )
     assert set(map(tuple, unpad(drawn["texts"]))) <= set(map(tuple, unpad(part["shown_prompts"][0])))

@@ -26,7 +26,7 @@ from limner.models.unif2ace.losses import (
     foil_loss,
     paint_loss,
 )
-from limner.models.unif2ace.prepared import ABSENT, FOILS, TEXTS, Prepared, pad_texts, unpad, unpad_turns
+from limner.models.unif2ace.prepared import ABSENT, FOILS, TEXTS, PreparedConversations, pad_texts, unpad, unpad_turns
 from limner.models.unif2ace.sequence import (
     image_place,
     leading_padding,
@@ -36,8 +36,8 @@ from limner.models.unif2ace.sequence import (
 )
 from limner.models.unif2ace.task import UniF2aceTask
 from limner.models.unif2ace.transformer import UniF2aceTransformer
+from limner.training.config import TrainingConfig, TrainSettings
 from limner.training.loop import train
-from limner.training.recipe import Recipe, TrainSettings
 from limner.weights.tensors import load_into, load_tensors, save_tensors
 from unif2ace.tiny import TINY, dense, draw_codes, draw_features, random_model
 
@@ -55,13 +55,13 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     words = {"captions": CAPTIONS, "prompts": PROMPTS, "questions": QUESTIONS, "answers": ANSWERS}
     tensors |= {name: pad_texts(texts) for name, texts in words.items()}
     tensors |= {"ask_long": torch.tensor([[17, 18]]), "ask_short": torch.tensor([[19, ABSENT]])}
-    Prepared.write(tmp_path / "set", tensors, {"tokenizer": "none", "model": SIZES})
+    PreparedConversations.write(tmp_path / "set", tensors, {"tokenizer": "none", "model": SIZES})
     return tmp_path
 
 
 def read_set(place: Path) -> tuple[dict[str, torch.Tensor], dict]:
     """All tensors of a small set, and its header."""
-    data = Prepared.open(place)
+    data = PreparedConversations.open(place)
     everything, names = np.arange(len(data.stored)), (*TEXTS, *FOILS)
     tensors = {name: data.texts(name, everything) if name in names else data.stored.column(name) for name in data.names}
     requests = {name: torch.from_numpy(data.stored.index[name]) for name in ("ask_long", "ask_short")}
@@ -69,7 +69,9 @@ def read_set(place: Path) -> tuple[dict[str, torch.Tensor], dict]:
 
 
 def task(**settings) -> UniF2aceTask:
-    made = make_task({"kind": "unif2ace", "data": "set", "model": TINY.to_dict(), "sheets": False, **settings}, 5, 3)
+    made = make_task(
+        {"kind": "unif2ace", "data": "set", "model": TINY.to_dict(), "sample_sheets": False, **settings}, 5, 3
+    )
     assert isinstance(made, UniF2aceTask)
     return made
 
@@ -104,7 +106,7 @@ def test_paint_loss_reads_masked_tokens_over_codes() -> None:
 
 
 def test_prepared_sets_keep_texts_and_parts(folder: Path) -> None:
-    data = Prepared.open(folder / "set")
+    data = PreparedConversations.open(folder / "set")
     assert data.rows(validation=True).tolist() == [5] and data.rows(validation=False).tolist() == [0, 1, 2, 3, 4]
     rows = np.array([0, 3])
     short = [data.batch(rows, np.random.default_rng(k), long=False, turns=2) for k in range(40)]
@@ -123,7 +125,7 @@ def test_prepared_sets_keep_texts_and_parts(folder: Path) -> None:
         ((_, described),) = [turn for turn in talk if turn[0] == [17, 18]]
         assert described in CAPTIONS[row]
     with pytest.raises(InputError, match="not a prepared set"):
-        Prepared.open(folder / "other")
+        PreparedConversations.open(folder / "other")
 
 
 def test_turns_of_a_conversation_are_read_one_after_another() -> None:
@@ -176,11 +178,11 @@ def test_batches_are_a_function_of_the_step_and_an_epoch_visits_every_face_once(
 
 def test_balanced_paintings_are_drawn_by_weights_and_questions_evenly(folder: Path) -> None:
     with pytest.raises(InputError, match="prepare it again"):
-        task(balanced=True)
+        task(rarity_sampling=True)
     tensors, header = read_set(folder / "set")
     rare = torch.tensor([0.0, 3.0, 0.0, 1.0, 0.0, 9.0])  # the last face is for validation: never painted
-    Prepared.write(folder / "weighed", {**tensors, "weights": rare}, header)
-    t, plain = task(data="weighed", balanced=True), task()
+    PreparedConversations.write(folder / "weighed", {**tensors, "weights": rare}, header)
+    t, plain = task(data="weighed", rarity_sampling=True), task()
     faces = {tuple(row): k for k, row in enumerate(draw_codes(6).tolist())}
     painted = []
     for step in range(60):
@@ -222,14 +224,14 @@ def foiled(folder: Path) -> Path:
     pairs = [[([2 + f], [2 + (f + 1) % 6]), ([3 + f, 5], [3 + (f + 1) % 6, 5])] if f != 1 else [] for f in range(6)]
     for k, name in enumerate(FOILS):
         tensors[name] = pad_texts([[pair[k] for pair in some] for some in pairs])
-    Prepared.write(folder / "foiled", tensors, header)
+    PreparedConversations.write(folder / "foiled", tensors, header)
     return folder
 
 
 def test_foils_are_of_faces_that_have_some(foiled: Path) -> None:
     with pytest.raises(InputError, match="no foils: prepare it again"):
-        task(foils=1.0)
-    t, plain = task(data="foiled", foils=1.0, foiled=0.8), task(data="foiled")
+        task(foil_weight=1.0)
+    t, plain = task(data="foiled", foil_weight=1.0, foil_share=0.8), task(data="foiled")
     faces, seen = {tuple(row): k for k, row in enumerate(draw_codes(6).tolist())}, set()
     for step in range(20):
         batch, again, without = t.batch(step), t.batch(step), plain.batch(step)
@@ -246,8 +248,8 @@ def test_foils_are_of_faces_that_have_some(foiled: Path) -> None:
 def test_foils_are_told_where_words_decide_and_drawn_by_weights(foiled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tensors, header = read_set(foiled / "foiled")
     rare = torch.tensor([0.0, 9.0, 0.0, 1.0, 0.0, 9.0])  # of those with foils in training, only the fourth
-    Prepared.write(foiled / "weighed", {**tensors, "weights": rare}, header)
-    t = task(data="weighed", foils=1.0, balanced=True)
+    PreparedConversations.write(foiled / "weighed", {**tensors, "weights": rare}, header)
+    t = task(data="weighed", foil_weight=1.0, rarity_sampling=True)
     assert all((t.batch(step)["foiled_codes"] == draw_codes(6)[3]).all() for step in range(10))
     seen = []
     monkeypatch.setattr(room, "foil_loss", lambda *given: (seen.append(given[5]) or torch.zeros(()), torch.zeros(())))
@@ -257,16 +259,16 @@ def test_foils_are_told_where_words_decide_and_drawn_by_weights(foiled: Path, mo
     gamma = torch.cat(seen)
     assert gamma.min() >= np.sin(np.pi / 2 * FOILS_FROM) - 1e-6 and gamma.max() > 0.99
     nothing = torch.full_like(tensors["foils"], ABSENT)
-    Prepared.write(foiled / "none", {**tensors, "foils": nothing, "foiled": nothing}, header)
+    PreparedConversations.write(foiled / "none", {**tensors, "foils": nothing, "foiled": nothing}, header)
     with pytest.raises(InputError, match="no face of none has a foil"):
-        task(data="none", foils=1.0)
+        task(data="none", foil_weight=1.0)
     tensors["foils"][5] = tensors["foiled"][5] = ABSENT  # the only face of validation
-    Prepared.write(foiled / "unseen", tensors, header)
-    assert "told" not in task(data="unseen", foils=1.0).validate(model)
+    PreparedConversations.write(foiled / "unseen", tensors, header)
+    assert "told" not in task(data="unseen", foil_weight=1.0).validate(model)
 
 
 def test_words_are_told_from_their_foils_when_that_is_learnt(foiled: Path) -> None:
-    t, plain = task(data="foiled", foils=10.0), task(data="foiled")
+    t, plain = task(data="foiled", foil_weight=10.0), task(data="foiled")
     model = t.build()
     (total, parts), (without, _) = (
         each.loss(model, t.batch(0), torch.Generator().manual_seed(0), 0) for each in (t, plain)
@@ -286,7 +288,7 @@ def test_words_are_told_from_their_foils_when_that_is_learnt(foiled: Path) -> No
         t.held_out = t.train
         found = t.validate(model)
         assert found["told"] >= 0.75 and found["foil"] < 0.6
-        sharper = task(data="foiled", foils=10.0, sharpness=3.0)
+        sharper = task(data="foiled", foil_weight=10.0, foil_beta=3.0)
         sharper.held_out = t.train
         assert sharper.validate(model)["told"] == found["told"] and sharper.validate(model)["foil"] != found["foil"]
         plain.held_out = np.tile(plain.train, 8)  # in two batches
@@ -302,17 +304,19 @@ def test_one_task_learns_and_the_other_stays_bit_for_bit(foiled: Path, only: Gro
     first = task(model=model).build()
     assert isinstance(first, UniF2aceTransformer)
     save_tensors(foiled / "start.safetensors", folded_weights(first), {}, dtype=torch.float16)
-    t = task(data="foiled", start="start.safetensors", only=only, foils=float(only == "paint"), model=model)
+    t = task(
+        data="foiled", init_from="start.safetensors", train_only=only, foil_weight=float(only == "paint"), model=model
+    )
     settings = {"steps": 4, "batch_size": 5, "optimizer": "muon", "device": "cpu", "threads": 1, "warmup": 0, "ema": 0}
-    recipe = Recipe(name="tiny", task={}, train=TrainSettings(**settings, learning_rate=0.02, log_every=1))  # type: ignore[arg-type]
+    run_config = TrainingConfig(name="tiny", task={}, train=TrainSettings(**settings, learning_rate=0.02, log_every=1))  # type: ignore[arg-type]
     lines: list[dict] = []
-    train(t, recipe, foiled / "run", report=lines.append)
+    train(t, run_config, foiled / "run", report=lines.append)
     said = [line for line in lines if line["kind"] == "train"]
     assert len(said) == 4 and all(
         ("answer" in line, "mask" in line) == (only != "paint", only == "paint") for line in said
     )
     assert all(("foil" in line) == (only == "paint") for line in said)
-    before, after = (task(start=name, model=model) for name in ("start.safetensors", "run/weights.safetensors"))
+    before, after = (task(init_from=name, model=model) for name in ("start.safetensors", "run/weights.safetensors"))
     losses = []
     for each in (before, after):
         losses.append(each.loss(each.build(), each.batch(0), torch.Generator().manual_seed(1), 0)[1])
@@ -329,15 +333,17 @@ def test_one_task_learns_and_the_other_stays_bit_for_bit(foiled: Path, only: Gro
 
 def test_one_task_alone_is_refused_where_it_cannot_be(folder: Path) -> None:
     with pytest.raises(InputError, match="needs experts"):
-        task(only="understand", model=dense().to_dict())
+        task(train_only="understand", model=dense().to_dict())
     with pytest.raises(InputError, match="leave one out"):
-        task(only="paint", fit_features=("clip",))
+        task(train_only="paint", fit_features=("clip",))
     with pytest.raises(InputError, match="foils teach painting"):
-        task(only="understand", foils=1.0)
-    task(only="understand", model=replace(dense(), shared_experts=2).to_dict())
+        task(train_only="understand", foil_weight=1.0)
+    task(train_only="understand", model=replace(dense(), shared_experts=2).to_dict())
 
 
-@pytest.mark.parametrize("config", [TINY, dense(), replace(TINY, shared_experts=2), replace(TINY, places=True)])
+@pytest.mark.parametrize(
+    "config", [TINY, dense(), replace(TINY, shared_experts=2), replace(TINY, learned_positions=True)]
+)
 def test_it_learns_a_few_faces_by_heart_and_every_parameter_learns(folder: Path, config) -> None:
     t = task(model=config.to_dict())
     model = t.build()
@@ -365,9 +371,9 @@ def test_it_learns_a_few_faces_by_heart_and_every_parameter_learns(folder: Path,
 @pytest.mark.parametrize("optimizer", ["adamw", "muon"])
 def test_the_house_s_loop_trains_it_in_bfloat16(folder: Path, optimizer: str) -> None:
     settings = {"steps": 3, "batch_size": 5, "optimizer": optimizer, "device": "cpu", "threads": 1, "warmup": 0}
-    recipe = Recipe(name="tiny", task={}, train=TrainSettings(**settings, log_every=1))  # type: ignore[arg-type]
+    run_config = TrainingConfig(name="tiny", task={}, train=TrainSettings(**settings, log_every=1))  # type: ignore[arg-type]
     lines: list[dict] = []
-    train(task(), recipe, folder / "run", report=lines.append)
+    train(task(), run_config, folder / "run", report=lines.append)
     losses = [line["answer"] for line in lines if line["kind"] == "train"]
     assert len(losses) == 3 and losses[2] < losses[0]
     plain = task()
@@ -415,7 +421,7 @@ def test_validation_and_export(folder: Path) -> None:
 
 
 def test_codes_with_a_bit_in_common_learn_together(folder: Path) -> None:
-    plain, t = task(bits=False).build(), task()
+    plain, t = task(share_code_bits=False).build(), task()
     model = t.build()
     assert isinstance(model, UniF2aceTransformer) and isinstance(plain, UniF2aceTransformer)
     first = model.embed.weight.detach().clone()
@@ -430,7 +436,7 @@ def test_codes_with_a_bit_in_common_learn_together(folder: Path) -> None:
     state = folded_weights(model)
     assert state.keys() == plain.state_dict().keys() and torch.equal(state["embed.weight"], model.embed.weight)
     t.export(model, folder / "start.safetensors", {})
-    again = task(start="start.safetensors").build()
+    again = task(init_from="start.safetensors").build()
     assert isinstance(again, UniF2aceTransformer)
     torch.testing.assert_close(again.embed.weight, model.embed.weight, atol=1e-3, rtol=0)
 
@@ -439,11 +445,11 @@ def test_weights_that_learned_from_other_parts_are_refused(folder: Path) -> None
     first = task()
     first.data.header |= {"codec_hash": "one", "face": "a face network"}
     first.export(first.build(), folder / "start.safetensors", {})
-    second = task(start="start.safetensors")
+    second = task(init_from="start.safetensors")
     second.data.header |= {"codec_hash": "one", "face": "another"}
     with pytest.raises(InputError, match=r"face 'a face network', .* prepared with 'another': .* fit_features"):
         second.build()
-    fitted = task(start="start.safetensors", fit_features=["face"])
+    fitted = task(init_from="start.safetensors", fit_features=["face"])
     fitted.data.header |= second.data.header
     assert isinstance(fitted.build(), UniF2aceTransformer)
     first.data.header["codec"], fitted.data.header["codec"] = "a name", "the same codec's folder"
@@ -455,7 +461,7 @@ def test_weights_that_learned_from_other_parts_are_refused(folder: Path) -> None
 
 
 def test_only_a_share_of_the_faces_is_asked_about(folder: Path) -> None:
-    few, all_of_them = task(understand=0.4), task()
+    few, all_of_them = task(understand_share=0.4), task()
     for t in (few, all_of_them):
         model, batch = t.build(), t.batch(0)
         loss = [t.loss(model, {**batch, "answers": batch["answers"].clone()}, torch.Generator(), 0)[1]["answer"]]
@@ -465,7 +471,7 @@ def test_only_a_share_of_the_faces_is_asked_about(folder: Path) -> None:
 
 
 def test_only_a_share_of_the_faces_is_painted(folder: Path) -> None:
-    few, all_of_them = task(paint=0.4), task()
+    few, all_of_them = task(paint_share=0.4), task()
     for t in (few, all_of_them):
         model, batch = t.build(), t.batch(0)
         loss = [t.loss(model, {**batch, "texts": batch["texts"].clone()}, torch.Generator().manual_seed(1), 0)[1]]
@@ -479,7 +485,7 @@ def test_fitted_resamplers_tell_faces_apart(folder: Path) -> None:
     """What most of the features have in common hides the rest, until they are fitted to them."""
     tensors, header = read_set(folder / "set")
     tensors |= {name: 0.05 * tensors[name] + 3 for name in ("clip", "face")}
-    Prepared.write(folder / "set", tensors, header)
+    PreparedConversations.write(folder / "set", tensors, header)
     differ = {}
     for fitted in (False, True):
         model = task(fit_features=["clip", "face"] if fitted else []).build()
@@ -515,8 +521,8 @@ def test_answers_can_weigh_more(folder: Path) -> None:
 
 def test_each_group_s_balance_has_its_own_weight(folder: Path) -> None:
     losses = []
-    for settings in ({"balance": 2.0}, {"balance": 2.0, "balance_paint": 0.0}, {"balance": 0.0}, {"balance": 0.0,
-                     "balance_understand": 2.0}):  # fmt: skip
+    for settings in ({"balance_weight": 2.0}, {"balance_weight": 2.0, "balance_weight_paint": 0.0}, {"balance_weight": 0.0}, {"balance_weight": 0.0,
+                     "balance_weight_understand": 2.0}):  # fmt: skip
         t = task(**settings)
         loss, parts = t.loss(t.build(), t.batch(0), torch.Generator().manual_seed(1), 0)
         losses.append(float(loss.detach()))
@@ -530,7 +536,7 @@ def test_sample_sheets_go_through_the_codec(folder: Path) -> None:
                        decoder_blocks=(1, 1), groups=1)  # fmt: skip
     LFQCodec(config).save(folder / "codec", {})
     tensors, header = read_set(folder / "set")
-    Prepared.write(folder / "set", tensors, header | {"codec": str(folder / "codec")})
-    t = task(sheets=True, sample_steps=2)
+    PreparedConversations.write(folder / "set", tensors, header | {"codec": str(folder / "codec")})
+    t = task(sample_sheets=True, sample_steps=2)
     sheet = t.samples(t.build())
     assert sheet is not None and sheet.shape == (2 * 6, 6, 3) and sheet.dtype == np.uint8

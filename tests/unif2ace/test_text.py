@@ -17,7 +17,7 @@ from limner.data.tensor_shards import TensorShards, finish, write_shard
 from limner.errors import InputError
 from limner.models.unif2ace.losses import text_loss
 from limner.models.unif2ace.prepare_text import main, prepare_text, read_documents
-from limner.models.unif2ace.prepared import ABSENT, Prepared, pad_texts
+from limner.models.unif2ace.prepared import ABSENT, PreparedConversations, pad_texts
 from limner.models.unif2ace.tokenizer import Tokenizer
 from limner.models.unif2ace.transformer import UniF2aceTransformer
 from unif2ace.tiny import TINY, draw_codes, draw_features, random_model
@@ -68,7 +68,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     }
     tensors |= {"ask_long": torch.tensor([[9]]), "ask_short": torch.tensor([[9]])}
     sizes = {name: TINY.to_dict()[name] for name in ("text_vocabulary", "codebook", "image_tokens", "clip_width")}
-    Prepared.write(tmp_path / "set", tensors, {"tokenizer_hash": "one", "model": sizes})
+    PreparedConversations.write(tmp_path / "set", tensors, {"tokenizer_hash": "one", "model": sizes})
     ids = torch.tensor([[3, 4, 5], [6, ABSENT, ABSENT], [7, 8, ABSENT]], dtype=torch.int32)
     for number, part in enumerate(ids.split(2)):
         write_shard(tmp_path / "text", number, {"ids": part}, len(part), {})

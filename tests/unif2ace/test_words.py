@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from limner.errors import InputError
+from limner.models.unif2ace.caption_instructions import LONG, SHORT, request
 from limner.models.unif2ace.config import preset
-from limner.models.unif2ace.requests import LONG, SHORT, request
 from limner.models.unif2ace.sequence import question_text
 from limner.models.unif2ace.tokenizer import MARKS, TextStream, Tokenizer, learn
 from unif2ace.parts import WORDS

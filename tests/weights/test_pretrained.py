@@ -66,7 +66,7 @@ def test_companions_beside_the_weights_are_saved_with_them(tmp_path: Path) -> No
     UniF2ace.load(mine).save_pretrained(tmp_path / "saved")
     (mine / "words" / "tokenizer.json").unlink()
     again = UniF2ace.from_pretrained(tmp_path / "saved")
-    assert again.parts.tokenizer.question("Is she smiling?")
+    assert again.components.tokenizer.question("Is she smiling?")
 
 
 def test_a_card_of_ones_own_stays(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from limner.words.captions import (
 )
 from limner.words.claims import read_claims
 from limner.words.facts import choose_facts, decade, who
-from limner.words.grammar import Draft, Grammar, Person, conjugate, count_tokens, load, polish, spoken
+from limner.words.grammar import Grammar, Referent, TextBuilder, conjugate, count_tokens, load, polish, spoken
 from limner.words.topics import TOPICS
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -144,10 +144,10 @@ def test_what_is_hidden_is_not_described() -> None:
 
 
 def test_who() -> None:
-    assert who({"gender_presentation": "woman", "age_group": "child"})[0] == Person("girl", "she")
-    assert who({"gender_presentation": "man"})[0] == Person("man", "he")
-    assert who({"age_group": "child"}) == (Person("child", "they"), {"age_group": "child"})
-    assert who({})[0] == Person("person", "they")
+    assert who({"gender_presentation": "woman", "age_group": "child"})[0] == Referent("girl", "she")
+    assert who({"gender_presentation": "man"})[0] == Referent("man", "he")
+    assert who({"age_group": "child"}) == (Referent("child", "they"), {"age_group": "child"})
+    assert who({})[0] == Referent("person", "they")
 
 
 @pytest.mark.parametrize(
@@ -173,10 +173,10 @@ def test_verbs() -> None:
 def test_a_failed_alternative_leaves_no_trace() -> None:
     grammar = Grammar("a:\n  {hat=yes}{noun} {missing}\nb:\n  {a}\n  {hat=yes}hat\nmissing:\n  {glasses=yes}x\n")
     states = {"gender_presentation": "man"}
-    draft = Draft(grammar, {"hat": True}, Person("man", "he"), np.random.default_rng(0), person_states=states)
-    assert draft.write("a") is None and draft.stated == {}
-    assert draft.write("b") == "hat" and draft.stated == {"hat": True}
-    assert draft.write("b") is None  # said once
+    builder = TextBuilder(grammar, {"hat": True}, Referent("man", "he"), np.random.default_rng(0), person_states=states)
+    assert builder.write("a") is None and builder.stated == {}
+    assert builder.write("b") == "hat" and builder.stated == {"hat": True}
+    assert builder.write("b") is None  # said once
 
 
 def test_bad_grammars_and_styles_are_refused() -> None:

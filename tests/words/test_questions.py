@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from limner.evaluation.answers import refuses
+from limner.evaluation.answer_accuracy import refuses
 from limner.faces.vocabulary import VOCABULARY
 from limner.words.facts import choose_facts
 from limner.words.grammar import load, spoken

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from limner.models.unif2ace.requests import LONG, SHORT
+from limner.models.unif2ace.caption_instructions import LONG, SHORT
 from limner.words import rephrase as room
 from limner.words.questions import Question, write_questions
 from limner.words.rephrase import AMERICAN, held_out_phrasing, phrasings, rephrase, rephrased_as

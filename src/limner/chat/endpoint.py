@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
-from limner.chat.pace import Pace
+from limner.chat.rate_limit import Pace
 from limner.errors import InputError
 from limner.json_lines import parse_object
 

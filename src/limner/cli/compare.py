@@ -55,7 +55,7 @@ def find(
     """
     if as_json and as_csv:
         raise InputError("--json and --csv are two forms of the same: choose one")
-    from limner.cli.bars import bar
+    from limner.cli.progress_bar import bar
     from limner.faces.reader import FaceReader
     from limner.faces.record import choose_face
     from limner.faces.search import update_index

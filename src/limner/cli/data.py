@@ -10,20 +10,20 @@ from typing import Annotated, Any
 
 import typer
 
-from limner.cli import pairs
-from limner.cli.bars import bar
-from limner.cli.data_write import write
-from limner.cli.stored import keep
+from limner.cli import data_pairs
+from limner.cli.data_recaption import write
+from limner.cli.progress_bar import bar
+from limner.cli.result_file import keep
 from limner.cli.terminal import console
 from limner.errors import InputError
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="Make, build, write and show sets of face records.")
 app.command("write")(write)
 
-for _verb in (pairs.directions, pairs.pairs, pairs.shape):
+for _verb in (data_pairs.directions, data_pairs.pairs, data_pairs.shape):
     app.command()(_verb)
 
-Out = pairs.Out
+Out = data_pairs.Out
 
 
 @app.command()
@@ -37,10 +37,10 @@ def synth(
     ] = False,
 ) -> None:
     """Make N faces of people who do not exist: face i is the same everywhere (extra `synth`)."""
+    from limner.data.balanced_generator import BalancedGenerator
     from limner.data.synthetic import LICENCE, FaceGenerator, write_set
-    from limner.data.varied import VariedGenerator
 
-    generator = (VariedGenerator if varied else FaceGenerator).load(threads)
+    generator = (BalancedGenerator if varied else FaceGenerator).load(threads)
     print(f"licence of the faces: {LICENCE}")
     with bar("making faces") as show:
         show(0, count)
@@ -93,7 +93,7 @@ def build(
     block_size: Annotated[int, typer.Option(min=1, help="Pictures a file and unit of work; 1024 for millions.")] = 64,
 ) -> None:
     """Read faces, measure them, write captions and questions; a set that `datasets` opens."""
-    from limner.data.build import Progress
+    from limner.data.build import BuildProgress
     from limner.data.build import build as build_set
     from limner.data.published_splits import read_splits, with_splits
     from limner.data.releases import parse_columns
@@ -116,7 +116,7 @@ def build(
     began = time.monotonic()
     with bar("reading") as show:
 
-        def told(now: Progress) -> None:
+        def told(now: BuildProgress) -> None:
             show(now.done, now.total, note=f"{now.rows} faces" + (f", {now.errors} skipped" if now.errors else ""))
 
         manifest = build_set(items, out, settings, workers, rebuild, told, engine=engine, block_size=block_size)
@@ -137,7 +137,7 @@ def show(
 ) -> None:
     """Write a contact sheet, statistics and, where matplotlib is, plots of a built set; print its numbers."""
     from limner.data.pairs import is_pair_set
-    from limner.data.show import contact_sheet, statistics, write_plots
+    from limner.data.set_report import contact_sheet, statistics, write_plots
     from limner.faces.picture import save_png
     from limner.files import write_json_atomic
 
@@ -155,7 +155,7 @@ def show(
         for path in write_plots(numbers, folder, place):
             print(f"plot: {path}")
     if is_pair_set(folder):
-        pairs.report(folder, place, place / "pairs.png", plots)
+        data_pairs.report(folder, place, place / "pairs.png", plots)
 
 
 @app.command()

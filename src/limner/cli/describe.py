@@ -15,7 +15,7 @@ import typer
 from limner.errors import InputError
 
 if TYPE_CHECKING:
-    from limner.models.unif2ace.answers import Answer, Look
+    from limner.models.unif2ace.answers import Answer, EncodedPhoto
     from limner.models.unif2ace.engine import UniF2ace
 
 Engine = Annotated[str, typer.Option(help="UniF²ace weights: a registry name, a weight file or its folder.")]
@@ -31,7 +31,9 @@ AsCsv = Annotated[bool, typer.Option("--csv", help="Print CSV: file, position, b
 Temperature = Annotated[float, typer.Option(min=0, help="0: always the likeliest word; above, words are drawn.")]
 TopK = Annotated[int | None, typer.Option(min=1, help="Draw from the k likeliest words only.")]
 TopP = Annotated[float, typer.Option(min=0.01, max=1, help="Draw from the likeliest words up to this probability.")]
-NoRepeat = Annotated[int, typer.Option(min=0, help="Say so many word parts in a row only once; 0: let them repeat.")]
+NoRepeatNgramSize = Annotated[
+    int, typer.Option(min=0, help="Say so many word parts in a row only once; 0: let them repeat.")
+]
 Limit = Annotated[int, typer.Option(min=1, max=4096, help="Most tokens of an answer.")]
 Seed = Annotated[int, typer.Option(help="Seed of drawn words.")]
 AT_ONCE = 8  # photos read before they are asked in one batch
@@ -48,7 +50,7 @@ def describe(
     temperature: Temperature = 0.0,
     top_k: TopK = None,
     top_p: TopP = 1.0,
-    no_repeat: NoRepeat = 5,
+    no_repeat_ngram_size: NoRepeatNgramSize = 5,
     limit: Limit = 200,
     seed: Seed = 0,
     engine: Engine = "unif2ace-nano",
@@ -60,9 +62,9 @@ def describe(
     A full description is worded by rule: only --seed changes it. With --json, every attribute has its probability.
     A file that cannot be used is named on standard error, the others are described all the same, and the status is 2.
     """
-    from limner.models.unif2ace.requests import request
+    from limner.models.unif2ace.caption_instructions import request
 
-    settings = {"limit": limit, "choice": _choice(temperature, top_k, top_p, no_repeat), "seed": seed}
+    settings = {"limit": limit, "sampling": _sampling(temperature, top_k, top_p, no_repeat_ngram_size), "seed": seed}
     _answer_all(photos, [request(length)], engine, device, precision, stream, as_json, as_csv, settings, length)
 
 
@@ -75,7 +77,7 @@ def ask(
     temperature: Temperature = 0.0,
     top_k: TopK = None,
     top_p: TopP = 1.0,
-    no_repeat: NoRepeat = 5,
+    no_repeat_ngram_size: NoRepeatNgramSize = 5,
     limit: Limit = 60,
     seed: Seed = 0,
     engine: Engine = "unif2ace-nano",
@@ -83,7 +85,7 @@ def ask(
     precision: Precision = "auto",
 ) -> None:
     """Ask one or more questions about the faces in photographs. Each is asked on its own; `chat` remembers."""
-    settings = {"limit": limit, "choice": _choice(temperature, top_k, top_p, no_repeat), "seed": seed}
+    settings = {"limit": limit, "sampling": _sampling(temperature, top_k, top_p, no_repeat_ngram_size), "seed": seed}
     _answer_all([photos], questions, engine, device, precision, stream, as_json, as_csv, settings)
 
 
@@ -94,7 +96,7 @@ def chat(
     temperature: Temperature = 0.0,
     top_k: TopK = None,
     top_p: TopP = 1.0,
-    no_repeat: NoRepeat = 5,
+    no_repeat_ngram_size: NoRepeatNgramSize = 5,
     limit: Limit = 200,
     seed: Seed = 0,
     engine: Engine = "unif2ace-nano",
@@ -103,11 +105,11 @@ def chat(
 ) -> None:
     """Talk about a photograph: one question a line, until an empty line or the end of input."""
     model, talks = _load(engine, device, precision), []
-    look = model.look(photo)
+    look = model.encode_photo(photo)
     streamed = not as_json and _is_streamed(stream)
-    for k, part in enumerate(look.apart() if streamed else [look]):  # several faces one after the other
-        choice = _choice(temperature, top_k, top_p, no_repeat)
-        talks.append(model.chat(part, limit=limit, choice=choice, seed=seed + k))
+    for k, part in enumerate(look.split() if streamed else [look]):  # several faces one after the other
+        sampling = _sampling(temperature, top_k, top_p, no_repeat_ngram_size)
+        talks.append(model.chat(part, limit=limit, sampling=sampling, seed=seed + k))
     for question in _lines():
         for talk in talks:
             if streamed:
@@ -132,8 +134,8 @@ def _answer_all(
     length: str = "",
 ) -> None:
     """Ask every question about every photo and print the answers. length: of descriptions, which the question asks."""
-    from limner.cli.bars import each
-    from limner.cli.photos import Refused, named_photos
+    from limner.cli.input_photos import Refused, named_photos
+    from limner.cli.progress_bar import each
 
     if as_json and as_csv:
         raise InputError("--json and --csv are two forms of the same: choose one")
@@ -150,7 +152,7 @@ def _answer_all(
     for group in each([files[start : start + size] for start in range(0, len(files), size)], "answering"):
         looks = {}
         for file in group:
-            look = refused.unless(file, partial(model.look, file))
+            look = refused.unless(file, partial(model.encode_photo, file))
             if look is not None:
                 looks[file] = look
         if not looks:
@@ -181,18 +183,18 @@ def _load(engine: str, device: str, precision: str) -> UniF2ace:
     return UniF2ace.load(engine, device=device, precision=precision)
 
 
-def _choice(temperature: float, top_k: int | None, top_p: float, no_repeat: int):
-    from limner.models.unif2ace.answering import Choice
+def _sampling(temperature: float, top_k: int | None, top_p: float, no_repeat_ngram_size: int):
+    from limner.models.unif2ace.generation import SamplingParams
 
-    return Choice(temperature=temperature, top_k=top_k, top_p=top_p, no_repeat=no_repeat)
+    return SamplingParams(temperature=temperature, top_k=top_k, top_p=top_p, no_repeat_ngram_size=no_repeat_ngram_size)
 
 
-def _stream(model: UniF2ace, look: Look, questions: list[str], settings: dict) -> None:
+def _stream(model: UniF2ace, look: EncodedPhoto, questions: list[str], settings: dict) -> None:
     """One face's words as they come; several faces one after the other, so that their lines do not mix."""
     for question in questions:
         if len(questions) > 1:
             print(question)
-        for k, alone in enumerate(look.apart()):
+        for k, alone in enumerate(look.split()):
             _name(alone, look)
             model.ask(alone, question, **{**settings, "seed": settings["seed"] + k}, stream=_show)
             print()
@@ -202,7 +204,7 @@ def _is_streamed(asked: bool | None) -> bool:
     return sys.stdout.isatty() if asked is None else asked
 
 
-def _name(alone: Look, among: Look) -> None:
+def _name(alone: EncodedPhoto, among: EncodedPhoto) -> None:
     """The name of a face whose words follow, where there are several."""
     if among.count > 1:
         print(f"{alone.positions[0]}: ", end="")

@@ -25,7 +25,7 @@ def named_donors(given: list[str], faces: list[int]) -> list[Donor]:
 
     Raises InputError for what is written otherwise, files that are not there, and more faces than photos.
     """
-    from limner.models.facex.names import free_name
+    from limner.models.facex.photo_names import free_name
 
     if len(faces) > len(given):
         raise InputError(f"--from-face is given {len(faces)} times and --from {len(given)}: give it once a photo")

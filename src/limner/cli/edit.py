@@ -11,17 +11,16 @@ import typer
 
 from limner.cli.consent import require_consent
 from limner.cli.donors import Donor, named_donors
-from limner.cli.editing import (
+from limner.cli.edit_options import (
     AsJson,
     BaseModel,
     Consent,
     Device,
-    Draft,
     Engine,
     FaceNumber,
     Guidance,
     Identity,
-    Likeness,
+    IdentityGuidance,
     Manifest,
     Out,
     Precision,
@@ -29,6 +28,7 @@ from limner.cli.editing import (
     Seed,
     Steps,
     Tower,
+    WarpStrength,
     Watermark,
     check_out,
     edit_all,
@@ -84,8 +84,8 @@ def edit(
     seed: Seed = 0,
     steps: Steps = 25,
     guidance: Guidance = None,
-    likeness: Likeness = None,
-    draft: Draft = None,
+    identity_guidance: IdentityGuidance = None,
+    warp_strength: WarpStrength = None,
     sampler: Sampler = "euler",
     engine: Engine = "facex-nano",
     base: BaseModel = None,
@@ -123,7 +123,7 @@ def edit(
     settings: dict[str, Any] = {"face": face, "seed": seed, "steps": steps, "guidance": guidance, "sampler": sampler}
     settings["photos"] = {donor.name: donor.file for donor in donors}
     settings["faces"] = {donor.name: donor.face for donor in donors if donor.face is not None}
-    edit = partial(editor.edit, plan=plan, likeness=likeness, draft=draft, **settings)
+    edit = partial(editor.edit, plan=plan, identity_guidance=identity_guidance, warp_strength=warp_strength, **settings)
     edit_all(editor, photos, out, edit, watermark, manifest, as_json, overwrite, consent)
 
 
@@ -155,7 +155,7 @@ def animate(
 ) -> None:
     """Paint the person in a style, which a base model has learned.
 
-    `limner train recipes/facex-nano-pencil.toml` shows how to train another (docs/facex.md, Training).
+    `limner train configs/facex-nano-pencil.toml` shows how to train another (docs/facex.md, Training).
     """
     from limner.models.facex.loading import find_style
     from limner.models.facex.plan import EditPlan

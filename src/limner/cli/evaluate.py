@@ -7,12 +7,12 @@ from typing import Annotated
 
 import typer
 
-from limner.cli.bars import bar
 from limner.cli.evaluate_facex import facex, facex_ablation
 from limner.cli.evaluate_paper import app as paper_app
 from limner.cli.evaluate_unif2ace import unif2ace, unif2ace_ablation, unif2ace_experts
 from limner.cli.judge import app as judge_app
-from limner.cli.stored import picture, store
+from limner.cli.progress_bar import bar
+from limner.cli.result_file import picture, store
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -40,7 +40,7 @@ def parser(
     sheet: Sheet = None,
 ) -> None:
     """Pixel accuracy and F1 of the region parser on 350 photographs it has never seen."""
-    from limner.evaluation.parser import evaluate_parser, parser_sheet
+    from limner.evaluation.parser_accuracy import evaluate_parser, parser_sheet
 
     figures = evaluate_parser(pairs, weights)
     store(out / "face-parser.json", figures, None, {"pairs": pairs, "weights": weights})
@@ -64,9 +64,9 @@ def codec(
     """PSNR, LPIPS, sharpness and decoding time of a codec; of a discrete one also how much of its codebook is used."""
     from limner.codecs.discrete import load_codec
     from limner.codecs.perceptual import LPIPS
-    from limner.evaluation.codec import attributes_kept, codec_sheet, evaluate_codec
-    from limner.evaluation.sets import face_set
-    from limner.faces.folders import data_root
+    from limner.evaluation.codec_fidelity import attributes_kept, codec_sheet, evaluate_codec
+    from limner.evaluation.face_sets import face_set
+    from limner.faces.data_folders import data_root
 
     faces = face_set(pictures, last, align)
     loaded = load_codec(weights)
@@ -94,7 +94,7 @@ def masks(
     sheet: Sheet = None,
 ) -> None:
     """How well paintings follow hand-drawn region maps: repaint, parse again, compare."""
-    from limner.evaluation.painting import follow_masks
+    from limner.evaluation.generation_metrics import follow_masks
     from limner.models.mditface.engine import MDiTFace
 
     with bar("repainting") as progress:
@@ -114,7 +114,7 @@ def words(
     out: Out = RESULTS,
 ) -> None:
     """How many of the wishes stated in prompts the analysers find again in the paintings."""
-    from limner.evaluation.painting import follow_words
+    from limner.evaluation.generation_metrics import follow_words
     from limner.models.mditface.engine import MDiTFace
 
     with bar("painting") as progress:
@@ -149,7 +149,7 @@ def fidelity(
         read_pictures,
         read_set,
     )
-    from limner.faces.folders import data_root
+    from limner.faces.data_folders import data_root
     from limner.models.mditface.engine import MDiTFace
 
     if mode not in MODES:
@@ -175,7 +175,7 @@ def samples(
     out: Annotated[Path, typer.Option(help="The sheet.")] = Path("docs/images/mditface-samples.jpg"),
 ) -> None:
     """A sheet of uncurated paintings of drawn prompts."""
-    from limner.evaluation.painting import sample_sheet
+    from limner.evaluation.generation_metrics import sample_sheet
     from limner.models.mditface.engine import MDiTFace
 
     with bar("painting") as progress:
@@ -209,7 +209,7 @@ def groups(
 ) -> None:
     """How well reading and painting do by perceived gender, age and skin tone. The groups are the reader's guesses."""
     from limner.errors import InputError
-    from limner.evaluation.groups import fill, measure_painting, measure_reading
+    from limner.evaluation.subgroups import fill, measure_painting, measure_reading
     from limner.files import write_bytes_atomic
     from limner.json_lines import parse_object
 

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from limner.cli.bars import bar
-from limner.cli.cells import run_cells
-from limner.cli.stored import picture, store
+from limner.cli.ablation import run_cells
+from limner.cli.progress_bar import bar
+from limner.cli.result_file import picture, store
 from limner.errors import InputError
 
 if TYPE_CHECKING:
-    from limner.evaluation.bench import Case
-    from limner.evaluation.cells import Report, Variant
+    from limner.evaluation.ablation_runner import Report, Variant
+    from limner.evaluation.edit_benchmark import Case
 
 SUITES = (
     "swap", "swap-head", "reenact", "same", "reconstruct", "itself", "sliders", "regions", "erase", "inpaint", "mixed",
@@ -31,8 +31,8 @@ def facex(
     base: Annotated[str | None, typer.Option(help="Base model to steer, if not the weights' own.")] = None,
     steps: Annotated[int, typer.Option(min=1, help="Sampling steps.")] = 20,
     guidance: Annotated[float | None, typer.Option(help="Guidance; default: the weights' own.")] = None,
-    likeness: Annotated[float | None, typer.Option(help="Likeness; default: the weights' own.")] = None,
-    draft: Annotated[float | None, typer.Option(help="Draft; default: the weights' own.")] = None,
+    identity_guidance: Annotated[float | None, typer.Option(help="Likeness; default: the weights' own.")] = None,
+    warp_strength: Annotated[float | None, typer.Option(help="Draft; default: the weights' own.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of noise, of slider values and of holes.")] = 0,
     judge: Annotated[
         Path | None,
@@ -59,36 +59,39 @@ def facex(
     if suite not in SUITES:
         raise InputError(f"--suite {suite}: choose {', '.join(SUITES)}")
     from limner.codecs.perceptual import LPIPS
-    from limner.evaluation.bench import Bench
-    from limner.evaluation.editing import sheet as draw
-    from limner.evaluation.edits import Sampling
+    from limner.evaluation.edit_benchmark import EditBenchmark
+    from limner.evaluation.edit_measurement import EditSampling
+    from limner.evaluation.edit_suites import sheet as draw
     from limner.evaluation.galleries import read_gallery
     from limner.evaluation.identity_judge import IdentityJudge
+    from limner.evaluation.identity_metrics import gallery_of
     from limner.evaluation.published import edits_table, published_edits
     from limner.evaluation.suites import SUITES as MEASURES
-    from limner.evaluation.whose import gallery_of
-    from limner.faces.folders import data_root
+    from limner.faces.data_folders import data_root
     from limner.files import write_json_atomic
     from limner.models.facex.engine import FaceX, check_settings
     from limner.models.facex.loading import Strength
     from limner.weights.registry import hash_file
 
-    sampling = Sampling(steps, guidance, likeness, draft, seed)
-    check_settings(seed, steps, Strength().replaced(guidance, likeness, draft), "euler")
+    sampling = EditSampling(steps, guidance, identity_guidance, warp_strength, seed)
+    check_settings(seed, steps, Strength().replaced(guidance, identity_guidance, warp_strength), "euler")
     second = None if judge is None else IdentityJudge.load(judge)
     gallery = read_gallery(data_root() / people, count)
     for line in gallery.skipped:
         typer.echo(f"skipped: {line}", err=True)
     editor = FaceX.load(weights, base)
     with bar(suite) as progress:
-        bench = Bench(editor, gallery, sampling, lambda: LPIPS.load(data_root() / lpips), progress, second)
+        bench = EditBenchmark(editor, gallery, sampling, lambda: LPIPS.load(data_root() / lpips), progress, second)
         figures, cases = MEASURES[suite](bench)
     if log is not None:
         write_json_atomic(log, [case.record for case in cases])
     if sheet is not None:
         picture(sheet, draw(cases))
     settings: dict[str, Any] = {"people": str(people), "weights": weights, "base": base, "steps": steps}
-    settings |= {**asdict(editor.parts.strength.replaced(guidance, likeness, draft)), "hashes": editor.weights()}
+    settings |= {
+        **asdict(editor.components.strength.replaced(guidance, identity_guidance, warp_strength)),
+        "hashes": editor.weights(),
+    }
     if "gallery" in figures:
         settings["gallery"] = gallery_of(bench)
     if judge is not None:
@@ -104,7 +107,7 @@ def facex(
 
 
 def facex_ablation(
-    recipe: Annotated[Path, typer.Argument(help="Budget of one cell.")] = Path("recipes/facex-ablation.toml"),
+    config: Annotated[Path, typer.Argument(help="Budget of one cell.")] = Path("configs/facex-ablation.toml"),
     variants: Annotated[
         list[str] | None, typer.Option("--variant", help="A variant; may be given several times. Default: all.")
     ] = None,
@@ -130,22 +133,22 @@ def facex_ablation(
     if sheet is not None and not count:
         raise InputError("--sheet shows people who are edited: give a --count above 0")
     from limner.codecs.perceptual import LPIPS
-    from limner.evaluation.cells import choose, draw, markdown, summarise
-    from limner.evaluation.edits import Sampling
+    from limner.evaluation.ablation_runner import choose, draw, markdown, summarise
+    from limner.evaluation.edit_measurement import EditSampling
     from limner.evaluation.facex_ablation import FIGURES, VARIANTS, run_variant
     from limner.evaluation.facex_ablation import sheet as draw_sheet
     from limner.evaluation.galleries import read_gallery
-    from limner.faces.folders import data_root
-    from limner.training.recipe import read_recipe
+    from limner.faces.data_folders import data_root
+    from limner.training.config import read_training_config
 
-    parsed, chosen = read_recipe(recipe, set_), choose(VARIANTS, variants or [])
+    parsed, chosen = read_training_config(recipe, set_), choose(VARIANTS, variants or [])
     gallery = read_gallery(data_root() / people, count) if count else None
     judge = LPIPS.load(data_root() / lpips) if count else None
     swaps: dict[str, Sequence[Case]] = {}
 
     def run(variant: Variant, seed: int, report: Report) -> dict[str, float]:
         number = parsed.train.seed + seed
-        found, cases = run_variant(variant, parsed, number, runs, report, gallery, Sampling(steps), judge)
+        found, cases = run_variant(variant, parsed, number, runs, report, gallery, EditSampling(steps), judge)
         swaps.setdefault(variant.name, cases)
         return found
 
@@ -153,7 +156,7 @@ def facex_ablation(
     draw(summary, VARIANTS, FIGURES, plot)
     if sheet is not None:
         picture(sheet, draw_sheet(swaps))
-    settings = {"recipe": parsed.model_dump(), "seeds": seeds, "people": str(people), "count": count, "steps": steps}
+    settings = {"config": parsed.model_dump(), "seeds": seeds, "people": str(people), "count": count, "steps": steps}
     store(out / "facex-ablation.json", summary, parsed.train.seed, settings)
     print(markdown(summary, VARIANTS, FIGURES))
     print(f"drawn in {plot}")

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from limner.cli.bars import bar
-from limner.cli.stored import keep
+from limner.cli.progress_bar import bar
+from limner.cli.result_file import keep
 from limner.errors import InputError
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def mditface(
     import numpy as np
 
     from limner.evaluation.paper_protocol import Judges, measure, real_pictures
-    from limner.faces.folders import data_root
+    from limner.faces.data_folders import data_root
     from limner.models.mditface.engine import MDiTFace
 
     chosen = tuple(mode or ("both",))
@@ -117,7 +117,7 @@ def unif2ace(
 
     from limner.evaluation.paper_protocol import Judges, measure, real_pictures
     from limner.evaluation.published import published as stored
-    from limner.faces.folders import data_root
+    from limner.faces.data_folders import data_root
     from limner.models.unif2ace.engine import UniF2ace
 
     judges = _given(Judges(inception, clip, cmmd, None, "celebamask", vqa), judge)
@@ -167,8 +167,8 @@ def _by_language_models(
 ) -> dict[str, float]:
     """Desc, Conv and VLM-score by one judge, under the names of the paper's columns."""
     from limner.cli import judge as room
-    from limner.evaluation.answers import measure_answers, measure_captions
-    from limner.evaluation.judge_files import write_texts
+    from limner.evaluation.answer_accuracy import measure_answers, measure_captions
+    from limner.evaluation.llm_judge_files import write_texts
     from limner.evaluation.paper_protocol import PAIRS
 
     files: dict[str, Path] = {}

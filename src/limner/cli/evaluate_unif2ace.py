@@ -9,9 +9,9 @@ from typing import Annotated, Any
 
 import typer
 
-from limner.cli.bars import bar
-from limner.cli.cells import run_cells
-from limner.cli.stored import keep, store
+from limner.cli.ablation import run_cells
+from limner.cli.progress_bar import bar
+from limner.cli.result_file import keep, store
 from limner.cli.terminal import console
 from limner.errors import InputError
 
@@ -81,9 +81,9 @@ def unif2ace(
         }  # fmt: skip
         if unfit := [name for name, value in given.items() if value is not None]:
             raise InputError(f"{unfit[0]} is for --suite painting: leave it out")
-    from limner.evaluation.judge_files import FILES, Gallery, write_texts
+    from limner.evaluation.llm_judge_files import FILES, PromptGallery, write_texts
     from limner.evaluation.unif2ace_report import bars, draw_bars, published_for
-    from limner.faces.folders import data_root
+    from limner.faces.data_folders import data_root
     from limner.models.unif2ace.engine import UniF2ace
 
     if judge_files is not None and suite not in FILES:
@@ -96,11 +96,11 @@ def unif2ace(
         settings["texts"] = texts
     told: list[str] = []
     if suite == "painting":
-        from limner.evaluation.unif2ace import paint_suite
+        from limner.evaluation.unif2ace_generation import paint_suite
 
         chosen = {"guidance": guidance, "temperature": temperature, "best": best}
         painting = {"steps": steps, "sampler": sampler, **{k: v for k, v in chosen.items() if v is not None}}
-        gallery = None if judge_files is None else Gallery(judge_files)
+        gallery = None if judge_files is None else PromptGallery(judge_files)
         keeping = None if gallery is None else gallery.add
         with bar("painting") as progress:
             figures, entries, drawn = paint_suite(
@@ -115,19 +115,19 @@ def unif2ace(
             save_picture(sheet, drawn)
             told.append(f"sheet in {sheet}")
     elif suite == "prompted":
-        from limner.evaluation.prompted import measure_prompted
+        from limner.evaluation.prompt_answers import measure_prompted
 
         with bar(suite) as progress:
             figures, entries = measure_prompted(engine, folder, data_root(), count, seed, progress)
     elif suite in ("phrasings", "refusals"):
-        from limner.evaluation.phrasings import measure_phrasings
-        from limner.evaluation.refusals import measure_refusals
+        from limner.evaluation.paraphrase_robustness import measure_phrasings
+        from limner.evaluation.refusal_rate import measure_refusals
 
         measure_words = measure_phrasings if suite == "phrasings" else measure_refusals
         with bar(suite) as progress:
             figures, entries = measure_words(engine, folder, count, seed, progress)
     else:
-        from limner.evaluation.answers import measure_answers, measure_captions
+        from limner.evaluation.answer_accuracy import measure_answers, measure_captions
 
         measure = measure_answers if suite == "answers" else measure_captions
         with bar(suite) as progress:
@@ -180,18 +180,18 @@ def unif2ace_experts(
     out: Out = RESULTS,
 ) -> None:
     """Draw which experts each layer uses for each task, on both levels."""
-    from limner.evaluation.experts import draw_experts, load_model, measure_experts
-    from limner.faces.folders import data_root
-    from limner.models.unif2ace.prepared import Prepared
+    from limner.evaluation.expert_usage import draw_experts, load_model, measure_experts
+    from limner.faces.data_folders import data_root
+    from limner.models.unif2ace.prepared import PreparedConversations
 
-    shares = measure_experts(load_model(weights), Prepared.open(data_root() / data), faces, seed)
+    shares = measure_experts(load_model(weights), PreparedConversations.open(data_root() / data), faces, seed)
     draw_experts(shares, plot)
     store(out / "unif2ace-experts.json", shares, seed, {"weights": str(weights), "set": str(data), "faces": faces})
     print(f"drawn in {plot}")
 
 
 def unif2ace_ablation(
-    recipe: Annotated[Path, typer.Argument(help="Budget of one cell.")] = Path("recipes/unif2ace-ablation.toml"),
+    config: Annotated[Path, typer.Argument(help="Budget of one cell.")] = Path("configs/unif2ace-ablation.toml"),
     variants: Annotated[
         list[str] | None, typer.Option("--variant", help="A variant, or loss, or experts; may be given several times.")
     ] = None,
@@ -212,12 +212,12 @@ def unif2ace_ablation(
     whether the rows come in the paper's order. Stop with Ctrl-C and start again at will: runs go on after their
     checkpoints.
     """
-    from limner.evaluation.ablation import COMPARED, FIGURES, VARIANTS, run_variant
-    from limner.evaluation.cells import choose, draw, markdown, summarise
-    from limner.evaluation.paper_order import compare_orders, spell_orders
-    from limner.training.recipe import read_recipe
+    from limner.evaluation.ablation_order import compare_orders, spell_orders
+    from limner.evaluation.ablation_runner import choose, draw, markdown, summarise
+    from limner.evaluation.unif2ace_ablation import COMPARED, FIGURES, VARIANTS, run_variant
+    from limner.training.config import read_training_config
 
-    parsed, chosen = read_recipe(recipe, set_), choose(VARIANTS, variants or [])
+    parsed, chosen = read_training_config(recipe, set_), choose(VARIANTS, variants or [])
     if paint == 1:
         raise InputError("--paint 1: a Fréchet distance needs at least two paintings; 0 for none")
     first = parsed.train.seed
@@ -230,7 +230,7 @@ def unif2ace_ablation(
     summary = summarise(results, FIGURES)
     orders = compare_orders(summary, VARIANTS, COMPARED)
     draw(summary, VARIANTS, FIGURES, plot)
-    settings = {"recipe": parsed.model_dump(), "seeds": seeds, "paint": paint}
+    settings = {"config": parsed.model_dump(), "seeds": seeds, "paint": paint}
     store(out / "unif2ace-ablation.json", {"cells": summary, "paper_order": orders}, first, settings)
     print(markdown(summary, VARIANTS, FIGURES))
     print(spell_orders(orders))

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from limner.cli.bars import bar
-from limner.cli.data_write import DryRun, Limit, MaxCost, Prompts, Rpm, Threads, Timeout, Tpm, Tries, Yes
-from limner.cli.stored import store
+from limner.cli.data_recaption import DryRun, Limit, MaxCost, Prompts, Rpm, Threads, Timeout, Tpm, Tries, Yes
+from limner.cli.progress_bar import bar
+from limner.cli.result_file import store
 from limner.cli.terminal import console
 from limner.errors import InputError
 
@@ -47,8 +47,8 @@ def vqascore(
     out: Out = RESULTS,
 ) -> None:  # fmt: skip
     """Probability that a visual question answering model says "Yes, the picture shows these words"."""
-    from limner.evaluation.judge import summarise
-    from limner.evaluation.pairs import read_pairs
+    from limner.evaluation.image_text_pairs import read_pairs
+    from limner.evaluation.llm_judge import summarise
     from limner.evaluation.vqascore import load_vqa_model, vqa_scores
 
     found = read_pairs(pairs, split, column, limit)
@@ -66,8 +66,8 @@ def clip(
 ) -> None:  # fmt: skip
     """Cosine of pictures and words in CLIP's space, times 100."""
     from limner.evaluation.clip_score import ClipScorer
-    from limner.evaluation.judge import summarise
-    from limner.evaluation.pairs import read_pairs
+    from limner.evaluation.image_text_pairs import read_pairs
+    from limner.evaluation.llm_judge import summarise
 
     found = read_pairs(pairs, split, column, limit)
     with bar("judging") as progress:
@@ -112,8 +112,8 @@ def vlm(
     dry_run: DryRun = False,
 ) -> dict[str, Any] | None:  # fmt: skip
     """VLM-score: a vision-language model rates from 0 to 100 how well pictures do what their words ask."""
-    from limner.evaluation.judge import picture_requests
-    from limner.evaluation.pairs import read_pairs
+    from limner.evaluation.image_text_pairs import read_pairs
+    from limner.evaluation.llm_judge import picture_requests
 
     requests = picture_requests(read_pairs(pairs, split, column, limit), prompts)
     end = _judge(model, price, rpm, tpm, timeout, tries)
@@ -190,8 +190,8 @@ def _judge(
 
 
 def _texts(rubric: str, answers: Path, limit: int | None, prompts: Path | None) -> list[Question]:
-    from limner.evaluation.judge import COLUMNS, text_requests
-    from limner.evaluation.pairs import read_records
+    from limner.evaluation.image_text_pairs import read_records
+    from limner.evaluation.llm_judge import COLUMNS, text_requests
 
     return text_requests(rubric, read_records(answers, COLUMNS[rubric])[:limit], prompts)
 
@@ -203,8 +203,8 @@ def _ask(
     """Estimate, agree, ask, store the scores beside published ones, and return their summary; None when not agreed."""
     from limner.chat.prompts import load_prompt
     from limner.chat.session import book_journal
-    from limner.cli.data_write import agree, open_sessions
-    from limner.evaluation.judge import estimate, judge, summarise
+    from limner.cli.data_recaption import agree, open_sessions
+    from limner.evaluation.llm_judge import estimate, judge, summarise
 
     with ExitStack() as stack:
         [session], journal, ledger = open_sessions(stack, out / f"judge-{rubric}.verdicts.jsonl", [end], most)

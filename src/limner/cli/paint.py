@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from limner.cli.bars import bar
 from limner.cli.outputs import Overwrite, numbered_names, refuse_existing, unused_name
+from limner.cli.progress_bar import bar
 from limner.errors import InputError
 
 if TYPE_CHECKING:
@@ -124,7 +124,7 @@ def paint(
 
     painter = MDiTFace.load(engine, device=device, precision=precision, lora=lora)
     if regions is not None and edit_mask is not None:
-        regions = edited(region_map(regions, size or painter.parts.size, palette), edit_mask)
+        regions = edited(region_map(regions, size or painter.components.size, palette), edit_mask)
         palette = "celebamask"
     with bar(f"painting ({painter.why})", shown=not as_json) as show:
         pictures = painter.paint(
@@ -188,8 +188,8 @@ def replay(
     Status 0: the same pixels. 1: another machine or version rounded differently; the largest difference is printed.
     """
     from limner.models.mditface.engine import MDiTFace
-    from limner.models.mditface.picture import grid
-    from limner.models.mditface.request import MOST
+    from limner.models.mditface.paint_settings import MOST
+    from limner.models.mditface.region_map_text import grid
     from limner.provenance.picture import Picture
     from limner.provenance.recipe import read_recipe
 
@@ -270,7 +270,7 @@ def _save(
     pictures: list[Picture], out: Path, watermark: bool, manifest: bool | None, overwrite: bool
 ) -> list[tuple[Path, dict[str, Any]]]:
     """Write pictures and, of several, their grid; returns what was written."""
-    from limner.models.mditface.picture import grid
+    from limner.models.mditface.region_map_text import grid
     from limner.provenance.picture import Picture
 
     names = _files(out, pictures[0].recipe["seed"], len(pictures), overwrite)

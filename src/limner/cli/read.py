@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from limner.cli.bars import each
+from limner.cli.input_photos import Refused, named_photos, refuse_shared_names
 from limner.cli.outputs import Overwrite, refuse_existing
-from limner.cli.photos import Refused, named_photos, refuse_shared_names
+from limner.cli.progress_bar import each
 from limner.cli.terminal import console
 from limner.errors import InputError
 

@@ -9,37 +9,37 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
-from limner.cli.bars import bar
 from limner.cli.consent import require_consent
-from limner.cli.editing import (
+from limner.cli.edit_options import (
     AsJson,
     BaseModel,
     Consent,
     Device,
-    Draft,
     Engine,
     FaceNumber,
     FilmOut,
     Guidance,
     Identity,
-    Likeness,
+    IdentityGuidance,
     Manifest,
     Precision,
     Sampler,
     Seed,
     Steps,
     Tower,
+    WarpStrength,
     Watermark,
     check_out,
     edit_all,
     load_editor,
     named_results,
 )
+from limner.cli.input_photos import Refused
 from limner.cli.outputs import Overwrite, unused_name
-from limner.cli.photos import Refused
+from limner.cli.progress_bar import bar
 
 if TYPE_CHECKING:
-    from limner.models.facex.begun import Subject
+    from limner.models.facex.edit_inputs import Subject
     from limner.models.facex.engine import FaceX
     from limner.models.facex.plan import EditPlan
     from limner.provenance.consent import Statement
@@ -57,8 +57,8 @@ def swap(
     seed: Seed = 0,
     steps: Steps = 25,
     guidance: Guidance = None,
-    likeness: Likeness = None,
-    draft: Draft = None,
+    identity_guidance: IdentityGuidance = None,
+    warp_strength: WarpStrength = None,
     sampler: Sampler = "euler",
     engine: Engine = "facex-nano",
     base: BaseModel = None,
@@ -89,7 +89,7 @@ def swap(
     editor = load_editor(engine, base, device, precision, identity, tower)
     plan = EditPlan.swap("source", head=head)
     settings: dict[str, Any] = {"seed": seed, "steps": steps, "guidance": guidance, "sampler": sampler, "face": face}
-    settings |= {"likeness": likeness, "draft": draft}
+    settings |= {"identity_guidance": identity_guidance, "warp_strength": warp_strength}
     if video:
         films = [Film({"source": (source, source_face)}, _film_file(out, target.stem, overwrite))]
         return _films(editor, plan, target, CANVAS, films, settings, watermark, manifest, as_json, consent)
@@ -169,7 +169,7 @@ def _films(
     consent: Statement,
 ) -> None:
     """Films from a plan and a video, with progress; photos that cannot be used are named at the end: then status 2."""
-    from limner.models.facex.film import edit_video
+    from limner.models.facex.video_edit import edit_video
 
     done: list[dict[str, Any]] = []
     refused = Refused()

@@ -1,4 +1,4 @@
-"""`limner train RECIPE`: one loop for everything that is trained here."""
+"""`limner train CONFIG`: one loop for everything that is trained here."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from limner.cli.bars import bar
+from limner.cli.progress_bar import bar
 from limner.cli.terminal import console
 from limner.errors import InputError
 
 if TYPE_CHECKING:
-    from limner.training.recipe import Recipe
+    from limner.training.config import TrainingConfig
 
 # kind in a recipe's [task] table → where that task lives; a task is loaded only when a recipe asks for it
 TASKS = {
@@ -31,14 +31,14 @@ TASKS = {
 }
 # The same for `--plan`: a function from the [task] table to sizes.
 PLANS = {
-    "facex": "limner.models.facex.needs",
-    "mditface": "limner.models.mditface.plan",
-    "unif2ace": "limner.models.unif2ace.plan",
+    "facex": "limner.models.facex.memory_estimate",
+    "mditface": "limner.models.mditface.memory_estimate",
+    "unif2ace": "limner.models.unif2ace.memory_estimate",
 }
 
 
 def train(
-    recipe: Annotated[Path, typer.Argument(help="A recipe, for example recipes/face-parser.toml.")],
+    config: Annotated[Path, typer.Argument(help="A config, for example configs/face-parser.toml.")],
     run: Annotated[
         Path | None, typer.Option(help="Folder for log, samples, checkpoints and weights. Default: runs/NAME.")
     ] = None,
@@ -54,12 +54,12 @@ def train(
 ) -> None:
     """Train what a recipe describes. Stop with Ctrl-C; `--resume` goes on as if nothing had happened.
 
-    On several devices: `torchrun --nproc-per-node 8 -m limner train RECIPE`. The recipe's data paths start from the
+    On several devices: `torchrun --nproc-per-node 8 -m limner train CONFIG`. The recipe's data paths start from the
     folder in the environment variable LIMNER_DATA (default: here).
     """
-    from limner.training.recipe import read_recipe
+    from limner.training.config import read_training_config
 
-    parsed = read_recipe(recipe, set_)
+    parsed = read_training_config(config, set_)
     if plan:
         return show_plan(parsed, as_json)
     from limner.training.loop import Interrupted
@@ -116,28 +116,28 @@ def _naming_fields() -> Iterator[None]:
         raise InputError(f"task.{field}: {first['msg']} (got {first['input']!r})") from None
 
 
-def show_plan(recipe: Recipe, as_json: bool) -> None:
+def show_plan(config: TrainingConfig, as_json: bool) -> None:
     """Print a recipe's needs and, for typical devices, whether and how fast it runs there."""
-    from limner.training.plan import GB, plan, table
+    from limner.training.memory_estimate import GB, plan, table
 
-    kind = recipe.task.get("kind")
+    kind = config.task.get("kind")
     if kind not in PLANS:
         raise InputError(f"there is no plan for the kind {kind!r}; kinds with one: {', '.join(sorted(PLANS))}")
     with _naming_fields():
-        shape = importlib.import_module(PLANS[kind]).shape(recipe.task)
-    settings, needs = recipe.train, plan(shape, recipe.train)
+        shape = importlib.import_module(PLANS[kind]).shape(config.task)
+    settings, needs = config.train, plan(shape, config.train)
     rows = table(shape, settings)
     parts = {name: getattr(needs, name) for name in ("weights", "gradients", "moments", "average", "activations")}
     if as_json:
         facts = {"parameters": needs.parameters, "trained": needs.trained, "tokens": needs.tokens, "flops": needs.flops}
-        print(json.dumps({"recipe": recipe.name, **facts, "bytes_of_one_process": parts, "devices": rows}))
+        print(json.dumps({"config": config.name, **facts, "bytes_of_one_process": parts, "devices": rows}))
         return
     from rich.table import Table
 
     out = console()
     batch = settings.batch_size * settings.accumulate
     out.print(
-        f"{recipe.name}: {needs.parameters / 1e6:,.1f} M parameters, {needs.trained / 1e6:,.1f} M trained; "
+        f"{config.name}: {needs.parameters / 1e6:,.1f} M parameters, {needs.trained / 1e6:,.1f} M trained; "
         f"{settings.steps:,} steps of {batch:,} samples of {needs.tokens:,} tokens, {needs.flops / 1e12:.3g} TFLOP each"
     )
     held = ", ".join(f"{name} {size / GB:.2f}" for name, size in parts.items())

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from limner.codecs.continuous import KLCodec
 from limner.codecs.magvit2 import MAGVIT2, Decoder, Encoder, LFQConfig
+from limner.codecs.nano_lfq import NanoLFQConfig, NanoLFQDecoder, NanoLFQEncoder
 from limner.codecs.quantizer import Quantizer
-from limner.codecs.squeezed import ExpandingDecoder, SqueezedConfig, SqueezingEncoder
 from limner.errors import InputError
 from limner.files import write_json_atomic
 from limner.weights.registry import hash_file
@@ -30,15 +30,15 @@ BASE = "encoder.base."  # tensors that the base's own file holds
 class LFQCodec(nn.Module):
     """Pictures (B, 3, H, W) in [-1, 1] ↔ codes (B, N) below 2^bits, sides multiples of ``factor``."""
 
-    def __init__(self, config: LFQConfig | SqueezedConfig = MAGVIT2, base: KLCodec | None = None) -> None:
+    def __init__(self, config: LFQConfig | NanoLFQConfig = MAGVIT2, base: KLCodec | None = None) -> None:
         """base: the KL codec of a squeezed one; default: the one its config names, which is not changed."""
         super().__init__()
         self.config = config
-        if isinstance(config, SqueezedConfig):
+        if isinstance(config, NanoLFQConfig):
             base = base or KLCodec.load(config.base)
             self.factor = base.factor
-            self.encoder: nn.Module = SqueezingEncoder(config, base)
-            self.decoder: nn.Module = ExpandingDecoder(config, copy.deepcopy(base)).requires_grad_(True)
+            self.encoder: nn.Module = NanoLFQEncoder(config, base)
+            self.decoder: nn.Module = NanoLFQDecoder(config, copy.deepcopy(base)).requires_grad_(True)
         else:
             self.factor = config.factor
             self.encoder, self.decoder = Encoder(config), Decoder(config)
@@ -71,7 +71,7 @@ class LFQCodec(nn.Module):
         """Write a folder that ``load`` reads; ``facts`` stand in the header of its weights."""
         tensors = {name: tensor for name, tensor in self.state_dict().items() if not name.startswith(BASE)}
         save_tensors(folder / WEIGHTS[0], tensors, facts, dtype=dtype)
-        if isinstance(self.config, SqueezedConfig):
+        if isinstance(self.config, NanoLFQConfig):
             described = {"squeezed": self.config.to_dict(), "base_sha256": _base_hash(self.config.base)}
         else:
             described = {"lfq": self.config.to_dict()}
@@ -94,12 +94,12 @@ class LFQCodec(nn.Module):
         return self.decoder(self.quantize.signs(codes, rows)).clamp(-1, 1)
 
 
-def _described(place: Path) -> LFQConfig | SqueezedConfig:
+def _described(place: Path) -> LFQConfig | NanoLFQConfig:
     """The configuration a folder describes; MAGVIT-v2's where it describes none."""
     file = place / "config.json"
     values = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
     if "squeezed" in values:
-        config = SqueezedConfig.from_dict(values["squeezed"])
+        config = NanoLFQConfig.from_dict(values["squeezed"])
         if values.get("base_sha256") != _base_hash(config.base):
             raise InputError(f"{place} was trained with another '{config.base}' than is here: install its version")
         return config

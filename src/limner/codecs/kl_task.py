@@ -11,8 +11,8 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from limner.codecs.continuous import KLCodec
-from limner.codecs.task import PictureCodecTask, PictureSettings, Remade, codec_of
-from limner.faces.folders import data_root
+from limner.codecs.task import PictureCodecTask, PictureSettings, Reconstruction, codec_of
+from limner.faces.data_folders import data_root
 from limner.files import write_json_atomic
 from limner.weights.tensors import save_tensors
 
@@ -41,18 +41,18 @@ class CodecTask(PictureCodecTask[CodecSettings]):
         from diffusers import AutoencoderDC
 
         codec = AutoencoderDC(**self.settings.architecture)
-        if self.settings.start:
-            codec.load_state_dict(KLCodec.load(data_root() / self.settings.start).autoencoder.state_dict())
+        if self.settings.init_from:
+            codec.load_state_dict(KLCodec.load(data_root() / self.settings.init_from).autoencoder.state_dict())
         if self.settings.decoder_only:
             codec.encoder.requires_grad_(False)
         return codec
 
-    def remake(self, codec: Any, pictures: Tensor, generator: torch.Generator) -> Remade:
+    def remake(self, codec: Any, pictures: Tensor, generator: torch.Generator) -> Reconstruction:
         z = codec.encode(pictures).latent
         noise = torch.randn(z.shape, generator=generator).to(z)
         made = codec.decode(z + self.settings.noise * noise).sample
         kl = 0.5 * z.float().square().mean()  # up to a constant: σ is fixed
-        return Remade(pictures, made, {"kl": (self.settings.kl_weight, kl)})
+        return Reconstruction(pictures, made, {"kl": (self.settings.kl_weight, kl)})
 
     def code(self, codec: Any, pictures: Tensor) -> tuple[Tensor, Tensor]:
         z = codec.encode(pictures).latent
@@ -67,8 +67,8 @@ class CodecTask(PictureCodecTask[CodecSettings]):
 
         Where the encoder was left as it is, so is the factor: latents made before stay exactly valid.
         """
-        if self.settings.decoder_only and self.settings.start:
-            factor = KLCodec.load(data_root() / self.settings.start).scale
+        if self.settings.decoder_only and self.settings.init_from:
+            factor = KLCodec.load(data_root() / self.settings.init_from).scale
         else:
             deviations = [v for k, v in self.validate(model).items() if k.endswith(".deviation")]
             factor = round(1 / float(np.mean(deviations)), 4)

@@ -12,10 +12,10 @@ from torch import Tensor, nn
 
 from limner.codecs.continuous import KLCodec
 from limner.codecs.discrete import LFQCodec
+from limner.codecs.nano_lfq import NanoLFQConfig, NanoLFQDecoder, NanoLFQEncoder
 from limner.codecs.quantizer import codebook_use
-from limner.codecs.squeezed import ExpandingDecoder, SqueezedConfig, SqueezingEncoder
-from limner.codecs.task import PictureCodecTask, PictureSettings, Remade, codec_of, draw_corner, window_of
-from limner.faces.folders import data_root
+from limner.codecs.task import PictureCodecTask, PictureSettings, Reconstruction, codec_of, draw_corner, window_of
+from limner.faces.data_folders import data_root
 
 REMEMBERED = 32_768  # pictures whose latents are kept: half a gigabyte
 
@@ -24,7 +24,7 @@ class LFQSettings(PictureSettings):
     """The `[task]` table of a discrete codec's recipe."""
 
     kind: str = "lfq"
-    architecture: dict[str, Any] = Field(default={}, description="Fields of SqueezedConfig that differ from nano's.")
+    architecture: dict[str, Any] = Field(default={}, description="Fields of NanoLFQConfig that differ from nano's.")
     entropy_weight: float = Field(default=0.5, ge=0, description="Weight of E[H(code)] − H(E[code]), in nats a bit.")
     commitment_weight: float = Field(default=0.25, ge=0, description="Weight of (z − sign z)².")
 
@@ -38,12 +38,12 @@ class LFQTask(PictureCodecTask[LFQSettings]):
 
     def __init__(self, settings: dict[str, Any], batch_size: int, seed: int) -> None:
         s = LFQSettings.model_validate(settings)
-        self.config = SqueezedConfig(**s.architecture)
+        self.config = NanoLFQConfig(**s.architecture)
         super().__init__(s, batch_size, seed, window=256)
         self._known: dict[bytes, Tensor] = {}
 
     def make_codec(self) -> nn.Module:
-        start = self.settings.start
+        start = self.settings.init_from
         codec = LFQCodec(self.config) if start is None else LFQCodec.load(data_root() / start)
         codec.requires_grad_(True)
         codec.encoder.base.requires_grad_(False)  # type: ignore[union-attr]
@@ -51,9 +51,9 @@ class LFQTask(PictureCodecTask[LFQSettings]):
             codec.encoder.requires_grad_(False)
         return codec
 
-    def remake(self, codec: Any, pictures: Tensor, generator: torch.Generator) -> Remade:
+    def remake(self, codec: Any, pictures: Tensor, generator: torch.Generator) -> Reconstruction:
         s, encoder, decoder = self.settings, codec.encoder, codec.decoder
-        assert isinstance(encoder, SqueezingEncoder) and isinstance(decoder, ExpandingDecoder)
+        assert isinstance(encoder, NanoLFQEncoder) and isinstance(decoder, NanoLFQDecoder)
         found = codec.quantize(encoder.squeeze(self.latents(encoder.base, pictures)))
         latents = decoder.expand(found.z)  # (B, L, h, w)
         side = s.window // codec.factor
@@ -61,7 +61,7 @@ class LFQTask(PictureCodecTask[LFQSettings]):
         target = window_of(pictures, (corner[0] * codec.factor, corner[1] * codec.factor), s.window)
         made = decoder.paint(window_of(latents, corner, side))
         own = {"entropy": (s.entropy_weight, found.entropy), "commitment": (s.commitment_weight, found.commitment)}
-        return Remade(target, made, own)
+        return Reconstruction(target, made, own)
 
     @torch.no_grad()
     def latents(self, base: KLCodec, pictures: Tensor) -> Tensor:

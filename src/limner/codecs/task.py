@@ -10,11 +10,11 @@ import torch.nn.functional as F
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
+from limner.codecs.crops import PictureCrops
 from limner.codecs.discriminator import PatchDiscriminator, discriminator_loss, generator_loss
 from limner.codecs.perceptual import LPIPS
-from limner.codecs.pictures import PictureCrops
-from limner.faces.batches import to_model, to_pictures
-from limner.faces.folders import data_root, picture_files
+from limner.faces.data_folders import data_root, picture_files
+from limner.faces.image_tensors import to_model, to_pictures
 from limner.faces.picture import read_picture
 
 
@@ -27,7 +27,7 @@ class PictureSettings(BaseModel):
     held_out: dict[str, str] = Field(description="Name → folder of aligned 256² faces that measure progress.")
     skip_last: dict[str, int] = Field(default={}, description="Folder → how many of its last files are kept unseen.")
     lpips: str = Field(description="LPIPS weights, relative to LIMNER_DATA.")
-    start: str | None = Field(default=None, description="Codec folder to start from, relative to LIMNER_DATA.")
+    init_from: str | None = Field(default=None, description="Codec folder to start from, relative to LIMNER_DATA.")
     decoder_only: bool = Field(default=False, description="Leave the encoder, and so what it makes, as it is.")
     lpips_weight: float = Field(default=0.5, ge=0)
     adversarial_weight: float = Field(default=0.0, ge=0)
@@ -39,7 +39,7 @@ class PictureSettings(BaseModel):
 Settings = TypeVar("Settings", bound=PictureSettings)
 
 
-class Players(nn.Module):
+class CodecAndDiscriminator(nn.Module):
     """The codec and, where the recipe wants one, the critic it plays against."""
 
     def __init__(self, codec: Any) -> None:
@@ -48,7 +48,7 @@ class Players(nn.Module):
         self.critic: PatchDiscriminator | None = None
 
 
-class Remade(NamedTuple):
+class Reconstruction(NamedTuple):
     """What a codec made of a training batch."""
 
     target: Tensor
@@ -80,7 +80,7 @@ class PictureCodecTask(Generic[Settings]):
         """The codec to train, started from another where the settings say so."""
         raise NotImplementedError
 
-    def remake(self, codec: Any, pictures: Tensor, generator: torch.Generator) -> Remade:
+    def remake(self, codec: Any, pictures: Tensor, generator: torch.Generator) -> Reconstruction:
         """Pictures (B, 3, H, W) there and back, with a gradient."""
         raise NotImplementedError
 
@@ -93,7 +93,7 @@ class PictureCodecTask(Generic[Settings]):
         raise NotImplementedError
 
     def build(self) -> nn.Module:
-        model = Players(self.make_codec())
+        model = CodecAndDiscriminator(self.make_codec())
         if self.settings.adversarial_weight:
             model.critic = PatchDiscriminator()
         return model
@@ -162,8 +162,8 @@ def draw_corner(places: int, side: int, generator: torch.Generator) -> tuple[int
     return row, column
 
 
-def _players(model: nn.Module) -> Players:
-    assert isinstance(model, Players)
+def _players(model: nn.Module) -> CodecAndDiscriminator:
+    assert isinstance(model, CodecAndDiscriminator)
     return model
 
 

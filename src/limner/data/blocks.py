@@ -10,9 +10,9 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from limner.data.places import Place, Remote, list_files, write
 from limner.data.shards import BLOCKS, DATA, ERRORS, FIELDS, MANIFEST, SPLITS, write_shard
 from limner.data.stages import Row
+from limner.data.storage import Place, Remote, list_files, write
 from limner.errors import InputError
 
 Result = tuple[list[Row], list[Mapping[str, str]]]

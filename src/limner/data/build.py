@@ -19,9 +19,9 @@ from typing import Any
 
 import limner
 from limner.data.blocks import Blocks, Result, pending_blocks, summarise, write_block, write_json
-from limner.data.places import Place, Remote, open_place
 from limner.data.shards import DATA, FIELDS, MANIFEST
 from limner.data.stages import Reader, RecordSettings, make_records
+from limner.data.storage import Place, Remote, open_place
 from limner.data.workers import on_workers
 from limner.errors import InputError
 from limner.files import make_folder
@@ -31,7 +31,7 @@ BLOCK = 64  # items a block: what a killed build loses at most, and about 2.5 MB
 BATCH = 16  # items a worker gets at a time
 ENGINES = ("local", "ray")
 # Rooms whose code decides what a row holds.
-_CODE = ("faces", "words", "data/stages.py", "data/writers.py", "data/shards.py")
+_CODE = ("faces", "words", "data/stages.py", "data/caption_writers.py", "data/shards.py")
 _WEIGHTS = (
     "face-detector",
     "face-mesh",
@@ -47,7 +47,7 @@ _WEIGHTS = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class Recipe:
+class BuildSpec:
     """What a build makes of its items; all of it travels to worker processes, so functions are those of a module.
 
     load: gives what `make` works with (a face reader). make: (batch of items, what `load` gave, settings) → rows,
@@ -64,7 +64,7 @@ class Recipe:
 
 
 @dataclass(frozen=True)
-class Progress:
+class BuildProgress:
     """How far a build is: items of `total` that are done (`kept` of them by an earlier run), rows and errors so far."""
 
     done: int
@@ -80,9 +80,9 @@ def build(
     settings: Any = None,
     workers: int | None = None,
     rebuild: bool = False,
-    progress: Callable[[Progress], None] | None = None,
+    progress: Callable[[BuildProgress], None] | None = None,
     load_reader: Callable[[], Reader] | None = None,
-    recipe: Recipe | None = None,
+    build_spec: BuildSpec | None = None,
     keep: bool = False,
     engine: str = "local",
     block_size: int | None = None,
@@ -93,7 +93,7 @@ def build(
     workers: processes; None for one a core, 1 for none but this one; on Ray None for as many as it has cores. rebuild:
     make blocks anew that other code, weights or settings made, instead of refusing. keep: keep them when only code and
     weights are others (each block's marker says what made it). load_reader: a picklable function that gives the face
-    reader (default: the shipped one). recipe: for another kind of set than records of `Item`s (it brings its own
+    reader (default: the shipped one). build_spec: for another kind of set than records of `Item`s (it brings its own
     `load`; items need an `id`, settings are a dataclass). engine: "local", or "ray" for the machines of a Ray cluster,
     which makes records only; the rows are the same. block_size: items a block (see BLOCK); a set is built with one size
     throughout. A picture that gives no row goes into errors.jsonl. Raises InputError for a folder that holds something
@@ -102,10 +102,10 @@ def build(
     folder, settings = open_place(out), settings or RecordSettings()
     if engine not in ENGINES:
         raise InputError(f"engine is {engine!r}: choose one of {', '.join(ENGINES)}")
-    if engine == "ray" and recipe is not None:
+    if engine == "ray" and build_spec is not None:
         raise InputError("the engine ray makes sets of records only: leave --engine out")
-    recipe = recipe or Recipe(load=load_reader or load_face_reader, block=BLOCK, batch=BATCH)
-    size = block_size or recipe.block
+    build_spec = build_spec or BuildSpec(load=load_reader or load_face_reader, block=BLOCK, batch=BATCH)
+    size = block_size or build_spec.block
     if (workers is not None and workers < 1) or size < 1:
         raise InputError(f"workers is {workers} and a block {size} items: choose 1 or more")
     made = {
@@ -113,7 +113,7 @@ def build(
         "code": code_hash(),
         "weights": weight_hashes(),
         "settings": asdict(settings),
-        **recipe.facts,
+        **build_spec.facts,
     }
     blocks = Blocks(items, size)
     pending = pending_blocks(folder, blocks, made, rebuild, keep)
@@ -122,7 +122,7 @@ def build(
 
     def report() -> None:
         if progress is not None:
-            progress(Progress(state["done"], kept, len(items), state["rows"], state["errors"]))
+            progress(BuildProgress(state["done"], kept, len(items), state["rows"], state["errors"]))
 
     report()
     write_json(folder / MANIFEST, {**made, "complete": False})
@@ -131,9 +131,9 @@ def build(
     if engine == "ray":
         from limner.data.ray_build import build_blocks
 
-        done = build_blocks(folder, ((k, blocks[k]) for k in pending), settings, made, recipe.load, workers)
+        done = build_blocks(folder, ((k, blocks[k]) for k in pending), settings, made, build_spec.load, workers)
     else:
-        done = _build_here(folder, blocks, pending, settings, made, recipe, workers or os.cpu_count() or 1)
+        done = _build_here(folder, blocks, pending, settings, made, build_spec, workers or os.cpu_count() or 1)
     for counts in done:
         state.update(counts)
         report()
@@ -146,19 +146,19 @@ def _build_here(
     pending: Sequence[int],
     settings: Any,
     made: Mapping[str, Any],
-    recipe: Recipe,
+    build_spec: BuildSpec,
     workers: int,
 ) -> Iterator[dict[str, int]]:
     """Make the pending blocks on processes of this machine; yields what each batch added to the counts."""
-    batches = ((k, batch) for k in pending for batch in cut(blocks[k], recipe.batch))
-    count = sum(-(-len(blocks[k]) // recipe.batch) for k in pending)
+    batches = ((k, batch) for k in pending for batch in cut(blocks[k], build_spec.batch))
+    count = sum(-(-len(blocks[k]) // build_spec.batch) for k in pending)
     gathered: dict[int, list[Result]] = {}
-    with on_workers(min(workers, max(1, count)), recipe.load, recipe.make) as run:
+    with on_workers(min(workers, max(1, count)), build_spec.load, build_spec.make) as run:
         ours, theirs = itertools.tee(batches)
         for (k, batch), result in zip(ours, run((batch for _, batch in theirs), settings)):
             gathered.setdefault(k, []).append(result)
-            if len(gathered[k]) * recipe.batch >= len(blocks[k]):
-                write_block(folder, k, blocks[k], gathered.pop(k), made, recipe.fields)
+            if len(gathered[k]) * build_spec.batch >= len(blocks[k]):
+                write_block(folder, k, blocks[k], gathered.pop(k), made, build_spec.fields)
             yield {"done": len(batch), "rows": len(result[0]), "errors": len(result[1])}
 
 

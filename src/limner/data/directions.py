@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from limner.data.factors import COLUMNS, FACTORS, measure_all
+from limner.data.pair_factors import COLUMNS, FACTORS, measure_all
 from limner.data.shards import iterate
 from limner.data.synthetic import LAYERS, RESOLUTIONS, WIDTH
 from limner.errors import InputError

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from limner.data.factors import FACTORS, MOTION, SPREADS
+from limner.data.pair_factors import FACTORS, MOTION, SPREADS
 from limner.data.pairs import PairSet
 from limner.data.shards import BLOCKS, iterate, read_shards
 from limner.faces.picture import read_picture, save_png

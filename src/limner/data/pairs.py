@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from limner.data.factors import motion_change
+from limner.data.pair_factors import motion_change
 from limner.data.shards import read_shards, shard_files, stack
 from limner.errors import InputError
 from limner.faces.picture import read_picture, read_region_map

@@ -24,9 +24,9 @@ from ray.exceptions import RayActorError
 
 from limner.data.blocks import write_block
 from limner.data.build import cut
-from limner.data.places import Place
 from limner.data.sources import Item
 from limner.data.stages import Reader, RecordSettings, Row, finish_rows, measure_items
+from limner.data.storage import Place
 from limner.data.workers import one_thread
 from limner.errors import InputError
 

@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from limner.data.places import Place, Remote, list_files, open_place, parquet, write
+from limner.data.storage import Place, Remote, list_files, open_place, parquet, write
 from limner.errors import InputError
 from limner.faces.record import Attribute
 
@@ -70,7 +70,7 @@ PAIR_FIELDS: tuple[tuple[str, pa.DataType], ...] = (
     *FIELDS,
     ("variant", pa.int32()),  # 0: the picture the person's others are compared with
     ("identity_distance", pa.float32()),  # Euclidean, of the identity vectors, to variant 0
-    ("factors", pa.list_(pa.float32())),  # in the order of `limner.data.factors.FACTORS`; NaN where not measured
+    ("factors", pa.list_(pa.float32())),  # in the order of `limner.data.pair_factors.FACTORS`; NaN where not measured
     ("moves", pa.list_(pa.struct([("name", pa.string()), ("steps", pa.float32())]))),  # of w; empty for videos
     ("clip", pa.string()),  # the video, or folder of frames, of a person's folder; null for synthetic pictures
     ("seconds", pa.float64()),  # where in the video; null where there is no clock

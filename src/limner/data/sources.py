@@ -16,11 +16,11 @@ from typing import Any
 
 import numpy as np
 
-from limner.data.clips import read_frame
-from limner.data.places import Place, Remote, open_place, walk
 from limner.data.releases import LAYOUTS, open_release, recognise
 from limner.data.shards import is_built, read_rows
+from limner.data.storage import Place, Remote, open_place, walk
 from limner.data.synthetic import read_info, read_vectors
+from limner.data.video_frame import read_frame
 from limner.errors import InputError
 from limner.faces.picture import SUFFIXES
 from limner.json_lines import parse_object

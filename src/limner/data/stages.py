@@ -17,9 +17,9 @@ from typing import Any, Protocol
 import numpy as np
 from PIL import Image
 
+from limner.data.caption_writers import RuleWriter, Subject
 from limner.data.shards import SPLITS, pack_attributes
 from limner.data.sources import Item
-from limner.data.writers import RuleWriter, Subject
 from limner.errors import InputError, WeightsError
 from limner.faces.geometry import warp
 from limner.faces.picture import encode_jpeg, encode_png, read_picture

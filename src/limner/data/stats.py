@@ -8,8 +8,8 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from limner.data.set_report import summary
 from limner.data.shards import iterate, read_shards
-from limner.data.show import summary
 from limner.errors import InputError
 from limner.faces.vocabulary import VOCABULARY
 from limner.words.grammar import count_tokens, spoken

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from limner.data.show import save_figure
+from limner.data.set_report import save_figure
 from limner.data.stats import FAMILIES, compare, published
 from limner.files import write_bytes_atomic
 

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from limner.data.order import BUFFER, LANES, buffered, deal, turns
-from limner.data.places import Place, Remote, parquet
 from limner.data.shards import FIELDS, as_arrays, rows_of, shard_files
+from limner.data.storage import Place, Remote, parquet
 from limner.errors import InputError
 
 Row = dict[str, Any]

@@ -59,7 +59,7 @@ def generator_folder() -> Path:
 class FaceGenerator:
     """The mapping and the synthesis network, on this machine's processor."""
 
-    varied = False  # whether a face is more than its index's draw (varied.py)
+    varied = False  # whether a face is more than its index's draw (balanced_generator.py)
 
     def __init__(self, folder: str | os.PathLike[str], threads: int | None = None) -> None:
         """folder: where MappingNetwork.xml and SynthesisNetwork.xml lie. threads: None for all cores."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from limner.data.writers import CARRIED
+from limner.data.caption_writers import CARRIED
 from limner.errors import InputError
 
 CHOICES = ("carried", "grammar", "both")

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from limner.errors import InputError
-from limner.evaluation.pairs import Pair
+from limner.evaluation.image_text_pairs import Pair
 
 BATCH = 16
 

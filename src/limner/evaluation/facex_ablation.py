@@ -9,15 +9,15 @@ from typing import Any
 import numpy as np
 
 from limner.codecs.perceptual import LPIPS
-from limner.evaluation.bench import Bench, Case
-from limner.evaluation.cells import Report, Variant, train_cell
-from limner.evaluation.editing import ROWS, reconstruct, swap
-from limner.evaluation.edits import Sampling
+from limner.evaluation.ablation_runner import Report, Variant, train_cell
+from limner.evaluation.edit_benchmark import Case, EditBenchmark
+from limner.evaluation.edit_measurement import EditSampling
+from limner.evaluation.edit_suites import ROWS, reconstruct, swap
 from limner.evaluation.galleries import Gallery
 from limner.models.facex.engine import FaceX
 from limner.models.facex.pairs import TASKS
 from limner.models.facex.task import FaceXTask
-from limner.training.recipe import Recipe
+from limner.training.config import TrainingConfig
 
 PARTS = "parts"
 VARIANTS = (
@@ -25,7 +25,7 @@ VARIANTS = (
     Variant("no region assembler", PARTS, {"model": {"region_assembler": False}}),
     Variant("no representation assembler", PARTS, {"model": {"representation_assembler": False}}),
     # a fixed UNet has what it paints to lose: γ starts at zero, as published, and words need not be painted from
-    Variant("UNet fixed", PARTS, {"fix_unet": True, "faces": None, "gain": 0.0}),
+    Variant("UNet fixed", PARTS, {"freeze_unet": True, "faces": None, "gamma_init": 0.0}),
 )
 
 FIGURES = (*(f"{task}.loss" for task in TASKS), "nearer_to_source", "cosine_to_source", "pose", "psnr", "lpips")
@@ -35,12 +35,12 @@ than to the target, identity's cosine to the source, degrees between poses; PSNR
 
 def run_variant(
     variant: Variant,
-    recipe: Recipe,
+    config: TrainingConfig,
     seed: int,
     runs: Path,
     report: Report,
     gallery: Gallery | None,
-    sampling: Sampling,
+    sampling: EditSampling,
     lpips: LPIPS | None,
 ) -> tuple[dict[str, float], list[Case]]:
     """Train one cell, or go on with it, and measure it; a finished one is only measured. Its run stays in ``runs``.
@@ -48,11 +48,11 @@ def run_variant(
     gallery: people to edit, with LPIPS to measure by; without them only losses are reported. Also returns the swaps.
     """
     weights = "weights/controller.safetensors"
-    _, folder, figures = train_cell(variant, recipe, FaceXTask, seed, runs, weights, report)
+    _, folder, figures = train_cell(variant, config, FaceXTask, seed, runs, weights, report)
     if gallery is None or lpips is None:
         return _reported(figures), []
     editor = FaceX.load(folder / "weights")
-    bench = Bench(editor, gallery, sampling, lambda: lpips, lambda *_: None)
+    bench = EditBenchmark(editor, gallery, sampling, lambda: lpips, lambda *_: None)
     swaps, cases = swap(bench)
     return _reported({**figures, **reconstruct(bench)[0], **swaps}), cases
 

@@ -19,7 +19,7 @@ from limner.evaluation.frechet import PROTOCOL, features, frechet_distance, kern
 from limner.faces.efficientnet import EfficientNetLite0
 from limner.faces.picture import read_picture, read_region_map
 from limner.models.mditface.engine import MDiTFace
-from limner.progress import Progress
+from limner.progress import ProgressCallback
 
 MODES = ("words", "mask", "both")
 UNSEEN = ("test", "validation")
@@ -56,7 +56,9 @@ def read_pictures(folder: str | Path, split: str) -> np.ndarray:
     return np.stack([read_picture(row["image"]["bytes"]) for row in iterate(folder, split, ["image"])])
 
 
-def paint_set(painter: MDiTFace, faces: list[Seen], mode: str, steps: int, seed: int, progress: Progress) -> np.ndarray:
+def paint_set(
+    painter: MDiTFace, faces: list[Seen], mode: str, steps: int, seed: int, progress: ProgressCallback
+) -> np.ndarray:
     """One painting for every face, from its words, its regions, or both: uint8 (N, H, W, 3). Picture k has seed + k."""
     painted = []
     for index, face in enumerate(faces):

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 
 from limner.errors import InputError
-from limner.faces.batches import to_model
 from limner.faces.efficientnet import EfficientNetLite0
+from limner.faces.image_tensors import to_model
 
 PROTOCOL = "limner-lite0-256"
 

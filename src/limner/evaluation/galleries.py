@@ -15,16 +15,16 @@ from itertools import islice
 from pathlib import Path
 
 from limner.data.pairs import is_pair_set
-from limner.data.people import FilmedPerson, FilmSettings, find_people, sample_frames
 from limner.data.shards import is_built, iterate
+from limner.data.video_people import VideoPerson, VideoSettings, find_people, sample_frames
 from limner.errors import InputError
 from limner.faces.picture import Source, is_picture_name
 
-TWO_LOOKS = FilmSettings(variants=2, frames=2)
+TWO_LOOKS = VideoSettings(variants=2, frames=2)
 
 
 @dataclass(frozen=True)
-class Person:
+class GalleryPerson:
     """Somebody, and one or two pictures of them (never none)."""
 
     id: str
@@ -36,7 +36,7 @@ class Gallery:
     """People, and who is edited with the help of whom: numbers of (source, target). skipped: a line for every clip that
     could not be read, and for everybody of whom nothing could."""
 
-    people: tuple[Person, ...]
+    people: tuple[GalleryPerson, ...]
     pairs: tuple[tuple[int, int], ...]
     skipped: tuple[str, ...] = ()
 
@@ -62,7 +62,7 @@ def read_gallery(place: Path, count: int = 0) -> Gallery:
         known = {_short(one): one for one in filmed}
         people = _seen((known[name] for name in wanted if name in known), count, skipped)
     elif photos := sorted(file for file in place.iterdir() if is_picture_name(file)):
-        people = [Person(file.stem, (file,)) for file in photos[: count or None]]
+        people = [GalleryPerson(file.stem, (file,)) for file in photos[: count or None]]
     else:
         people = _seen(find_people(place), count, skipped)
     if len(people) < 2:
@@ -71,16 +71,16 @@ def read_gallery(place: Path, count: int = 0) -> Gallery:
     return Gallery(tuple(people), _numbered(people, pairs), tuple(skipped))
 
 
-def _of_pair_set(place: Path, count: int) -> list[Person]:
+def _of_pair_set(place: Path, count: int) -> list[GalleryPerson]:
     pictures: dict[str, list[bytes]] = {}
     for row in iterate(place, "test", ["person", "image"]):
         pictures.setdefault(row["person"], []).append(row["image"]["bytes"])
-    return [Person(name, tuple(found[:2])) for name, found in islice(pictures.items(), count or None)]
+    return [GalleryPerson(name, tuple(found[:2])) for name, found in islice(pictures.items(), count or None)]
 
 
-def _seen(filmed: Iterable[FilmedPerson], count: int, skipped: list[str]) -> list[Person]:
+def _seen(filmed: Iterable[VideoPerson], count: int, skipped: list[str]) -> list[GalleryPerson]:
     """The first ``count`` of whom something can be read (0: all of them); what cannot is noted in ``skipped``."""
-    people: list[Person] = []
+    people: list[GalleryPerson] = []
     for person in filmed:
         frames = []
         for clip in dict.fromkeys((person.clips[0], person.clips[-1])):
@@ -91,13 +91,13 @@ def _seen(filmed: Iterable[FilmedPerson], count: int, skipped: list[str]) -> lis
         if not frames:
             skipped.append(f"{person.id}: no clip of theirs shows anything")
             continue
-        people.append(Person(_short(person), (frames[0], frames[-1]) if len(frames) > 1 else tuple(frames)))
+        people.append(GalleryPerson(_short(person), (frames[0], frames[-1]) if len(frames) > 1 else tuple(frames)))
         if len(people) == count:
             break
     return people
 
 
-def _short(person: FilmedPerson) -> str:
+def _short(person: VideoPerson) -> str:
     return person.id.rsplit("/", 1)[-1]
 
 
@@ -121,7 +121,7 @@ def _published_pairs(place: Path) -> list[tuple[str, str]]:
         raise InputError(f"{file} is no list of pairs: {error}") from None
 
 
-def _numbered(people: Sequence[Person], pairs: Sequence[tuple[str, str]]) -> tuple[tuple[int, int], ...]:
+def _numbered(people: Sequence[GalleryPerson], pairs: Sequence[tuple[str, str]]) -> tuple[tuple[int, int], ...]:
     number: Mapping[str, int] = {person.id: k for k, person in enumerate(people)}
     found = [
         (number[a], number[b])

@@ -10,8 +10,8 @@ import torch
 from torch import nn
 
 from limner.errors import InputError
-from limner.faces.batches import to_model
 from limner.faces.geometry import warp
+from limner.faces.image_tensors import to_model
 from limner.faces.iresnet import DEPTHS, IResNet
 from limner.faces.record import Face
 from limner.weights.tensors import load_tensors

@@ -22,13 +22,13 @@ from limner.errors import InputError
 from limner.evaluation.cmmd import ClipEmbedder, cmmd
 from limner.evaluation.external_parser import ExternalParser, mask_figures
 from limner.evaluation.frechet import frechet_distance, kid
+from limner.evaluation.image_text_pairs import read_pairs
 from limner.evaluation.inception import PROTOCOL, Inception, inception_features
-from limner.evaluation.pairs import read_pairs
 from limner.faces.geometry import resize
 from limner.faces.parse_task import confusion
 from limner.faces.picture import read_picture, read_region_map, save_png
 from limner.files import write_bytes_atomic, write_json_atomic
-from limner.progress import Progress
+from limner.progress import ProgressCallback
 
 PAIRS, PAINTED = "pairs.jsonl", "painted.json"
 Painter = Callable[[str, np.ndarray, int], np.ndarray]
@@ -54,7 +54,12 @@ def subjects(folder: Path, split: str, texts: str, limit: int | None = None) -> 
 
 
 def paint_split(
-    faces: Iterator[Subject], total: int, paint: Painter, out: Path, settings: dict[str, Any], progress: Progress
+    faces: Iterator[Subject],
+    total: int,
+    paint: Painter,
+    out: Path,
+    settings: dict[str, Any],
+    progress: ProgressCallback,
 ) -> Path:
     """Paint every face that has no painting yet. settings: what decides the paintings; another folder holds others.
 
@@ -103,7 +108,12 @@ def real_pictures(folder: Path, split: str, limit: int | None = None) -> Iterato
 
 
 def measure(
-    painted: Path, real: Callable[[], Iterator[np.ndarray]], judges: Judges, masks: bool, seed: int, progress: Progress
+    painted: Path,
+    real: Callable[[], Iterator[np.ndarray]],
+    judges: Judges,
+    masks: bool,
+    seed: int,
+    progress: ProgressCallback,
 ) -> tuple[dict[str, float], dict[str, Any]]:
     """Figures by the names the papers use, and what they were measured with. masks: whether paintings follow maps."""
     figures: dict[str, float] = {}

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from limner.evaluation.bench import Bench, Case, Record
-from limner.evaluation.chains import mixed
-from limner.evaluation.editing import inpaint, itself, reconstruct, reenact, same, sliders, swap, swap_head
-from limner.evaluation.transplants import regions
-from limner.evaluation.worn import erase
+from limner.evaluation.accessory_removal import erase
+from limner.evaluation.combined_edits import mixed
+from limner.evaluation.edit_benchmark import Case, EditBenchmark, Record
+from limner.evaluation.edit_suites import inpaint, itself, reconstruct, reenact, same, sliders, swap, swap_head
+from limner.evaluation.region_transfer import regions
 
-SUITES: dict[str, Callable[[Bench], tuple[Record, list[Case]]]] = {
+SUITES: dict[str, Callable[[EditBenchmark], tuple[Record, list[Case]]]] = {
     "swap": swap,
     "swap-head": swap_head,
     "reenact": reenact,

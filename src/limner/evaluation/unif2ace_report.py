@@ -56,9 +56,9 @@ def bars(suite: str, figures: Mapping[str, Any]) -> Bars:
         whole = {name: _each({k: figures[k] for k in ("model", "short", "full", "set")}, name) for name in by_attribute}
         return {"claims by kind of caption": whole, "claims of long captions by attribute": by_attribute}
     if suite == "painting":
-        shares = {name: share for name, share in figures["granted"].items() if ": " not in name}
-        classes = {name: share for name, share in figures["granted"].items() if ": " in name}
-        return {"wishes granted by attribute": {"granted": shares}, "by value": {"granted": classes}}
+        shares = {name: share for name, share in figures["alignment"].items() if ": " not in name}
+        classes = {name: share for name, share in figures["alignment"].items() if ": " in name}
+        return {"wishes granted by attribute": {"alignment": shares}, "by value": {"alignment": classes}}
     if suite == "phrasings":
         found = figures["attributes"]
         return {"right by attribute": {name: _each(found, name) for name in ("own_words", "other_words")}}
@@ -86,7 +86,7 @@ def draw_bars(found: Bars, file: Path) -> None:
     """One panel below the other, lying bars from 0 to 1, a colour a series."""
     from matplotlib.figure import Figure
 
-    from limner.data.show import save_figure
+    from limner.data.set_report import save_figure
 
     panels = {title: series for title, series in found.items() if any(series.values())}
     sizes = [max(len(values) for values in series.values()) * len(series) for series in panels.values()]
@@ -127,7 +127,7 @@ def _painting(figures: Mapping[str, Any]) -> dict[str, Any]:
     near = figures["fidelity"]
     return {
         "prompts": figures["prompts"],
-        "wishes granted": figures["granted"].get("all"),
+        "wishes granted": figures["alignment"].get("all"),
         "faces": near["painted"],
         "Fréchet distance, lite0": near["frechet"],
         "… of unseen and seen faces": near["frechet_between_unseen_and_seen"],

@@ -18,7 +18,7 @@ import torch
 
 from limner.errors import InputError
 from limner.evaluation.clip_t5 import KIND, ClipT5
-from limner.evaluation.pairs import Pair
+from limner.evaluation.image_text_pairs import Pair
 
 QUESTION = 'Does this figure show "{text}"? Please answer yes or no.'  # the template of Lin et al.
 ANSWER = "Yes"

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from limner.errors import InputError
-from limner.evaluation.nearness import psnr as psnr_of
-from limner.faces.folders import picture_files
+from limner.evaluation.image_similarity import psnr as psnr_of
+from limner.faces.data_folders import picture_files
 from limner.faces.geometry import resize
 from limner.faces.picture import SUFFIXES, encode_jpeg, read_picture
-from limner.progress import Progress
+from limner.progress import ProgressCallback
 from limner.provenance.detect import detect
 from limner.provenance.pattern import BITS
 from limner.provenance.watermark import embed
@@ -101,7 +101,7 @@ def edited(picture: np.ndarray, share: float, amount: int = 3) -> np.ndarray:
 
 
 def evaluate_watermark(
-    folders: list[str], marked: int = 500, unmarked: int = 2000, seed: int = 0, progress: Progress | None = None
+    folders: list[str], marked: int = 500, unmarked: int = 2000, seed: int = 0, progress: ProgressCallback | None = None
 ) -> dict[str, Any]:
     """Shares found under each attack, messages read wrongly, PSNR, and false alarms, over photographs of the folders.
 

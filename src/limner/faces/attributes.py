@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from limner.faces.accessories import worn
 from limner.faces.actions import actions
 from limner.faces.evidence import Evidence, graded
 from limner.faces.features import features
@@ -9,7 +10,6 @@ from limner.faces.hair import hair
 from limner.faces.record import Attribute
 from limner.faces.surroundings import surroundings
 from limner.faces.vocabulary import VOCABULARY
-from limner.faces.worn import worn
 
 # Our choice: what is less sure than this is left out rather than guessed. A yes or no is a coin toss at 0.5.
 LEAST_CONFIDENCE = 0.4

@@ -13,8 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from limner.errors import InputError
-from limner.faces.batches import to_model
 from limner.faces.efficientnet import EfficientNetLite0
+from limner.faces.image_tensors import to_model
 from limner.faces.regions import Region, flip
 
 SIZE = 256

@@ -12,10 +12,10 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from limner.faces.batches import to_model
+from limner.faces.data_folders import data_root, picture_files
 from limner.faces.efficientnet import EfficientNetLite0
-from limner.faces.folders import data_root, picture_files
 from limner.faces.geometry import resize, warp
+from limner.faces.image_tensors import to_model
 from limner.faces.parse import ENCODER_BLOCKS, SIZE, ParserNet, RegionParser, mirrored_shares
 from limner.faces.parse_data import IGNORE, augment, find_pairs, mirror, read_pair
 from limner.faces.picture import read_picture
@@ -34,24 +34,30 @@ class ParserSettings(BaseModel):
     validation: int = Field(default=40, gt=0, description="The pairs before those, measured during training.")
     dice_weight: float = Field(default=1.0, ge=0)
     rare_weight: float = Field(default=2.0, ge=1, description="Cross-entropy weight of glasses, hat, jewellery, ears.")
-    start: str | None = Field(default=None, description="Parser weights to go on from, relative to LIMNER_DATA.")
+    init_from: str | None = Field(default=None, description="Parser weights to go on from, relative to LIMNER_DATA.")
     frozen_blocks: int = Field(
         default=3,
         ge=0,
         description="First encoder blocks that stay as they are, the stem with them; training them costs most.",
     )
-    unlabelled: list[str] = Field(default=[], description="Folders of square portraits that `start` labels.")
+    unlabelled: list[str] = Field(default=[], description="Folders of square portraits that `init_from` labels.")
     unlabelled_count: int = Field(default=1500, gt=0, description="How many first pictures of each folder to use.")
-    label_sides: tuple[int, ...] = Field(default=(SIZE,), description="Sizes at which `start` looks; it answers once.")
+    label_sides: tuple[int, ...] = Field(
+        default=(SIZE,), description="Sizes at which `init_from` looks; it answers once."
+    )
     unlabelled_share: float = Field(default=0.5, ge=0, le=1, description="Share of a batch drawn from them.")
-    sure: float = Field(default=0.7, ge=0, le=1, description="Confidence under which a made label does not count.")
-    clean: float = Field(default=0.0, ge=0, le=1, description="Share of labelled pictures that are only mirrored.")
+    min_confidence: float = Field(
+        default=0.7, ge=0, le=1, description="Confidence under which a made label does not count."
+    )
+    undistorted_share: float = Field(
+        default=0.0, ge=0, le=1, description="Share of labelled pictures that are only mirrored."
+    )
     encoder: str = Field(default="efficientnet-lite0", description="ImageNet weights to start the encoder from.")
 
     @model_validator(mode="after")
     def _labelled_by(self) -> ParserSettings:
-        if self.unlabelled and not self.start:
-            raise ValueError("unlabelled pictures need `start`: the weights that label them")
+        if self.unlabelled and not self.init_from:
+            raise ValueError("unlabelled pictures need `init_from`: the weights that label them")
         return self
 
 
@@ -82,7 +88,9 @@ class ParserTask:
         self.labelled_later: list[tuple[np.ndarray, np.ndarray]] = []
         if s.unlabelled:
             files = [file for folder in s.unlabelled for file in picture_files([folder])[: s.unlabelled_count]]
-            self.labelled_later = self_labelled(files, str(data_root() / str(s.start)), s.sure, s.label_sides)
+            self.labelled_later = self_labelled(
+                files, str(data_root() / str(s.init_from)), s.min_confidence, s.label_sides
+            )
         weights = torch.ones(len(Region))
         rare = [Region.EYE_GLASSES, Region.HAT, Region.EAR_RING, Region.NECKLACE, Region.LEFT_EAR, Region.RIGHT_EAR]
         weights[[int(region) for region in rare]] = s.rare_weight
@@ -90,8 +98,8 @@ class ParserTask:
 
     def build(self) -> nn.Module:
         net = ParserNet()
-        if self.settings.start:
-            load_into(net, data_root() / self.settings.start)
+        if self.settings.init_from:
+            load_into(net, data_root() / self.settings.init_from)
         else:
             net.encoder.load_state_dict(EfficientNetLite0.load(self.settings.encoder, ENCODER_BLOCKS).state_dict())
         frozen = self.settings.frozen_blocks
@@ -108,7 +116,7 @@ class ParserTask:
                 order = np.random.default_rng([self.seed, epoch]).permutation(len(source))
                 random = np.random.default_rng([self.seed, 1, position])
                 picture, ids = source[order[index]]
-                if random.random() < self.settings.clean:
+                if random.random() < self.settings.undistorted_share:
                     picture, ids = reduce(picture, ids)
                     picture, ids = (picture[:, ::-1], mirror(ids)) if random.random() < 0.5 else (picture, ids)
                 else:

@@ -17,13 +17,13 @@ import torch
 from limner.errors import InputError, WeightsError
 from limner.faces import geometry
 from limner.faces.attributes import measure
-from limner.faces.batches import to_model
 from limner.faces.demographics import Demographics, DemographicsNetwork
 from limner.faces.detect import Detection, FaceDetector, check_min_score
 from limner.faces.emotion import EmotionNet
 from limner.faces.evidence import SIZE, Evidence
 from limner.faces.expression import EXPRESSION_NAMES, expression_of
 from limner.faces.identity import IdentityEncoder
+from limner.faces.image_tensors import to_model
 from limner.faces.landmarks import IrisNetwork, MeshNetwork
 from limner.faces.light import light_on
 from limner.faces.motion import gaze_direction, head_pose

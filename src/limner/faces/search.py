@@ -17,7 +17,7 @@ import numpy as np
 
 from limner.errors import InputError
 from limner.faces.compare import distances
-from limner.faces.folders import photos_in
+from limner.faces.data_folders import photos_in
 from limner.faces.identity import SAME_PERSON
 from limner.files import atomic_write
 from limner.weights.registry import find_entry
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from limner.faces.reader import FaceReader
     from limner.faces.record import Face
-    from limner.progress import Progress
+    from limner.progress import ProgressCallback
 
 INDEX = "limner-faces.parquet"
 """Name of a folder's index, in that folder."""
@@ -94,7 +94,7 @@ def update_index(
     reader: FaceReader,
     index: str | os.PathLike[str] | None = None,
     min_score: float = 0.5,
-    progress: Progress | None = None,
+    progress: ProgressCallback | None = None,
 ) -> FaceIndex:
     """The index of a folder's photos, those in folders below it too, brought up to date and written.
 

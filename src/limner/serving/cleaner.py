@@ -8,8 +8,8 @@ import threading
 import time
 
 from limner.serving.database import StoreFull
+from limner.serving.job_store import JobStore
 from limner.serving.limits import Limits
-from limner.serving.table import JobTable
 
 log = logging.getLogger("limner.serving")
 EVERY = 60.0  # seconds between two cleanings
@@ -20,7 +20,7 @@ FEW = 8  # the same, for their size: no more should go than must
 PAUSE = 0.001  # seconds for others between two changes
 
 
-def clean(table: JobTable, before: float, most_bytes: int, stopping: threading.Event | None = None) -> tuple[int, bool]:
+def clean(table: JobStore, before: float, most_bytes: int, stopping: threading.Event | None = None) -> tuple[int, bool]:
     """Remove what ended, or was uploaded and not used, before a time; then the oldest while the store is too large;
     then give free pages back to the disk. Slice by slice, for ``ROUND`` seconds at most.
 
@@ -48,7 +48,7 @@ def clean(table: JobTable, before: float, most_bytes: int, stopping: threading.E
 class Cleaner:
     """Cleans now and then until it is stopped."""
 
-    def __init__(self, table: JobTable, limits: Limits) -> None:
+    def __init__(self, table: JobStore, limits: Limits) -> None:
         self._table, self._limits = table, limits
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._loop, name="limner cleaner", daemon=True)

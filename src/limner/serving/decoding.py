@@ -9,7 +9,7 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-from limner.serving.table import QueueFull
+from limner.serving.job_store import QueueFull
 
 PIXELS = 80_000_000  # being decoded at the same time: two of the largest pictures; each takes about 8 bytes a pixel
 PATIENCE = 10.0  # seconds that a picture waits for its share of them

@@ -14,7 +14,7 @@ from starlette.exceptions import HTTPException
 from limner.errors import InputError, WeightsError
 from limner.serving.database import StoreFull
 from limner.serving.engines import NoWeights
-from limner.serving.table import NotThere, QueueFull, WrongState
+from limner.serving.job_store import NotThere, QueueFull, WrongState
 
 KINDS: tuple[tuple[type[InputError], int, str], ...] = (
     (NotThere, 404, "not_found"),

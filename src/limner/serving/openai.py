@@ -20,12 +20,12 @@ from starlette.concurrency import run_in_threadpool
 
 from limner.errors import InputError
 from limner.serving.errors import RESPONSES
+from limner.serving.job_store import QueueFull
 from limner.serving.limits import MOST_PICTURES
 from limner.serving.requests import PaintRequest, RepaintRequest, Request
 from limner.serving.routes import BUSY, Here, ended
 from limner.serving.server import Server, begun, events, pieces
-from limner.serving.table import QueueFull
-from limner.serving.telling import Tell
+from limner.serving.token_stream import Tell
 
 router = APIRouter(
     tags=["OpenAI"], responses={**{status: RESPONSES[status] for status in (400, 401, 403, 413, 422)}, **BUSY}

@@ -62,8 +62,8 @@ class Request(BaseModel):
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
 
-    def likeness(self) -> str | None:
-        """Requests of equal likeness may be computed as one batch; None: alone."""
+    def batch_key(self) -> str | None:
+        """Requests of equal batch_key may be computed as one batch; None: alone."""
         return None
 
 
@@ -121,11 +121,11 @@ class Sampling(Request):
         """As ``MDiTFace.paint`` takes them."""
         return self.model_dump(include=set(Sampling.model_fields) - {"watermark"})
 
-    def likeness(self) -> str | None:
+    def batch_key(self) -> str | None:
         """Requests with the same text here may be painted as one batch."""
-        from limner.models.mditface.engine import TOGETHER
+        from limner.models.mditface.engine import BATCH_SETTINGS
 
-        return ",".join(f"{name}={getattr(self, name)}" for name in TOGETHER)
+        return ",".join(f"{name}={getattr(self, name)}" for name in BATCH_SETTINGS)
 
 
 class PaintRequest(Sampling):
@@ -154,10 +154,10 @@ class PaintRequest(Sampling):
             raise ValueError("nothing to paint: give words, a mask, or both")
         return self
 
-    def likeness(self) -> str | None:
+    def batch_key(self) -> str | None:
         """As for ``Sampling``; all have words or none, and regions alike."""
         has_regions = self.mask is not None or self.like is not None
-        return f"paint:{super().likeness()},words={bool((self.text or '').strip())},regions={has_regions}"
+        return f"paint:{super().batch_key()},words={bool((self.text or '').strip())},regions={has_regions}"
 
 
 class RepaintRequest(Sampling):
@@ -170,9 +170,9 @@ class RepaintRequest(Sampling):
     )
     edit_mask: Words | None = Field(default=None, description="Change the regions first.")
 
-    def likeness(self) -> str | None:
+    def batch_key(self) -> str | None:
         """As for ``Sampling``; all have words or none."""
-        return f"repaint:{super().likeness()},words={bool((self.text or '').strip())}"
+        return f"repaint:{super().batch_key()},words={bool((self.text or '').strip())}"
 
 
 class Editing(Request):
@@ -181,7 +181,7 @@ class Editing(Request):
     seed: int = Field(default=0, ge=0, le=2**53 - 1)
     steps: int = Field(default=25, ge=1, le=MOST_STEPS, description="Sampling steps.")
 
-    def likeness(self) -> str | None:
+    def batch_key(self) -> str | None:
         """Edits of one kind and the same number of steps may be painted as one batch."""
         return f"{type(self).__name__}:steps={self.steps}"
 

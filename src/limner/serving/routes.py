@@ -17,7 +17,8 @@ from starlette.concurrency import run_in_threadpool
 from limner import __version__
 from limner.serving.engines import VERBS
 from limner.serving.errors import RESPONSES
-from limner.serving.photos import jpeg_url
+from limner.serving.images import jpeg_url
+from limner.serving.job_store import State, Stored, WrongState
 from limner.serving.requests import (
     AskRequest,
     DescribeRequest,
@@ -30,7 +31,6 @@ from limner.serving.requests import (
 )
 from limner.serving.requests import Request as Asked
 from limner.serving.server import Server, begun, events, server_of
-from limner.serving.table import State, Stored, WrongState
 from limner.serving.worker import Standing, as_dict
 
 router = APIRouter(responses={status: RESPONSES[status] for status in (400, 401, 403, 413, 422)})

@@ -4,7 +4,7 @@ CREATE TABLE IF NOT EXISTS jobs (
     kind TEXT NOT NULL,
     state TEXT NOT NULL,
     request TEXT NOT NULL,
-    likeness TEXT,
+    batch_key TEXT,
     created REAL NOT NULL,
     started REAL,
     ended REAL,

@@ -14,13 +14,13 @@ from fastapi.responses import StreamingResponse
 from limner.faces.picture import encode_png
 from limner.serving.cleaner import Cleaner
 from limner.serving.engines import Engines
+from limner.serving.images import Photos
+from limner.serving.job_handlers import largest_face
+from limner.serving.job_store import JobStore, Made, QueueFull
 from limner.serving.limits import Limits
 from limner.serving.metrics import Metrics
-from limner.serving.photos import Photos
 from limner.serving.requests import FacesRequest
-from limner.serving.table import JobTable, Made, QueueFull
-from limner.serving.telling import Tell, Trimmed, told
-from limner.serving.work import largest_face
+from limner.serving.token_stream import Tell, Trimmed, told
 from limner.serving.worker import Worker
 from limner.toolkit import load as load_toolkit
 from limner.words.captions import compose_captions
@@ -40,7 +40,7 @@ class Server:
     def __init__(self, source: str, limits: Limits, editor: str | None = None) -> None:
         self.limits, self.metrics = limits, Metrics()
         self.engines = Engines(load_toolkit(source, editor), source, editor)
-        self.table = JobTable(limits.folder, limits.store_bytes)
+        self.table = JobStore(limits.folder, limits.store_bytes)
         self.photos = Photos(self.table)
         self.worker = Worker(self.photos, self.engines, limits, self.metrics)
         self.cleaner = Cleaner(self.table, limits)
@@ -138,8 +138,8 @@ class Server:
         photo = self.photos.load(reference)
         with self.engines.talking("ask") as model:
             tell("")  # it may have waited long for its turn
-            look = model.answerer.look(photo)
-            for place, face in enumerate(look.apart()):
+            look = model.answerer.encode_photo(photo)
+            for place, face in enumerate(look.split()):
                 if look.count > 1:
                     tell(f"{chr(10) if place else ''}{face.positions[0]}: ")
                 trimmed = Trimmed(tell)

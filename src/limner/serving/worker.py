@@ -15,19 +15,19 @@ import numpy as np
 
 from limner.errors import InputError
 from limner.faces.picture import encode_jpeg
-from limner.progress import Look, Watch
+from limner.progress import Preview, PreviewCallback
 from limner.serving.database import NoRoom, StoreFull
 from limner.serving.engines import Engines
+from limner.serving.images import Photos, small
+from limner.serving.job_handlers import run
+from limner.serving.job_store import Job, Made
 from limner.serving.limits import Limits
 from limner.serving.metrics import Metrics
-from limner.serving.photos import Photos, small
 from limner.serving.requests import INSIDE, KINDS, Request
-from limner.serving.table import Job, Made
-from limner.serving.work import run
 from limner.settings import BATCH
 
 log = logging.getLogger("limner.serving")
-TOGETHER = 8  # jobs in one batch
+BATCH_SETTINGS = 8  # jobs in one batch
 PREVIEW_EVERY = 0.25  # seconds between previews of one job, while somebody watches it
 PREVIEW_SIDE = 512  # pixels of a picture in a preview, at most
 PREVIEW_SHARE = 6  # a preview is followed by at least so many times its own time without one
@@ -44,7 +44,7 @@ class _Stop(BaseException):
 
 
 @dataclass
-class Progress:
+class JobProgress:
     """What a running job is at. preview: JPEG of its pictures side by side, as they would be now."""
 
     done: int = 0
@@ -61,7 +61,7 @@ class Worker:
     def __init__(self, photos: Photos, engines: Engines, limits: Limits, metrics: Metrics) -> None:
         self.photos, self.table, self.engines = photos, photos.table, engines
         self.limits, self.metrics = limits, metrics
-        self._progress: dict[str, Progress] = {}
+        self._progress: dict[str, JobProgress] = {}
         self._looked: OrderedDict[str, float] = OrderedDict()
         self._wake = threading.Event()
         self._stopping = threading.Event()
@@ -93,7 +93,7 @@ class Worker:
         self.engines.require(kind)
         self.table.check_room(self.limits.queue)  # before its pictures are stored
         request = self.photos.settled(request)
-        job = self.table.add(kind, request.model_dump(mode="json"), request.likeness(), self.limits.queue)
+        job = self.table.add(kind, request.model_dump(mode="json"), request.batch_key(), self.limits.queue)
         self._wake.set()
         return job
 
@@ -109,7 +109,7 @@ class Worker:
         self.metrics.jobs.labels(found.kind, "cancelled").inc()
         return found
 
-    def progress(self, job: str, preview: bool = True) -> Progress:
+    def progress(self, job: str, preview: bool = True) -> JobProgress:
         """What a job is at; asking for the preview makes previews come."""
         progress = self._progress.get(job)
         if progress is None:
@@ -118,7 +118,7 @@ class Worker:
                 self._looked.move_to_end(job)
                 while len(self._looked) > MOST_LOOKED:
                     self._looked.popitem(last=False)
-            return Progress()
+            return JobProgress()
         if preview:
             progress.looked = time.monotonic()
         return progress
@@ -126,7 +126,7 @@ class Worker:
     def _loop(self) -> None:
         while not self._stopping.is_set():
             try:
-                jobs = self._until_written(lambda: self.table.take(TOGETHER))
+                jobs = self._until_written(lambda: self.table.take(BATCH_SETTINGS))
                 self.metrics.waiting.set(self.table.queued)
                 if jobs:
                     self._run(jobs)
@@ -144,7 +144,7 @@ class Worker:
     def _run(self, jobs: list[Job]) -> None:
         kind, began = jobs[0].kind, time.monotonic()
         self.metrics.batch.observe(len(jobs))
-        self._progress |= {job.id: Progress(looked=self._looked.pop(job.id, -WATCHED_FOR)) for job in jobs}
+        self._progress |= {job.id: JobProgress(looked=self._looked.pop(job.id, -WATCHED_FOR)) for job in jobs}
         try:
             requests = [KINDS[kind].model_validate(job.request, context=INSIDE) for job in jobs]
             for job, outcome in zip(jobs, run(kind, requests, self.photos, self.engines, self._watch(jobs, began))):
@@ -201,10 +201,10 @@ class Worker:
             self.metrics.jobs.labels(job.kind, state).inc()
             log.info("job ended", extra={"job": job.id, "kind": job.kind, "state": state})
 
-    def _watch(self, jobs: list[Job], began: float) -> Watch:
+    def _watch(self, jobs: list[Job], began: float) -> PreviewCallback:
         owners = [job.id for job in jobs for _ in range(int(job.request.get("n", 1)))]
 
-        def watch(done: int, total: int, look: Look) -> None:
+        def watch(done: int, total: int, look: Preview) -> None:
             if self._stopping.is_set():
                 raise _Stop
             late = time.monotonic() - began > self.limits.job_seconds
@@ -223,7 +223,7 @@ class Worker:
 
         return watch
 
-    def _preview(self, owners: list[str], steps: int, done: int, look: Look) -> None:
+    def _preview(self, owners: list[str], steps: int, done: int, look: Preview) -> None:
         """Previews for the jobs of this batch that somebody watches."""
         now = time.monotonic()
         first = (done - 1) // steps * BATCH

@@ -29,8 +29,15 @@ from torch.distributed.tensor import DTensor
 from limner.errors import InputError
 from limner.files import make_folder, writing
 from limner.training.optimizer import Optimizers
-from limner.training.pieces import PIECES, read_pieces, read_whole, spread, stored, write_pieces
 from limner.training.ranks import ALONE, Ranks
+from limner.training.sharded_checkpoint import (
+    PIECES,
+    read_checkpoint_shards,
+    read_whole,
+    spread,
+    stored,
+    write_checkpoint_shards,
+)
 from limner.weights.tensors import write_tensors
 
 MARKER = "complete.json"
@@ -72,7 +79,7 @@ def save_checkpoint(
     in_pieces = any(isinstance(value, DTensor) for value in model.state_dict().values())
     if in_pieces:
         ranks.wait()  # for the folder
-        write_pieces(
+        write_checkpoint_shards(
             temporary / PIECES, {f"{t}.{name}": v.detach() for t, table in tables.items() for name, v in table.items()}
         )
         ranks.wait()  # for everyone's pieces
@@ -149,7 +156,7 @@ def load_checkpoint(
         for name, (size, dtype) in stored(checkpoint.path / PIECES).items():
             like = owner(name).detach()
             found[name] = torch.zeros_like(like) if like.shape == size else torch.zeros(size, dtype=dtype)
-        read_pieces(checkpoint.path / PIECES, found)
+        read_checkpoint_shards(checkpoint.path / PIECES, found)
     else:
         found = {
             f"{table}.{key}": value
@@ -174,7 +181,7 @@ def load_checkpoint(
     return tables["average"], state
 
 
-def load_average(checkpoint: Checkpoint, model: nn.Module) -> None:
+def load_ema(checkpoint: Checkpoint, model: nn.Module) -> None:
     """Fill `model`, which lies whole in this process, with a checkpoint's averaged weights."""
     _check_architecture(checkpoint, model.state_dict())
     pieces = checkpoint.path / PIECES

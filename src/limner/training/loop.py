@@ -18,19 +18,19 @@ from torch.distributed.tensor import DTensor
 
 from limner.errors import InputError
 from limner.files import make_folder, write_bytes_atomic, write_json_atomic
-from limner.training.average import Average
 from limner.training.checkpoint import (
     clear_unfinished,
     find_checkpoints,
-    load_average,
     load_checkpoint,
+    load_ema,
     save_checkpoint,
 )
-from limner.training.journal import Journal, Silence
+from limner.training.config import TrainingConfig, TrainSettings, check_same_run
+from limner.training.ema import EMA
 from limner.training.optimizer import Optimizers, make_optimizers
 from limner.training.parallel import Replica
 from limner.training.ranks import Ranks, join
-from limner.training.recipe import Recipe, TrainSettings, check_same_run
+from limner.training.run_log import NullLog, RunLog
 from limner.training.schedule import learning_rate
 from limner.training.summary import write_summary
 from limner.training.task import Task
@@ -45,14 +45,14 @@ class Interrupted(Exception):
 
 def train(
     task: Task,
-    recipe: Recipe,
+    config: TrainingConfig,
     run: Path,
     *,
     resume: bool = False,
     report: Report = lambda line: None,
     stop_after: int | None = None,
 ) -> Path:
-    """Train `task` as `recipe.train` says; everything it writes lies below `run`.
+    """Train `task` as `config.train` says; everything it writes lies below `run`.
 
     Writes `log.jsonl`, TensorBoard events, `samples/`, `checkpoints/` and, at the end, `weights.safetensors` (or
     whatever `task.export` makes of that path) and `summary.json`. `report` is called with every log line. `stop_after`
@@ -66,22 +66,22 @@ def train(
     those of another task, seed or batch; and when the loss is not finite. RankLost when another process of the run
     died. Interrupted after SIGINT or SIGTERM to any of them.
     """
-    settings = recipe.train
+    settings = config.train
     if settings.threads:
         torch.set_num_threads(settings.threads)
     with join(settings) as ranks:
-        return _train(task, recipe, run, ranks, resume, report, stop_after)
+        return _train(task, config, run, ranks, resume, report, stop_after)
 
 
 def _train(
-    task: Task, recipe: Recipe, run: Path, ranks: Ranks, resume: bool, report: Report, stop_after: int | None
+    task: Task, config: TrainingConfig, run: Path, ranks: Ranks, resume: bool, report: Report, stop_after: int | None
 ) -> Path:
-    settings, checkpoints = recipe.train, run / "checkpoints"
+    settings, checkpoints = config.train, run / "checkpoints"
     found = find_checkpoints(checkpoints)
     if found and not resume:
         raise InputError(f"{run} holds a run at step {found[-1].step}; add --resume to go on, or choose another --run")
     if found:
-        check_same_run(run, recipe)
+        check_same_run(run, config)
     elif resume and ranks.first:
         report({"step": 0, "kind": "note", "text": f"{run} holds no checkpoint to go on from: starting at step 0"})
     ranks.wait()  # all have looked before anyone writes
@@ -89,7 +89,7 @@ def _train(
     replica = Replica(task.build().train(), settings, ranks)
     model = replica.model
     optimizers = make_optimizers(model, settings)
-    average = Average(model, settings.ema)
+    average = EMA(model, settings.ema)
     step = 0
     if found:
         averages, state = load_checkpoint(found[-1], model, optimizers)
@@ -98,10 +98,10 @@ def _train(
     if ranks.first:
         clear_unfinished(checkpoints)
         make_folder(run)
-        write_json_atomic(run / "recipe.json", recipe.model_dump())
+        write_json_atomic(run / "config.json", config.model_dump())
     last = min(settings.steps, stop_after or settings.steps)
     with (
-        Journal(run, step, report) if ranks.first else Silence() as journal,
+        RunLog(run, step, report) if ranks.first else NullLog() as run_log,
         _signals() as received,
         _batches(task, settings, ranks, step, last) as batches,
     ):
@@ -113,10 +113,10 @@ def _train(
             step += 1
             average.update(model, step)
             if step % settings.log_every == 0 or step == settings.steps:
-                journal.write(step, "train", progress.line(step, parts, ranks))
+                run_log.write(step, "train", progress.line(step, parts, ranks))
             if step % settings.validate_every == 0 or step == settings.steps:
                 with average.applied(model), torch.no_grad():
-                    journal.write(step, "validate", replica.look(task.validate))
+                    run_log.write(step, "validate", replica.look(task.validate))
                 progress.pause()
             if step % settings.sample_every == 0 or step == settings.steps:
                 with average.applied(model), torch.no_grad():
@@ -135,16 +135,16 @@ def _train(
             raise Interrupted(f"stopped at step {step}; go on with --resume")
     path = run / "weights.safetensors"
     if ranks.first and replica.sharded:
-        export(task, recipe, run)
+        export(task, config, run)
     elif ranks.first:
         with average.applied(model) as averaged:
-            task.export(averaged, path, {"recipe": recipe.model_dump_json(), "step": str(step)})
+            task.export(averaged, path, {"training_config": config.model_dump_json(), "step": str(step)})
     if ranks.first:
         write_summary(run)
     return path
 
 
-def export(task: Task, recipe: Recipe, run: Path) -> Path:
+def export(task: Task, config: TrainingConfig, run: Path) -> Path:
     """Write the averaged weights of the newest checkpoint of `run` as training would at its end; returns their path.
 
     In this process alone, whatever number of processes made the checkpoint. Raises InputError where there is none.
@@ -152,12 +152,12 @@ def export(task: Task, recipe: Recipe, run: Path) -> Path:
     found = find_checkpoints(run / "checkpoints")
     if not found:
         raise InputError(f"{run} holds no checkpoint to export")
-    check_same_run(run, recipe)
+    check_same_run(run, config)
     model = task.build().eval()
-    load_average(found[-1], model)
+    load_ema(found[-1], model)
     path = run / "weights.safetensors"
     with torch.no_grad():
-        task.export(model, path, {"recipe": recipe.model_dump_json(), "step": str(found[-1].step)})
+        task.export(model, path, {"training_config": config.model_dump_json(), "step": str(found[-1].step)})
     return path
 
 
@@ -245,8 +245,8 @@ class _Progress:
 @contextlib.contextmanager
 def _batches(task: Task, settings: TrainSettings, ranks: Ranks, step: int, last: int):
     """This process's batches in order, prepared ahead by `loaders` threads."""
-    ahead = settings.loaders + 1
-    pool = ThreadPoolExecutor(settings.loaders, thread_name_prefix="loader")
+    ahead = settings.loader_threads + 1
+    pool = ThreadPoolExecutor(settings.loader_threads, thread_name_prefix="loader")
     mine = ranks.micro_batches(settings.accumulate)
 
     def produce() -> Iterator[dict[str, Tensor]]:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from limner.training.recipe import TrainSettings
+from limner.training.config import TrainSettings
 
 # Muon orthogonalises the update of a linear map between hidden spaces; these names are maps from or to something else
 NOT_HIDDEN = (

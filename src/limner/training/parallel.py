@@ -18,9 +18,9 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.checkpoint import checkpoint
 
 from limner.errors import InputError
+from limner.training.config import TrainSettings
+from limner.training.fsdp import Usage
 from limner.training.ranks import Ranks
-from limner.training.recipe import TrainSettings
-from limner.training.unused import Usage
 
 Result = TypeVar("Result")
 Learnt = tuple[Tensor, dict[str, Tensor]]

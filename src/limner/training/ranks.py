@@ -20,7 +20,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from limner.errors import InputError
-from limner.training.recipe import TrainSettings
+from limner.training.config import TrainSettings
 
 TIMEOUT = timedelta(minutes=20)  # longer than a validation that only some ranks have begun
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from limner.files import write_json_atomic
-from limner.training.journal import read_journal
+from limner.training.run_log import read_run_log
 
 POINTS = 25
 HIDDEN = ("kind", "time")
@@ -21,7 +21,7 @@ def summarise(run: Path) -> dict[str, Any]:
 
     Hours count the time between log lines of one process: pauses between a stop and its resumption are left out.
     """
-    lines = read_journal(run / "log.jsonl")
+    lines = read_run_log(run / "log.jsonl")
     train = [line for line in lines if line["kind"] == "train"]
     size = max(1, -(-len(train) // POINTS))
     stretches = [train[start : start + size] for start in range(0, len(train), size)]
@@ -30,7 +30,7 @@ def summarise(run: Path) -> dict[str, Any]:
     gaps = [b["time"] - a["time"] for a, b in pairwise(train) if b["step"] - a["step"] == steps_between]
     usual = statistics.median(gaps) if gaps else 0.0
     return {
-        "recipe": json.loads((run / "recipe.json").read_text(encoding="utf-8")),
+        "training_config": json.loads((run / "config.json").read_text(encoding="utf-8")),
         "steps": train[-1]["step"] if train else 0,
         "hours": round(sum(gap for gap in gaps if gap < 20 * usual) / 3600, 2),
         "samples_per_second": round(statistics.median(speeds), 2) if speeds else None,

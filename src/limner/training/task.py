@@ -40,5 +40,5 @@ class Task(Protocol):
         ...
 
     def export(self, model: nn.Module, path: Path, facts: dict[str, str]) -> None:
-        """Write shippable 16-bit weights to `path`; `facts` (recipe, step, figures) go into the header."""
+        """Write shippable 16-bit weights to `path`; `facts` (config, step, figures) go into the header."""
         ...

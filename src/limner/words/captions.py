@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from limner.words.facts import LEAST_CONFIDENCE, choose_facts, decade, thin_facts, who
-from limner.words.grammar import Draft, Grammar, Value, count_tokens, load, polish
+from limner.words.grammar import Grammar, TextBuilder, Value, count_tokens, load, polish
 from limner.words.topics import TOPICS
 
 if TYPE_CHECKING:
@@ -112,22 +112,22 @@ def compose(facts: Mapping[str, Value], rng: np.random.Generator, style: str) ->
     """One caption of a style of STYLES from facts (see `choose_facts`). Raises ValueError for an unknown style."""
     if style not in STYLES:
         raise ValueError(f"unknown caption style {style!r}: choose one of {', '.join(STYLES)}")
-    draft, text = start(facts, rng), ""
+    builder, text = start(facts, rng), ""
     if style in ("long", "full"):
-        text = _long(draft) if style == "long" else _full(draft)
+        text = _long(builder) if style == "long" else _full(builder)
     else:
         for _ in range(_TRIES):
-            draft = start(facts, rng)
-            text = _tags(draft) if style == "tags" else draft.write(style) or _bare(draft)
+            builder = start(facts, rng)
+            text = _tags(builder) if style == "tags" else builder.write(style) or _bare(builder)
             if _fits(text, style):
                 break
     text = polish(text)
     if rng.random() < {"short": 0.35, "tags": 0.7}.get(style, 0.0):  # as people type
         text = text[0].lower() + text[1:].rstrip(".")
-    return Caption(text, style, dict(draft.stated))
+    return Caption(text, style, dict(builder.stated))
 
 
-def start(facts: Mapping[str, Value], rng: np.random.Generator, grammar: Grammar | None = None) -> Draft:
+def start(facts: Mapping[str, Value], rng: np.random.Generator, grammar: Grammar | None = None) -> TextBuilder:
     """An empty draft about the person of these facts, with their age in words."""
     person, states = who(facts)
     extra: dict[str, tuple[str, str]] = {}
@@ -137,7 +137,7 @@ def start(facts: Mapping[str, Value], rng: np.random.Generator, grammar: Grammar
             extra["decade"] = ("age", decade(min(age, 99.0)))
         years = max(1, round(age)) if age < 14 else 5 * round(age / 5)
         extra["years"] = ("age", str(years))
-    return Draft(grammar or load("lexicon", "phrases", "captions"), facts, person, rng, extra, states)
+    return TextBuilder(grammar or load("lexicon", "phrases", "captions"), facts, person, rng, extra, states)
 
 
 def _fits(text: str, style: str) -> bool:
@@ -146,26 +146,26 @@ def _fits(text: str, style: str) -> bool:
     return count_tokens(text) <= PROMPT_TOKENS
 
 
-def _bare(draft: Draft) -> str:
+def _bare(builder: TextBuilder) -> str:
     """What can always be said."""
-    return draft.fill("[a portrait of|a photo of|a picture of|a close-up of] a {noun}.") or ""
+    return builder.fill("[a portrait of|a photo of|a picture of|a close-up of] a {noun}.") or ""
 
 
-def _tags(draft: Draft) -> str:
+def _tags(builder: TextBuilder) -> str:
     """Comma-separated: who, then two to six things, and no full stop."""
-    parts = [draft.write("tags_head") or draft.fill("{noun}") or ""]
-    for _ in range(int(draft.rng.integers(2, 7))):
-        tag = draft.write("tag")
+    parts = [builder.write("tags_head") or builder.fill("{noun}") or ""]
+    for _ in range(int(builder.rng.integers(2, 7))):
+        tag = builder.write("tag")
         if tag is None:
             break
-        parts.append(_ARTICLE.sub("", tag) if draft.rng.random() < 0.6 else tag)
+        parts.append(_ARTICLE.sub("", tag) if builder.rng.random() < 0.6 else tag)
     return ", ".join(parts)
 
 
-def _long(draft: Draft) -> str:
+def _long(builder: TextBuilder) -> str:
     """An opening, then sentences on varying themes until a length is reached that is drawn for this caption."""
-    rng = draft.rng
-    blocks = [[draft.write("opening") or _bare(draft)]]  # sentences that belong together
+    rng = builder.rng
+    blocks = [[builder.write("opening") or _bare(builder)]]  # sentences that belong together
     target = rng.triangular(LONG_TOKENS[0] + 5, 75, 130)
     order, chosen = _themes(rng)
     blocks += [[] for _ in order]
@@ -173,35 +173,35 @@ def _long(draft: Draft) -> str:
     for k, theme in [*chosen, *(more[j] for j in rng.permutation(len(more)))]:
         if _length(blocks) >= target:
             break
-        _add(draft, blocks, k + 1, theme)
+        _add(builder, blocks, k + 1, theme)
     return " ".join(sentence for block in blocks for sentence in _joined(block, rng))
 
 
-def _full(draft: Draft) -> str:
+def _full(builder: TextBuilder) -> str:
     """An opening, every sentence that its themes have room for, and then what nobody would say unasked."""
-    blocks = [[draft.write("opening") or _bare(draft)]]
+    blocks = [[builder.write("opening") or _bare(builder)]]
     for block in _BLOCKS:
         said: list[str] = []
         for theme in block:
-            while (sentence := draft.write(f"detail_{theme}")) is not None:
+            while (sentence := builder.write(f"detail_{theme}")) is not None:
                 said.append(sentence)
         blocks.append(said)
-    blocks.append(_left(draft))
-    return " ".join(sentence for block in blocks for sentence in _joined(block, draft.rng))
+    blocks.append(_left(builder))
+    return " ".join(sentence for block in blocks for sentence in _joined(block, builder.rng))
 
 
-def _left(draft: Draft) -> list[str]:
+def _left(builder: TextBuilder) -> list[str]:
     """A plain sentence on each fact that is not stated yet; what is missing is listed together."""
     said: dict[str, list[str]] = {}  # "she is not" → laughing, frowning; a sentence that denies nothing stands alone
     for topic in TOPICS:
         name = topic.attribute
-        if name not in draft.facts or name in draft.stated or (word := topic.word(draft.facts[name])) is None:
+        if name not in builder.facts or name in builder.stated or (word := topic.word(builder.facts[name])) is None:
             continue
-        sentence = draft.fill(topic.say.replace("<v>", word))
+        sentence = builder.fill(topic.say.replace("<v>", word))
         assert sentence is not None  # it states nothing, so nothing can be missing
         found = _DENIAL.fullmatch(sentence)
         said.setdefault(found[1] if found else sentence, []).extend([found[2]] if found else [])
-        draft.stated[name] = draft.facts[name]
+        builder.stated[name] = builder.facts[name]
     return [" ".join([subject, *_listed(things)]) + "." for subject, things in said.items()]
 
 
@@ -229,17 +229,17 @@ def _themes(rng: np.random.Generator) -> tuple[list[dict[str, float]], list[tupl
     return order, chosen
 
 
-def _add(draft: Draft, blocks: list[list[str]], place: int, theme: str) -> None:
+def _add(builder: TextBuilder, blocks: list[list[str]], place: int, theme: str) -> None:
     """One sentence on the theme, if there is one that fits; preferably not a third in a row with one first word."""
-    before = draft.mark()
+    before = builder.mark()
     length = _length(blocks)
     last = [text.split()[0] for block in blocks[: place + 1] for text in block][-2:]
     sentence = None
     for _ in range(4):
-        draft.back_to(before)
-        sentence = draft.write(f"detail_{theme}")
+        builder.back_to(before)
+        sentence = builder.write(f"detail_{theme}")
         if sentence is None or length + count_tokens(sentence) > LONG_TOKENS[1]:
-            draft.back_to(before)
+            builder.back_to(before)
             return
         if len(last) < 2 or set(last) != {sentence.split()[0]}:
             break

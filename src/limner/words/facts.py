@@ -10,7 +10,7 @@ import math
 from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING
 
-from limner.words.grammar import Person, Value
+from limner.words.grammar import Referent, Value
 
 if TYPE_CHECKING:
     import numpy as np
@@ -154,7 +154,7 @@ def _among(value: Value, values: Collection[Value] | None) -> bool:
     return values is None or value in values
 
 
-def who(facts: Mapping[str, Value]) -> tuple[Person, dict[str, Value]]:
+def who(facts: Mapping[str, Value]) -> tuple[Referent, dict[str, Value]]:
     """The person the facts speak of, and the facts that the noun itself states.
 
     A child is a girl, a boy or a child; with the gender presentation unsure the pronoun is "they". An age that is not
@@ -168,7 +168,7 @@ def who(facts: Mapping[str, Value]) -> tuple[Person, dict[str, Value]]:
     if child:
         states |= {"age": facts["age"]} if group is None else {"age_group": group}
     noun = {"woman": "girl", "man": "boy"}.get(str(gender), "child") if child else str(gender or "person")
-    return Person(noun, {"woman": "she", "man": "he"}.get(str(gender), "they")), states
+    return Referent(noun, {"woman": "she", "man": "he"}.get(str(gender), "they")), states
 
 
 def decade(age: float) -> str:

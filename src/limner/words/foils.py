@@ -50,7 +50,7 @@ WRONG: dict[str, dict[Value, tuple[Value, ...]]] = {
 
 
 @dataclass(frozen=True)
-class Foiled:
+class FoilPair:
     """A true prompt, its foil, and the attribute that the foil is wrong about."""
 
     text: str
@@ -58,7 +58,7 @@ class Foiled:
     attribute: str
 
 
-def compose_foils(facts: Mapping[str, Value], rng: np.random.Generator, n: int) -> list[Foiled]:
+def compose_foils(facts: Mapping[str, Value], rng: np.random.Generator, n: int) -> list[FoilPair]:
     """`n` true prompts with a foil each; fewer where too little is known of the face, or no two wordings fit together.
 
     facts: what may be stated (`salient_facts`). Which fact is wrong is drawn (`ODDS`); both prompts state it, and
@@ -77,7 +77,7 @@ def compose_foils(facts: Mapping[str, Value], rng: np.random.Generator, n: int) 
     return [pair for pair in pairs if pair is not None]
 
 
-def _pair(known: Mapping[str, Value], name: str, wrong: Value, rng: np.random.Generator) -> Foiled | None:
+def _pair(known: Mapping[str, Value], name: str, wrong: Value, rng: np.random.Generator) -> FoilPair | None:
     """A prompt that states fact `name` and some others, and the same with `wrong` in its place; None if none came."""
     for _ in range(_TRIES):
         facts = {other: value for other, value in known.items() if other == name or rng.random() < KEEP}
@@ -90,5 +90,5 @@ def _pair(known: Mapping[str, Value], name: str, wrong: Value, rng: np.random.Ge
         for more in range(_WORDINGS):  # the first of them mostly words it as the true one is worded
             foil = compose({**facts, name: wrong}, np.random.default_rng(seed + more), style)
             if foil.stated == {**true.stated, name: wrong}:
-                return Foiled(true.text, foil.text, name)
+                return FoilPair(true.text, foil.text, name)
     return None

@@ -47,7 +47,7 @@ _CONSONANT = re.compile(r"one\b|once|uni|eu|use|usual")
 
 
 @dataclass(frozen=True)
-class Person:
+class Referent:
     """Who a text is about: a noun ("woman", "boy", "person") and the pronoun that goes with it (she, he or they)."""
 
     noun: str
@@ -124,7 +124,7 @@ def _parts(text: str) -> list[str]:
 
 
 @dataclass
-class Draft:
+class TextBuilder:
     """A text being written: what may be said, about whom, and what has been said.
 
     `facts` maps attribute → value; `extra` holds words computed outside the grammar (a decade, a number), each with
@@ -133,7 +133,7 @@ class Draft:
 
     grammar: Grammar
     facts: Mapping[str, Value]
-    person: Person
+    person: Referent
     rng: np.random.Generator
     extra: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     person_states: Mapping[str, Value] = field(default_factory=dict)

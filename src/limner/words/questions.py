@@ -15,7 +15,7 @@ import numpy as np
 
 from limner.words.captions import start
 from limner.words.facts import LEAST_CONFIDENCE, choose_facts
-from limner.words.grammar import Draft, Person, Value, load, polish, spoken
+from limner.words.grammar import Referent, TextBuilder, Value, load, polish, spoken
 from limner.words.topics import TOPICS, Topic, derive
 
 if TYPE_CHECKING:
@@ -105,13 +105,13 @@ def held_out_questions(attributes: Mapping[str, Attribute], rng: np.random.Gener
     return list(found.values())
 
 
-def begin(facts: Mapping[str, Value], rng: np.random.Generator, neutral: bool = False) -> Draft:
+def begin(facts: Mapping[str, Value], rng: np.random.Generator, neutral: bool = False) -> TextBuilder:
     """An empty question or answer about the person of these facts; neutral: that does not give away who it is."""
-    draft = start(facts, rng, load(*GRAMMAR))
-    draft.plural = draft.person.pronoun == "they"
+    builder = start(facts, rng, load(*GRAMMAR))
+    builder.plural = builder.person.pronoun == "they"
     if neutral:
-        draft.person, draft.person_states, draft.plural = Person("person", "they"), {}, True
-    return draft
+        builder.person, builder.person_states, builder.plural = Referent("person", "they"), {}, True
+    return builder
 
 
 def is_man(facts: Mapping[str, Value]) -> bool:
@@ -119,9 +119,9 @@ def is_man(facts: Mapping[str, Value]) -> bool:
     return facts.get("gender_presentation") == "man" and facts.get("age_group") != "child"
 
 
-def say(draft: Draft, template: str, word: str) -> str:
+def say(builder: TextBuilder, template: str, word: str) -> str:
     """A topic's template with a word where the value stands."""
-    text = draft.fill(template.replace("<v>", word))
+    text = builder.fill(template.replace("<v>", word))
     assert text is not None, template  # topics state nothing, so nothing can be missing
     return polish(text)
 
@@ -144,11 +144,11 @@ def _yes_no(facts: Mapping[str, Value], rng: np.random.Generator) -> Iterator[Qu
         if k is None:
             return
         topic, word = topics.pop(k)
-        draft = begin(facts, rng, topic.neutral)
+        builder = begin(facts, rng, topic.neutral)
         flag = isinstance(facts[topic.attribute], bool)
         asked = word if yes or flag else str(rng.choice(_positive(topic.wrong(facts[topic.attribute]))))
-        question = say(draft, topic.ask, asked)
-        sentence = say(draft, topic.say, word)
+        question = say(builder, topic.ask, asked)
+        sentence = say(builder, topic.say, word)
         start_word = "yes" if yes else "no"
         answer = polish(f"{start_word}." if rng.random() < 0.4 else f"{start_word}, {_lowered(sentence)}.")
         yield Question(question, answer, "yes/no", topic.about, start_word)
@@ -172,13 +172,13 @@ def _choice(facts: Mapping[str, Value], rng: np.random.Generator) -> Iterator[Qu
         value = facts[topic.attribute]
         if isinstance(value, bool) or not (wrong := topic.wrong(value)):
             continue
-        draft = begin(facts, rng, topic.neutral)
+        builder = begin(facts, rng, topic.neutral)
         size = int(rng.integers(1, min(3, len(wrong)) + 1))
         options = [word, *rng.choice(wrong, size, replace=False)]
         options = [str(options[k]) for k in rng.permutation(len(options))]
-        question = say(draft, topic.ask, ", ".join(options[:-1]) + " or " + options[-1])
-        short = polish(say(draft, "<v>", word) + ".")
-        answer = short if rng.random() < 0.5 else polish(say(draft, topic.say, word) + ".")
+        question = say(builder, topic.ask, ", ".join(options[:-1]) + " or " + options[-1])
+        short = polish(say(builder, "<v>", word) + ".")
+        answer = short if rng.random() < 0.5 else polish(say(builder, topic.say, word) + ".")
         yield Question(question, answer, "choice", topic.attribute, spoken(value))
 
 
@@ -188,18 +188,18 @@ def _open(facts: Mapping[str, Value], rng: np.random.Generator) -> Iterator[Ques
     while True:
         written = None
         for _ in range(_TRIES):
-            draft = begin(facts, rng)
-            if (text := draft.write("open")) is not None:
+            builder = begin(facts, rng)
+            if (text := builder.write("open")) is not None:
                 question, answer = text.split("=>")
-                about = next(iter(draft.stated)) if len(draft.stated) == 1 else ""
+                about = next(iter(builder.stated)) if len(builder.stated) == 1 else ""
                 written = Question(polish(question), polish(answer), "open", about)
                 break
         if topics:
             topic, word = topics.pop(0)
-            draft = begin(facts, rng, topic.neutral)
-            answer = polish(say(draft, topic.say, word) + ".")
+            builder = begin(facts, rng, topic.neutral)
+            answer = polish(say(builder, topic.say, word) + ".")
             yield Question(
-                say(draft, topic.which, word), answer, "open", topic.attribute, spoken(facts[topic.attribute])
+                say(builder, topic.which, word), answer, "open", topic.attribute, spoken(facts[topic.attribute])
             )
         if written is not None:
             yield written
@@ -226,8 +226,8 @@ def _count(facts: Mapping[str, Value], rng: np.random.Generator, counts: Mapping
             asked.append((template, sum(bool(facts[name]) for name in known), ""))
     for k in rng.permutation(len(asked)):
         template, number, about = asked[k]
-        draft = begin(facts, rng)
-        question = say(draft, template, "")
+        builder = begin(facts, rng)
+        question = say(builder, template, "")
         if about == "eyes" and "closed" in question:
             number = 2 - number
         word = _NUMBERS[number] if number < len(_NUMBERS) else str(number)
@@ -244,12 +244,12 @@ _ON_FACE = {"moustache": "a moustache", "goatee": "a goatee", "sideburns": "side
 
 def _cannot(facts: Mapping[str, Value], rng: np.random.Generator) -> Iterator[Question]:
     while True:
-        draft = begin(facts, rng)
-        text = draft.write("cannot")
+        builder = begin(facts, rng)
+        text = builder.write("cannot")
         assert text is not None  # some of it needs no fact
         question, answer = text.split("=>")
         if found := re.fullmatch(r"\s*<(.*)>\s*", answer):
-            refusal = draft.fill(str(rng.choice(_REFUSALS)))
+            refusal = builder.fill(str(rng.choice(_REFUSALS)))
             assert refusal is not None
             answer = refusal.replace("<t>", found[1])
         yield Question(polish(question), polish(answer), "cannot be seen")

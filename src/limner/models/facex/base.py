@@ -18,7 +18,7 @@ from torch import Tensor
 
 from limner.codecs.continuous import KLCodec
 from limner.errors import InputError
-from limner.faces.folders import data_root
+from limner.faces.data_folders import data_root
 from limner.files import write_json_atomic
 from limner.weights.registry import registry
 from limner.weights.store import locate

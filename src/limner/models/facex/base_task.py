@@ -17,10 +17,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from limner.codecs.continuous import KLCodec
-from limner.data.prepared import Prepared
+from limner.data.prepared_set import PreparedSet
 from limner.errors import InputError
-from limner.faces.batches import to_pictures
-from limner.faces.folders import data_root
+from limner.faces.data_folders import data_root
+from limner.faces.image_tensors import to_pictures
 from limner.words.encoder import MiniLM
 
 from .base import base_folder, load_unet, save_base
@@ -38,8 +38,8 @@ class BaseSettings(BaseModel):
     widths: tuple[int, ...] = Field(default=(192, 288), description="Channels of the UNet's levels.")
     layers: int = Field(default=1, gt=0, description="Blocks a level.")
     heads: int = Field(default=6, gt=0, description="Attention heads of every block.")
-    start: str | None = Field(default=None, description="Base to start from: a registry name, or a folder.")
-    learns: tuple[str, ...] = Field(
+    init_from: str | None = Field(default=None, description="Base to start from: a registry name, or a folder.")
+    trainable: tuple[str, ...] = Field(
         default=(),
         description="What of the base to start from learns, by the beginnings of its parameters' names; all by "
         "default. The rest is not saved again.",
@@ -57,9 +57,9 @@ class FaceXBaseTask:
     def __init__(self, settings: dict[str, Any], batch_size: int, seed: int) -> None:
         self.settings = BaseSettings.model_validate(settings)
         self.batch_size, self.seed = batch_size, seed
-        self.data = Prepared.open(data_root() / self.settings.data)
+        self.data = PreparedSet.open(data_root() / self.settings.data)
         self.train, self.held_out = self.data.rows(validation=False), self.data.rows(validation=True)
-        if self.settings.learns and self.settings.start is None:
+        if self.settings.trainable and self.settings.init_from is None:
             raise InputError("learns = … says what of a base learns: give that base with start = …")
         if len(self.train) == 0:
             raise InputError(f"{self.settings.data} holds no faces to train on")
@@ -74,12 +74,12 @@ class FaceXBaseTask:
 
     def build(self) -> nn.Module:
         s = self.settings
-        if s.start is not None:
-            unet = load_unet(base_folder(s.start) / "unet")
+        if s.init_from is not None:
+            unet = load_unet(base_folder(s.init_from) / "unet")
             for name, parameter in unet.named_parameters():
-                parameter.requires_grad_(not s.learns or name.startswith(s.learns))
+                parameter.requires_grad_(not s.trainable or name.startswith(s.trainable))
             if not any(parameter.requires_grad for parameter in unet.parameters()):
-                raise InputError(f"no parameter of {s.start} begins with {' or '.join(s.learns)}")
+                raise InputError(f"no parameter of {s.init_from} begins with {' or '.join(s.trainable)}")
             return unet
         return new_unet(self.data.stored.shape("latents"), self.none[0].shape[2], s.widths, s.layers, s.heads)
 
@@ -142,8 +142,8 @@ class FaceXBaseTask:
         codec = self.data.header["codec"]
         side = self.data.stored.shape("latents")[1] * KLCodec.load(codec).factor
         card = {"codec": codec, "text_encoder": "minilm", "text_length": self.length, "size": side}
-        if self.settings.learns:
-            card["of"] = self.settings.start
+        if self.settings.trainable:
+            card["of"] = self.settings.init_from
         save_base(model, NANO_SCHEDULE, card, path.with_suffix(""), facts)
 
     def _cut(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:

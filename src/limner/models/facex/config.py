@@ -52,8 +52,8 @@ class ControlConfig:
     from which every residual block takes its shift. Our choice for small bases, which learn to look at a few tokens
     among many only slowly; the paper's has cross-attention alone."""
 
-    drafts: bool = False
-    """Whether holes show a draft (``EditPlan.drafts``) instead of grey in every task. Our choice for small bases: to
+    hole_fill: bool = False
+    """Whether holes show a draft (``EditPlan.hole_fill``) instead of grey in every task. Our choice for small bases: to
     turn what is seen is learned sooner than to paint it from tokens. The paper has one in head swaps alone."""
 
     def __post_init__(self) -> None:

@@ -18,9 +18,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from limner.codecs.continuous import KLCodec
-from limner.faces.batches import to_model
 from limner.faces.efficientnet import EfficientNetLite0
 from limner.faces.identity import IdentityEncoder
+from limner.faces.image_tensors import to_model
 
 from .masks import GROUPS, groups_of
 from .portrait import Portrait

@@ -16,12 +16,12 @@ from torch import Tensor
 
 from limner import __version__
 from limner.errors import InputError
-from limner.faces.batches import to_pictures
+from limner.faces.image_tensors import to_pictures
 from limner.faces.picture import Source, read_picture
 from limner.faces.reader import FaceReader
 from limner.faces.record import Face, choose_face
 from limner.faces.shape import ShapeModel
-from limner.progress import Look, Progress, Watch
+from limner.progress import Preview, PreviewCallback, ProgressCallback
 from limner.provenance.picture import Picture
 from limner.settings import BATCH, check_numbers, check_sampler
 from limner.weights.device import choose
@@ -30,27 +30,27 @@ from limner.weights.pretrained import PretrainedEngine, files_below
 from limner.weights.store import locate
 
 from .assemble import choice_of
-from .begun import Begun, Prepared, Subject, ingredients, moved_by_sliders, steps_of
-from .draft import DRAWN_AS, draw_draft
-from .filling import draw_filling
+from .edit_inputs import BatchInit, EditInputs, Subject, ingredients, moved_by_sliders, steps_of
 from .loading import (
     BASE,
     CONTROLLER,
     NANO,
-    Parts,
+    FaceXComponents,
     Strength,
     controller_file,
     default_base,
     find_style,
-    load_parts,
+    load_components,
 )  # fmt: skip
 from .masks import check_hole, unpack_mask
-from .names import renamed, short_names
+from .mirror_inpaint import draw_mirror_init
+from .occlusion_fill import visible_rest
+from .photo_names import renamed, short_names
 from .plan import CANVAS, EditPlan
 from .portrait import hash_of, portrait_of
 from .reference import Reference, assemble_reference, drawn_hole, repaint_mask
 from .sample import SAMPLERS, draw_noise, make_scheduler, sample, weighed
-from .unseen import visible_rest
+from .warped_init import RENDER_VERSION, draw_warped_init
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -58,7 +58,7 @@ if TYPE_CHECKING:
     from limner.settings import SamplingSettings
 
 MOST_THREADS = 1024  # that a recipe may ask for
-SCALES = {"guidance": (0, 100), "likeness": (0, 100), "draft": (0, 1)}
+SCALES = {"guidance": (0, 100), "identity_guidance": (0, 100), "warp_strength": (0, 1)}
 
 
 class FaceX(PretrainedEngine):
@@ -67,8 +67,8 @@ class FaceX(PretrainedEngine):
     ENGINE = "facex"
     PAPER = "https://arxiv.org/abs/2401.00551"
 
-    def __init__(self, parts: Parts, name: str, why: str, reader: FaceReader | None = None) -> None:
-        self.parts, self.name, self.why = parts, name, why
+    def __init__(self, components: FaceXComponents, name: str, why: str, reader: FaceReader | None = None) -> None:
+        self.components, self.name, self.why = components, name, why
         self.reader = reader or FaceReader.load()
         self._styles: dict[str, FaceX] = {}
         self._settings: dict[str, Any] = {}
@@ -93,7 +93,7 @@ class FaceX(PretrainedEngine):
         reader's networks. Raises ``InputError``.
         """
         where, dtype, why = choose(device, precision)
-        editor = cls(load_parts(source, base, where, dtype, identity, regions), str(source), why, reader)
+        editor = cls(load_components(source, base, where, dtype, identity, regions), str(source), why, reader)
         editor._settings = {
             "source": source, "device": device, "precision": precision, "identity": identity, "regions": regions,
         }  # fmt: skip
@@ -144,34 +144,34 @@ class FaceX(PretrainedEngine):
         seed: int = 0,
         steps: int = 25,
         guidance: float | None = None,
-        likeness: float | None = None,
-        draft: float | None = None,
+        identity_guidance: float | None = None,
+        warp_strength: float | None = None,
         sampler: str = "euler",
-        callback: Progress | None = None,
-        watch: Watch | None = None,
+        callback: ProgressCallback | None = None,
+        watch: PreviewCallback | None = None,
     ) -> Picture:
         """Edit the full photo in one pass.
 
         plan: what to do. photos: the other photos it names; a name that is not among them is a path, of which the
         recipe keeps the file's name. face: which face
         of the photo, counted from 1, largest first; the largest for None. faces: the same for the other photos, by
-        name. guidance: how strongly factors and words are followed, 1 is unguided. likeness: how much further a face
+        name. guidance: how strongly factors and words are followed, 1 is unguided. identity_guidance: how much further a face
         or part that comes from another photo is followed, away from whose it was; 0 is not at all, above costs half as
-        much again. draft: how much is kept of the photos warped to fit, from which sampling starts: 0 nothing, 1 as
+        much again. warp_strength: how much is kept of the photos warped to fit, from which sampling starts: 0 nothing, 1 as
         much as serves. All three default to the weights' own. sampler: ``euler`` or ``ddim``. watch: as callback, and
         shows the whole photo as it would be now. Raises ``InputError`` for what cannot be edited.
         """
-        strength = self.parts.strength.replaced(guidance, likeness, draft)
+        strength = self.components.strength.replaced(guidance, identity_guidance, warp_strength)
         check_settings(seed, steps, strength, sampler)
 
-        def step(done: int, total: int, look: Look) -> None:
+        def step(done: int, total: int, look: Preview) -> None:
             if callback is not None:
                 callback(done, total)
             if watch is not None:
                 watch(done, total, look)
 
         begun = self.begin(photo, plan, photos, face, faces, seed)
-        return self.finish([begun], steps, guidance, likeness, draft, sampler, step)[0]
+        return self.finish([begun], steps, guidance, identity_guidance, warp_strength, sampler, step)[0]
 
     def begin(
         self,
@@ -181,7 +181,7 @@ class FaceX(PretrainedEngine):
         face: int | None = None,
         faces: Mapping[str, int] | None = None,
         seed: int = 0,
-    ) -> Prepared:
+    ) -> EditInputs:
         """The first half of ``edit``, up to sampling: what differs between edits that ``finish`` paints together."""
         if not isinstance(plan, EditPlan):
             raise InputError(
@@ -201,20 +201,20 @@ class FaceX(PretrainedEngine):
 
     def finish(
         self,
-        begun: Sequence[Prepared],
+        begun: Sequence[EditInputs],
         steps: int = 25,
         guidance: float | None = None,
-        likeness: float | None = None,
-        draft: float | None = None,
+        identity_guidance: float | None = None,
+        warp_strength: float | None = None,
         sampler: str = "euler",
-        watch: Watch | None = None,
+        watch: PreviewCallback | None = None,
     ) -> list[Picture]:
         """The second half of ``edit``, for any number of edits at once, ``BATCH`` in a batch; one picture each.
 
         A picture is the one that its edit gives alone, up to what kernels round by batch size (measured in
-        tests/facex/test_together.py); ``painted_with`` in its recipe counts the others of its batch.
+        tests/facex/test_together.py); ``batched_with`` in its recipe counts the others of its batch.
         """
-        strength = self.parts.strength.replaced(guidance, likeness, draft)
+        strength = self.components.strength.replaced(guidance, identity_guidance, warp_strength)
         pictures: list[Picture] = []
         batches = [begun[first : first + BATCH] for first in range(0, len(begun), BATCH)]
         counts = [steps_of(batch, steps, strength) for batch in batches]
@@ -222,11 +222,11 @@ class FaceX(PretrainedEngine):
         for number, batch in enumerate(batches):
             before = sum(counts[:number])
 
-            def step(done: int, _: int, look: Look, batch=batch, before=before) -> None:
+            def step(done: int, _: int, look: Preview, batch=batch, before=before) -> None:
                 if watch is not None:
                     watch(before + done, total, lambda: [each.blend(crop) for each, crop in zip(batch, look())])
 
-            shared = {"painted_with": len(batch) - 1} if len(batch) > 1 else {}
+            shared = {"batched_with": len(batch) - 1} if len(batch) > 1 else {}
             for each, crop in zip(batch, self.paint(batch, steps, strength, sampler, step)):
                 recipe = self.recipe(each.plan, each.subjects, each.seed, steps, strength, sampler)
                 image = Image.fromarray(each.blend(crop))
@@ -238,13 +238,16 @@ class FaceX(PretrainedEngine):
 
         ``InputError`` if a photo is another one, or the weights are.
         """
-        if "plan" in recipe and recipe.get("drawn_as") != DRAWN_AS:
+        if "plan" in recipe and recipe.get("render_version") != RENDER_VERSION:
             raise InputError("another version of limner draws and blends what it edits: use the one that made this")
         try:
             plan = EditPlan.model_validate(recipe["plan"])
             about, weights, threads = recipe["photos"], recipe["weights"], int(recipe["threads"])
             given = {name: photos[name] for name in plan.photos}
-            settings = {key: recipe[key] for key in ("seed", "steps", "guidance", "likeness", "draft", "sampler")}
+            settings = {
+                key: recipe[key]
+                for key in ("seed", "steps", "guidance", "identity_guidance", "warp_strength", "sampler")
+            }
         except KeyError as missing:
             raise InputError(f"to make this edit again its recipe and photos are needed; missing: {missing}") from None
         except ValueError as error:
@@ -273,59 +276,69 @@ class FaceX(PretrainedEngine):
 
     def taken_apart(self, photo: np.ndarray, face: Face, file: str, number: int = 1) -> Subject:
         """A face that was read already, taken apart."""
-        portrait = portrait_of(photo, face, self.parts.base.size, self.reader.topology, file)
-        return Subject(photo, portrait, self.parts.decomposer.decompose([portrait]), file, number)
+        portrait = portrait_of(photo, face, self.components.base.size, self.reader.topology, file)
+        return Subject(photo, portrait, self.components.decomposer.decompose([portrait]), file, number)
 
     @torch.no_grad()
-    def prepare(self, plan: EditPlan, subjects: Mapping[str, Subject], seed: int = 0) -> Prepared:
+    def prepare(self, plan: EditPlan, subjects: Mapping[str, Subject], seed: int = 0) -> EditInputs:
         """FORS: the plan's tokens and reference, from subjects by the names it uses."""
         whole, canvas = plan, subjects[CANVAS]
         if plan.hole is not None:
             check_hole(unpack_mask(plan.hole), canvas.portrait.crop, canvas.portrait.size, canvas.photo, canvas.file)
         portraits = {name: subject.portrait for name, subject in subjects.items()}
         mask = repaint_mask(plan, portraits)
-        drafts = self.parts.controller.config.drafts
-        reference = assemble_reference(plan, portraits, mask, self.parts.base.codec, drafts)
+        hole_fill = self.components.controller.config.hole_fill
+        reference = assemble_reference(plan, portraits, mask, self.components.base.codec, hole_fill)
         factors = {name: subject.factors for name, subject in subjects.items()}
         seen = visible_rest(plan, canvas.portrait, drawn_hole(plan, canvas.portrait), self.reader)
         if seen.hole is None:
-            draft = draw_draft(plan, portraits, mask, self.shapes)
+            init = draw_warped_init(plan, portraits, mask, self.shapes)
         else:
-            draft = draw_filling(plan, seen.portrait, seen.hole, self.reader.topology)
+            init = draw_mirror_init(plan, seen.portrait, seen.hole, self.reader.topology)
         if seen.portrait is not portraits[CANVAS]:
             portraits[CANVAS] = seen.portrait
-            factors[CANVAS] = self.parts.decomposer.decompose([seen.portrait])
+            factors[CANVAS] = self.components.decomposer.decompose([seen.portrait])
         if plan.sliders:
             factors, plan = moved_by_sliders(plan, portraits, factors)
         numbers = {name: number for number, name in enumerate(factors)}
-        assembler = self.parts.controller.assembler
+        assembler = self.components.controller.assembler
         device, dtype = assembler.dropped.device, assembler.dropped.dtype
         ready = [
             each.map(lambda x: x.to(device, dtype) if x.is_floating_point() else x.to(device))
             for each in factors.values()
         ]
         photos = [assembler.encode(each) for each in ready]
-        tokens, foil = (assembler.pick(photos, choice_of(seen.known(each), numbers)) for each in (plan, plan.foil()))
-        return Prepared(whole, subjects, seed, tokens, foil, reference, mask, draft)
+        tokens, negative = (
+            assembler.pick(photos, choice_of(seen.known(each), numbers)) for each in (plan, plan.negative())
+        )
+        return EditInputs(whole, subjects, seed, tokens, negative, reference, mask, init)
 
     @torch.no_grad()
     def paint(
-        self, prepared: Sequence[Prepared], steps: int, strength: Strength, sampler: str, watch: Watch | None = None
+        self,
+        prepared: Sequence[EditInputs],
+        steps: int,
+        strength: Strength,
+        sampler: str,
+        watch: PreviewCallback | None = None,
     ) -> np.ndarray:
         """The aligned pictures (B, S, S, 3) uint8 that B prepared edits lead to; ``watch`` sees them on their way."""
         for each in prepared:
             check_settings(each.seed, steps, strength, sampler)
-        parts, count = self.parts, len(prepared)
-        tokens, foil = (torch.cat([getattr(each, name) for each in prepared]) for name in ("tokens", "foil"))
+        components, count = self.components, len(prepared)
+        tokens, negative = (torch.cat([getattr(each, name) for each in prepared]) for name in ("tokens", "negative"))
         reference = Reference.joined([each.reference for each in prepared])
         device, dtype = tokens.device, tokens.dtype
-        words = [parts.base.text(each.plan.prompt, device, dtype) for each in prepared]
-        none = [parts.base.text("", device, dtype)] * count
-        guidance, likeness = strength.guidance, strength.likeness if not torch.equal(tokens, foil) else 0.0
+        words = [components.base.text(each.plan.prompt, device, dtype) for each in prepared]
+        none = [components.base.text("", device, dtype)] * count
+        guidance, identity_guidance = (
+            strength.guidance,
+            strength.identity_guidance if not torch.equal(tokens, negative) else 0.0,
+        )
         asked = [
-            (guidance + likeness, words, tokens),
-            (1 - guidance, none, parts.controller.assembler.none(count)),
-            (-likeness, words, foil),
+            (guidance + identity_guidance, words, tokens),
+            (1 - guidance, none, components.controller.assembler.none(count)),
+            (-identity_guidance, words, negative),
         ]
         weights, texts, faces = zip(*(each for each in asked if each[0]))
         text, face = _stacked([each for texts_of in texts for each in texts_of]), torch.cat(faces)
@@ -334,10 +347,10 @@ class FaceX(PretrainedEngine):
         noise = torch.cat([draw_noise(shape, each.seed) for each in prepared]).to(device)
 
         def predict(x: Tensor, t: Tensor) -> Tensor:
-            return parts.steered(x.to(dtype), t.expand(len(x)), *text, face, references).float()
+            return components.steered(x.to(dtype), t.expand(len(x)), *text, face, references).float()
 
-        codec = parts.base.codec
-        begun, codec_type = Begun.of(prepared, strength.draft, codec), next(codec.parameters()).dtype
+        codec = components.base.codec
+        begun, codec_type = BatchInit.of(prepared, strength.warp_strength, codec), next(codec.parameters()).dtype
 
         def decode(latents: Tensor) -> np.ndarray:
             return begun.finished(to_pictures(codec.decode(latents.to(codec_type))))
@@ -345,10 +358,10 @@ class FaceX(PretrainedEngine):
         latents = sample(
             weighed(predict, weights),
             noise,
-            make_scheduler(parts.base.schedule, sampler),
+            make_scheduler(components.base.schedule, sampler),
             steps,
             None if watch is None else lambda done, total, estimate: watch(done, total, lambda: decode(estimate)),
-            begun.drafts,
+            begun.init,
         )
         return decode(latents)
 
@@ -358,24 +371,24 @@ class FaceX(PretrainedEngine):
 
     @cached_property
     def _weights(self) -> dict[str, str]:
-        parts = self.parts
+        components = self.components
         return {
-            "controller": weights_hash(parts.controller),
-            "unet": weights_hash(parts.base.unet),
-            "codec": weights_hash(parts.base.codec),
+            "controller": weights_hash(components.controller),
+            "unet": weights_hash(components.base.unet),
+            "codec": weights_hash(components.base.codec),
         }
 
     def recipe(
         self, plan: EditPlan, subjects: Mapping[str, Subject], seed: int, steps: int, strength: Strength, sampler: str
     ) -> dict[str, Any]:
         """Everything needed to make an edit again, given the photos."""
-        dtype = self.parts.controller.assembler.dropped.dtype
+        dtype = self.components.controller.assembler.dropped.dtype
         return {
             "limner": __version__,
             "engine": "facex",
             "kind": "edit",
             "source": self.name,
-            "base": self.parts.base.name,
+            "base": self.components.base.name,
             "plan": plan.model_dump(mode="json"),
             "says": str(plan),
             "photos": {
@@ -384,11 +397,11 @@ class FaceX(PretrainedEngine):
             "seed": seed,
             "steps": steps,
             **asdict(strength),
-            "drawn_as": DRAWN_AS,
+            "render_version": RENDER_VERSION,
             "sampler": sampler,
             "weights": self.weights(),
             "precision": str(dtype).removeprefix("torch."),
-            "device": self.parts.controller.assembler.dropped.device.type,
+            "device": self.components.controller.assembler.dropped.device.type,
             "threads": torch.get_num_threads(),
             "torch": torch.__version__,
         }

@@ -26,29 +26,29 @@ CONTROLLER = "controller.safetensors"
 
 @dataclass(frozen=True)
 class Strength:
-    """How strongly an edit is followed: with + (guidance − 1)·(with − none) + likeness·(with − foil); and from where.
+    """How strongly an edit is followed: with + (guidance − 1)·(with − none) + identity_guidance·(with − foil); and from where.
 
     none: every factor and the words dropped, as in classifier-free guidance. foil: the plan's own
-    (``EditPlan.foil``), the same motion on the photo's own face. Our choice: identity is a small part of what a
+    (``EditPlan.negative``), the same motion on the photo's own face. Our choice: identity is a small part of what a
     token says, and what sets two people apart is a small part of identity; this follows just that part further.
     """
 
     guidance: float = 2.0
-    likeness: float = 0.0
-    draft: float = 0.0
-    """How much of a draft sampling starts from (``draft.draw_draft``): 0 nothing, pure noise as in the paper; 1 as much
+    identity_guidance: float = 0.0
+    warp_strength: float = 0.0
+    """How much of a draft sampling starts from (``draft.draw_warped_init``): 0 nothing, pure noise as in the paper; 1 as much
     as its ``share`` says."""
 
     def replaced(
-        self, guidance: float | None = None, likeness: float | None = None, draft: float | None = None
+        self, guidance: float | None = None, identity_guidance: float | None = None, warp_strength: float | None = None
     ) -> Strength:
         """The same with what is not None instead."""
-        given = {"guidance": guidance, "likeness": likeness, "draft": draft}
+        given = {"guidance": guidance, "identity_guidance": identity_guidance, "warp_strength": warp_strength}
         return replace(self, **{name: value for name, value in given.items() if value is not None})
 
 
 @dataclass(frozen=True)
-class Parts:
+class FaceXComponents:
     """Everything an editor edits with."""
 
     steered: SteeredUNet
@@ -59,14 +59,14 @@ class Parts:
     """What the controller's header says; an edit may say otherwise."""
 
 
-def load_parts(
+def load_components(
     source: str | os.PathLike[str],
     base: str | os.PathLike[str] | None,
     device: torch.device,
     dtype: torch.dtype,
     identity: str | None = None,
     regions: str | None = None,
-) -> Parts:
+) -> FaceXComponents:
     """Load what ``source`` names: a controller's file, or a folder with ``controller.safetensors``.
 
     base: the model to steer; by default the folder ``base`` beside the controller, else the one its header names.
@@ -78,7 +78,7 @@ def load_parts(
     controller = controller.to(device, dtype)
     steered = SteeredUNet(found.unet, controller, found.name)
     decomposer = load_decomposer(controller.config, found.codec, identity, regions, device)
-    return Parts(steered, controller, found, decomposer, strength_of(header))
+    return FaceXComponents(steered, controller, found, decomposer, strength_of(header))
 
 
 def strength_of(header: Mapping[str, Any]) -> Strength:
@@ -99,7 +99,7 @@ def find_style(style: str | os.PathLike[str]) -> str:
         known = ", ".join(each.removeprefix(f"{NANO}-") for each in registry() if each.startswith(f"{NANO}-"))
         raise InputError(
             f"there is no style {name!r}: Limner comes with {known}; or give the folder of a base model of the same "
-            "family, as `limner train recipes/facex-nano-pencil.toml` makes one"
+            "family, as `limner train configs/facex-nano-pencil.toml` makes one"
         )
     return name
 

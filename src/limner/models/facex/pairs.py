@@ -31,14 +31,14 @@ from .assemble import NOWHERE
 from .decompose import Factors
 from .masks import GROUPS
 from .plan import FACTORS, EditPlan
-from .reference import put_draft
+from .reference import put_hole_fill
 
 TASKS = ("head", "face", "person", "part", "hole")
 PARTS_SWAPPED = ("lips", "brows", "eyes", "nose", "hair", "worn", "beard")
 FACTOR_ARRAYS = ("identity", "groups", "expression", "pose", "gaze", "light")
 KIND = "a prepared set of pairs: python -m limner.models.facex.prepare makes one"
 DRAFTED = (("head", "face"), ("person", "part"))
-"""Tasks whose draft is the source in grey, and as it is: what ``EditPlan.drafts`` shows of whoever gives the part. (Who
+"""Tasks whose draft is the source in grey, and as it is: what ``EditPlan.hole_fill`` shows of whoever gives the part. (Who
 reenacts is the photo there, and the source here, where tasks are seen from the picture they lead to.)"""
 SOURCE, TARGET = 0, 1
 """Places of the two pictures of a pair among those that tokens are picked from."""
@@ -70,7 +70,7 @@ def choice_table() -> np.ndarray:
     return table
 
 
-class PreparedPairs:
+class PreparedPairSet:
     """The set, opened; rows are read from disk when a batch asks for them."""
 
     def __init__(self, stored: TensorShards) -> None:
@@ -87,7 +87,7 @@ class PreparedPairs:
         self._first[self._sorted], self._size[self._sorted] = np.repeat(begins, sizes), np.repeat(sizes, sizes)
 
     @classmethod
-    def open(cls, folder: str | Path) -> PreparedPairs:
+    def open(cls, folder: str | Path) -> PreparedPairSet:
         """``InputError`` if the folder was not prepared, or not to the end."""
         return cls(TensorShards.read(Path(folder), KIND))
 
@@ -114,12 +114,12 @@ class PreparedPairs:
         return Factors(levels=tuple(taken.pop(name) for name in self.levels), **taken)
 
     def batch(
-        self, sources: np.ndarray, targets: np.ndarray, tasks: np.ndarray, drafts: np.ndarray | None = None
+        self, sources: np.ndarray, targets: np.ndarray, tasks: np.ndarray, hole_fill: np.ndarray | None = None
     ) -> dict[str, Tensor]:
         """Pairs, the task of each, and whether its hole shows a draft where the paper has none, (B,) each.
 
         latents (B, C, h, w); reference (B, C, h, w) with the source's grey head in the hole for head swaps; with
-        drafts also for face swaps, and the source as it is for persons and parts; mask
+        hole_fill also for face swaps, and the source as it is for persons and parts; mask
         (B, 1, h, w); choice (B, F); and both pictures' factors as ``source.NAME`` and ``target.NAME``.
         """
         index = np.arange(len(targets))
@@ -127,13 +127,13 @@ class PreparedPairs:
         masks = taken["masks"][index, tasks][:, None]  # (B, 1, h, w)
         reference = taken["reference"][index, tasks]
         grey, colour = (np.isin(tasks, [TASKS.index(name) for name in names]) for names in DRAFTED)
-        if drafts is None:
-            drafts = np.zeros(len(tasks), bool)
-        grey = (tasks == TASKS.index("head")) | (grey & drafts)
-        for name, rows in (("structure", grey), ("latents", colour & drafts)):
+        if hole_fill is None:
+            hole_fill = np.zeros(len(tasks), bool)
+        grey = (tasks == TASKS.index("head")) | (grey & hole_fill)
+        for name, rows in (("structure", grey), ("latents", colour & hole_fill)):
             if rows.any():
                 hole = torch.from_numpy(rows)[:, None, None, None] & (masks > 0)
-                reference = put_draft(reference, hole, self.take(name, sources))
+                reference = put_hole_fill(reference, hole, self.take(name, sources))
         choice = choice_table()[tasks, taken["parts"].numpy()].copy()
         textures = [FACTORS.index(name) for name in GROUPS]
         hidden = taken["hidden"].numpy() & (tasks == TASKS.index("hole"))[:, None]

@@ -153,16 +153,16 @@ class EditPlan(BaseModel):
         """Pixels by which what is painted grows in a crop of this side."""
         return round(self.dilation * size)
 
-    def foil(self) -> EditPlan:
+    def negative(self) -> EditPlan:
         """What the edit is told apart from: the same motion and light on the photo's own face.
 
         A plan that takes neither identity nor textures from elsewhere (motion, holes, styles) is its own foil. Our
-        choice: reenactments told apart from the driver's face were tried, and move less exactly for no likeness.
+        choice: reenactments told apart from the driver's face were tried, and move less exactly for no identity_guidance.
         """
         factors = {name: photo for name, photo in self.factors.items() if name not in APPEARANCE}
         return self.model_copy(update={"factors": factors})
 
-    def drafts(self) -> tuple[tuple[str, str, bool], ...]:
+    def hole_fill(self) -> tuple[tuple[str, str, bool], ...]:
         """What a hole may show instead of grey: (part, photo, whether without its colours), the later one on top.
 
         The photo's own person where its motion changes; the other's head in grey where it gives the head or the face,

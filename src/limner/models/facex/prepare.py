@@ -26,7 +26,7 @@ from limner.data.pictures import fit
 from limner.data.preparing import Portion, Share, device_of, join, portions, write_shards
 from limner.data.tensor_shards import Shard, columns, finish, shard_file
 from limner.errors import InputError
-from limner.faces.batches import to_model
+from limner.faces.image_tensors import to_model
 from limner.faces.topology import Topology
 from limner.weights.tensors import opened
 
@@ -35,10 +35,10 @@ from .decompose import Decomposer
 from .encoders import load_decomposer
 from .masks import dilate, groups_of, part_mask
 from .motion import motion_of
-from .pairs import FACTOR_ARRAYS, PARTS_SWAPPED, TASKS, PreparedPairs
+from .occlusion_fill import covered
+from .pairs import FACTOR_ARRAYS, PARTS_SWAPPED, TASKS, PreparedPairSet
 from .portrait import Portrait
 from .reference import grey_head, mask_cells, with_hole
-from .unseen import covered
 
 COLUMNS = ["person", "image", "regions", "landmarks", "expression", "gaze", "light"]
 DILATIONS = {"head": (0.02, 0.1), "face": (0.02, 0.08), "person": (0.02, 0.15), "part": (0.02, 0.06), "hole": (0, 0.02)}
@@ -97,7 +97,7 @@ def prepare(
     seed: int = 0,
     share: Share = Share(),  # noqa: B008 (frozen)
     report: Callable[[int, int], None] = lambda done, total: None,
-) -> PreparedPairs | None:
+) -> PreparedPairSet | None:
     """Write a prepared set to ``out``; None from all processes but the first.
 
     given: of sets of pairs (``limner.data.preparing.portions``). facts: codec, encoders; goes into the header. Raises
@@ -125,7 +125,7 @@ def prepare(
     sizes = {"persons": persons, "level_widths": widths, "pooled": decomposer.pooled}
     sizes |= {"identity_tokens": tokens, "identity_width": width, "tasks": list(TASKS)}
     finish(out, {**facts, **sizes}, counts, index)
-    return PreparedPairs.open(out)
+    return PreparedPairSet.open(out)
 
 
 def make_shard(

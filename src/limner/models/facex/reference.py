@@ -15,8 +15,8 @@ from torch.nn import functional as F
 
 from limner.codecs.continuous import KLCodec
 from limner.errors import InputError
-from limner.faces.batches import to_model
 from limner.faces.geometry import warp
+from limner.faces.image_tensors import to_model
 
 from .masks import FACTORS_OF_PART, dilate, part_mask, unpack_mask
 from .plan import ABSENT, CANVAS, MOTION, EditPlan
@@ -97,16 +97,16 @@ def mask_cells(mask: np.ndarray, factor: int) -> Tensor:
     return F.max_pool2d(torch.from_numpy(mask)[:, None].float(), factor)
 
 
-def put_draft(latents: Tensor, mask: Tensor, draft: Tensor) -> Tensor:
-    """The latents of a draft in the hole of a reference; all (B, C, h, w), mask (B, 1, h, w)."""
-    return torch.where(mask > 0, draft, latents)
+def put_hole_fill(latents: Tensor, mask: Tensor, fill: Tensor) -> Tensor:
+    """The latents of a fill in the hole of a reference; all (B, C, h, w), mask (B, 1, h, w)."""
+    return torch.where(mask > 0, fill, latents)
 
 
 @torch.no_grad()
 def assemble_reference(
-    plan: EditPlan, portraits: Mapping[str, Portrait], mask: np.ndarray, codec: KLCodec, drafts: bool = False
+    plan: EditPlan, portraits: Mapping[str, Portrait], mask: np.ndarray, codec: KLCodec, hole_fill: bool = False
 ) -> Reference:
-    """The reference of one edit, B = 1. mask: as ``repaint_mask`` gives it. drafts: as the controller was trained."""
+    """The reference of one edit, B = 1. mask: as ``repaint_mask`` gives it. hole_fill: as the controller was trained."""
     cells, canvas = mask_cells(mask[None], codec.factor), portraits[CANVAS]
     device = next(codec.parameters()).device
 
@@ -114,14 +114,14 @@ def assemble_reference(
         return codec.encode(to_model(picture[None]).to(device)).cpu()
 
     latents = encode(with_hole(canvas.picture, mask))
-    for part, name, grey in plan.drafts():
-        if not (drafts or part == "head"):
+    for part, name, grey in plan.hole_fill():
+        if not (hole_fill or part == "head"):
             continue
         other = portraits[name]
-        draft = encode(grey_head(other.picture, other.regions) if grey else other.picture)
+        fill = encode(grey_head(other.picture, other.regions) if grey else other.picture)
         where = cells
         if part not in ("head", "person"):
             grown = dilate(part_area(plan, portraits, part), plan.grown(canvas.size))
             where = cells * mask_cells(grown[None], codec.factor)
-        latents = put_draft(latents, where, draft)
+        latents = put_hole_fill(latents, where, fill)
     return Reference(latents, cells)

@@ -64,7 +64,7 @@ def weighed(predict: Predict, weights: Sequence[float]) -> Predict:
 
 
 @dataclass(frozen=True, eq=False)
-class Drafts:
+class InitLatents:
     """Where pictures start that do not start from noise alone (SDEdit, Meng et al., arXiv 2108.01073): latents
     (B, C, h, w), and of each the share of the way from noise to picture that is left to go, in (0, 1]; 1: all."""
 
@@ -88,17 +88,17 @@ def sample(
     scheduler: Any,
     steps: int,
     callback: Callback | None = None,
-    drafts: Drafts | None = None,
+    init: InitLatents | None = None,
 ) -> Tensor:
     """Latents (B, C, h, w) from unit noise in ``steps`` steps, fewer where every picture starts from a draft."""
     scheduler.set_timesteps(steps, device=noise.device)
-    starts = [0] * len(noise) if drafts is None else drafts.steps(steps)
+    starts = [0] * len(noise) if init is None else init.steps(steps)
     first = min(starts)
     x = noise * scheduler.init_noise_sigma
     for step, t in enumerate(scheduler.timesteps[first:], start=first):
         late = torch.tensor([0 < start == step for start in starts], device=x.device)
-        if drafts is not None and late.any():
-            drafted = scheduler.add_noise(drafts.latents.to(x), noise, t[None])
+        if init is not None and late.any():
+            drafted = scheduler.add_noise(init.latents.to(x), noise, t[None])
             x = torch.where(late[:, None, None, None], drafted, x)
         out = predict(scheduler.scale_model_input(x, t), t)
         stepped = scheduler.step(out.float(), t, x)

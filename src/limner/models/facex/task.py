@@ -17,11 +17,11 @@ from torch.nn import functional as F
 
 from limner.codecs.perceptual import LPIPS
 from limner.data.order import EpochOrder
-from limner.data.prepared import Prepared
+from limner.data.prepared_set import PreparedSet
 from limner.errors import InputError
-from limner.faces.batches import to_pictures
-from limner.faces.folders import data_root
+from limner.faces.data_folders import data_root
 from limner.faces.identity import IdentityEncoder
+from limner.faces.image_tensors import to_pictures
 from limner.weights.fingerprint import weights_hash
 from limner.weights.registry import registry
 
@@ -31,7 +31,7 @@ from .base_task import losses_of_words
 from .config import PRESETS, ControlConfig
 from .control import Controller, new_controller, read_controller_header, save_controller, start_from
 from .loading import CONTROLLER, controller_file
-from .pairs import TASKS, PreparedPairs, unpack_factors
+from .pairs import TASKS, PreparedPairSet, unpack_factors
 from .reference import Reference
 from .sample import draw_noise, guided, make_scheduler, sample
 from .schedule import NoiseSchedule
@@ -58,13 +58,13 @@ class FaceXSettings(BaseModel):
         default={},
         description="Fields of ControlConfig that differ from the preset; both assemblers can be turned off.",
     )
-    start: str | None = Field(
+    init_from: str | None = Field(
         default=None,
         description="Controller to start from, trained with ``base``: a registry name, or a file or folder relative "
         "to LIMNER_DATA.",
     )
-    fix_unet: bool = Field(default=True, description="Train the controller alone; false: the UNet too.")
-    gain: float = Field(
+    freeze_unet: bool = Field(default=True, description="Train the controller alone; false: the UNet too.")
+    gamma_init: float = Field(
         default=0.0,
         ge=0,
         description="γ of an untrained controller. At 0 (published) it changes nothing, and γ, one number a block, "
@@ -77,7 +77,7 @@ class FaceXSettings(BaseModel):
     )
     faces: str | None = Field(
         default=None,
-        description="Prepared faces with words, as the base learns from, below LIMNER_DATA: with fix_unet = false "
+        description="Prepared faces with words, as the base learns from, below LIMNER_DATA: with freeze_unet = false "
         "the UNet goes on painting from words alone beside the pairs.",
     )
     face_rows: int = Field(default=8, gt=0, description="Of those faces in each batch.")
@@ -85,30 +85,32 @@ class FaceXSettings(BaseModel):
         default=1.0, ge=0, le=1, description="Weight of latents outside the hole, which the photo has anyway."
     )
     head_steps: int = Field(default=2000, ge=0, description="Steps of head swap alone, which needs every factor.")
-    shares: dict[str, float] = Field(default=SHARES, description=f"Shares of {', '.join(TASKS)} after those.")
+    task_shares: dict[str, float] = Field(default=SHARES, description=f"Shares of {', '.join(TASKS)} after those.")
     shift: float = Field(default=1.0, gt=0, description="Above 1: train more where there is much noise.")
     drop_all: float = Field(default=0.05, ge=0, le=1, description="Share trained without any factor.")
     drop_textures: float = Field(default=0.45, ge=0, le=1, description="Share trained without region textures.")
-    drop_draft: float = Field(
-        default=0.15, ge=0, le=1, description="Share trained without a draft, where model.drafts is true."
+    drop_hole_fill: float = Field(
+        default=0.15, ge=0, le=1, description="Share trained without a draft, where model.hole_fill is true."
     )
     identity_weight: float = Field(default=0.1, ge=0, description="Weight of 1 − cosine of identity, on x0.")
     lpips_weight: float = Field(default=0.1, ge=0, description="Weight of LPIPS, on x0.")
     lpips: str = Field(default="lpips/alex.safetensors", description="LPIPS weights, relative to LIMNER_DATA.")
-    low_noise: float = Field(default=0.8, gt=0, lt=1, description="Signal share above which those two are taken.")
-    picture_every: int = Field(default=1, gt=0, description="Steps from one with losses on pictures to the next.")
-    picture_rows: int = Field(default=2, ge=0, description="Most rows of a batch that they are taken on.")
+    image_loss_min_signal: float = Field(
+        default=0.8, gt=0, lt=1, description="Signal share above which those two are taken."
+    )
+    image_loss_every: int = Field(default=1, gt=0, description="Steps from one with losses on pictures to the next.")
+    image_loss_rows: int = Field(default=2, ge=0, description="Most rows of a batch that they are taken on.")
     validation_faces: int = Field(default=64, gt=0, description="Held-out pairs the validation loss is taken on.")
     sample_faces: int = Field(default=5, gt=0, description="Columns of a sample sheet.")
     sample_steps: int = Field(default=20, gt=0, description="Steps of sample sheets.")
     guidance: float = Field(default=2.0, ge=0, description="Guidance in sample sheets, and of the shipped weights.")
-    likeness: float = Field(
+    identity_guidance: float = Field(
         default=2.0,
         ge=0,
         description="Likeness (see `Strength`) that the weights' header names. Weights whose header names none have 0.",
     )
 
-    @field_validator("shares")
+    @field_validator("task_shares")
     @classmethod
     def _of_tasks(cls, value: dict[str, float]) -> dict[str, float]:
         for name, share in value.items():
@@ -129,7 +131,7 @@ class FaceXTask:
         if s.preset not in PRESETS:
             raise InputError(f"preset {s.preset!r}: choose one of {', '.join(PRESETS)}")
         self.batch_size, self.seed = batch_size, seed
-        self.data = PreparedPairs.open(data_root() / s.data)
+        self.data = PreparedPairSet.open(data_root() / s.data)
         self.train, self.held_out = self.data.rows(validation=False), self.data.rows(validation=True)
         if len(self.train) == 0:
             raise InputError(f"{s.data} holds no person with two faces to train on")
@@ -139,23 +141,23 @@ class FaceXTask:
         self._unet = weights_hash(self.base.unet)
         self.schedule = NoiseSchedule(self.base.schedule)
         self.none, self.none_mask = self.base.text("", torch.device("cpu"), torch.float32)
-        self.words: Prepared | None = None
+        self.words: PreparedSet | None = None
         self.word_order: EpochOrder | None = None
         if s.faces is not None:
-            if s.fix_unet:
-                raise InputError("faces = … teaches the UNet, which fix_unet = true keeps as it is: leave one out")
+            if s.freeze_unet:
+                raise InputError("faces = … teaches the UNet, which freeze_unet = true keeps as it is: leave one out")
             if self.none_mask is None:
                 raise InputError("faces = … is for small bases, whose words Limner encodes itself: leave it out")
-            self.words = Prepared.open(data_root() / s.faces)
+            self.words = PreparedSet.open(data_root() / s.faces)
             if self.words.live:
                 raise InputError(f"{s.faces} holds words without features: prepare it without --live-text")
             self.word_order = self.words.order(self.words.rows(validation=False), seed)
-        self._drafts = bool(s.model.get("drafts", PRESETS[s.preset].get("drafts", False)))
+        self._hole_fill = bool(s.model.get("hole_fill", PRESETS[s.preset].get("hole_fill", False)))
         self.steered: SteeredUNet | None = None
         self._judges: tuple[IdentityEncoder | None, LPIPS | None] | None = None
 
     def build(self) -> nn.Module:
-        """The controller; with ``fix_unet = false`` a ModuleDict of it and the UNet."""
+        """The controller; with ``freeze_unet = false`` a ModuleDict of it and the UNet."""
         s, header = self.settings, self.data.header
         found = {
             "identity_encoder": header["identity_encoder"],
@@ -168,12 +170,12 @@ class FaceXTask:
         if self.steered is not None:
             self.steered.release()
         controller = new_controller(self.base.unet, ControlConfig(**{**preset, **s.model}))
-        if s.start is not None:
-            start = controller_file(s.start if s.start in registry() else data_root() / s.start)
+        if s.init_from is not None:
+            start = controller_file(s.init_from if s.init_from in registry() else data_root() / s.init_from)
             check_start(start, s.base, self.base_folder, self._unet)
             start_from(controller, start)
-        elif s.gain:
-            controller.begin(s.gain)
+        elif s.gamma_init:
+            controller.begin(s.gamma_init)
         begun = controller.whole is None or bool(controller.whole.project.weight.any())  # has learned already
         if s.fit_factors or not begun:
             some = self.data.factors(self.train[:: -(-len(self.train) // FITTED)])
@@ -182,8 +184,8 @@ class FaceXTask:
             if controller.whole is not None and not begun:
                 controller.whole.fit(controller.assembler.encode(some))
         self.steered = SteeredUNet(self.base.unet, controller, self.base.name)
-        self.base.unet.requires_grad_(not s.fix_unet)
-        return controller if s.fix_unet else nn.ModuleDict({"controller": controller, "unet": self.base.unet})
+        self.base.unet.requires_grad_(not s.freeze_unet)
+        return controller if s.freeze_unet else nn.ModuleDict({"controller": controller, "unet": self.base.unet})
 
     def batch(self, step: int) -> dict[str, Tensor]:
         """Pairs and tasks of a step; a function of the step alone."""
@@ -191,7 +193,7 @@ class FaceXTask:
         random = np.random.default_rng([self.seed, 1, step])
         sources = self.data.partners(targets, random.random(len(targets)))
         tasks = self.draw_tasks(step, random)
-        batch = self.data.batch(sources, targets, tasks, self.drafts(random.random(len(tasks))))
+        batch = self.data.batch(sources, targets, tasks, self.hole_fill(random.random(len(tasks))))
         if self.word_order is not None:
             rows = self.word_order.rows(step, self.settings.face_rows)
             batch |= self._painted(rows, random.integers(0, 1 << 30, len(rows)))
@@ -201,12 +203,12 @@ class FaceXTask:
         """The task of each pair (B,): head swap first, then all by their shares."""
         if step < self.settings.head_steps:
             return np.full(self.batch_size, TASKS.index("head"))
-        shares = np.array([self.settings.shares.get(task, 0.0) for task in TASKS])
+        shares = np.array([self.settings.task_shares.get(task, 0.0) for task in TASKS])
         return random.choice(len(TASKS), self.batch_size, p=shares / shares.sum())
 
-    def drafts(self, chance: np.ndarray) -> np.ndarray:
+    def hole_fill(self, chance: np.ndarray) -> np.ndarray:
         """Whether each pair's hole shows a draft, by its chance (B,)."""
-        return self._drafts & (chance >= self.settings.drop_draft)
+        return self._hole_fill & (chance >= self.settings.drop_hole_fill)
 
     def loss(
         self, model: nn.Module, batch: dict[str, Tensor], generator: torch.Generator, step: int
@@ -226,8 +228,8 @@ class FaceXTask:
         if self.words is not None:
             words = self._from_words(batch, generator).mean()
             loss, parts["words"] = loss + words, words.detach()
-        rows = torch.nonzero(self.schedule.alphas.to(device)[times] >= s.low_noise)[: s.picture_rows, 0]
-        if len(rows) and step % s.picture_every == 0 and (s.identity_weight or s.lpips_weight):
+        rows = torch.nonzero(self.schedule.alphas.to(device)[times] >= s.image_loss_min_signal)[: s.image_loss_rows, 0]
+        if len(rows) and step % s.image_loss_every == 0 and (s.identity_weight or s.lpips_weight):
             start = self.schedule.start(noisy[rows], out[rows].float(), times[rows])
             for name, weight, value in self._judge(start, latents[rows]):
                 loss = loss + weight * value
@@ -254,7 +256,7 @@ class FaceXTask:
             for start in range(0, len(rows), 16):
                 targets = rows[start : start + 16]
                 count = len(targets)
-                sources, shown = self.data.partners(targets, np.zeros(count)), self.drafts(np.ones(count))
+                sources, shown = self.data.partners(targets, np.zeros(count)), self.hole_fill(np.ones(count))
                 batch = self.data.batch(sources, targets, np.full(count, number), shown)
                 batch = {key: value.to(device) for key, value in batch.items()}
                 times = ((torch.arange(count) + 0.5) / count * len(self.schedule.alphas)).long().to(device)
@@ -278,7 +280,7 @@ class FaceXTask:
         sheet = [self.data.take("latents", which) for which in (sources, rows)]
         noise = torch.cat([draw_noise(tuple(sheet[0].shape[1:]), seed) for seed in range(len(rows))]).to(device)
         for task in ("head", "face", "person"):
-            shown = self.drafts(np.ones(len(rows)))
+            shown = self.hole_fill(np.ones(len(rows)))
             batch = self.data.batch(sources, rows, np.full(len(rows), TASKS.index(task)), shown)
             batch = {key: value.to(device) for key, value in batch.items()}
             nothing = torch.full_like(batch["choice"], NOWHERE)
@@ -296,11 +298,11 @@ class FaceXTask:
         """A folder beside ``path`` with the controller in float16 and, where the UNet was trained too, its base."""
         folder = path.with_suffix("")
         header = {**facts, "base": self.settings.base, "guidance": self.settings.guidance}
-        header["likeness"] = self.settings.likeness
-        if self.settings.fix_unet:
+        header["identity_guidance"] = self.settings.identity_guidance
+        if self.settings.freeze_unet:
             header["unet"] = self._unet  # else it lies beside the controller
         save_controller(_controller(model), folder / CONTROLLER, header)
-        if not self.settings.fix_unet:
+        if not self.settings.freeze_unet:
             assert self.steered is not None
             unchanged = shutil.ignore_patterns("unet")
             shutil.copytree(self.base_folder, folder / BASE, ignore=unchanged, dirs_exist_ok=True)

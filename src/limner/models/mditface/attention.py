@@ -25,25 +25,25 @@ class QKNorm(nn.Module):
         super().__init__()
         self.gain = nn.Parameter(torch.ones(2, head_size))
 
-    def forward(self, qk: Tensor, turns: Tensor | None) -> tuple[Tensor, Tensor]:
+    def forward(self, qk: Tensor, freqs: Tensor | None) -> tuple[Tensor, Tensor]:
         """Queries, divided by sqrt(E), and keys, (B, H, N, E) each.
 
-        qk: (B, N, 2, H, E), queries then keys; turns: (N, E / 2) or None. In float32 throughout, rounded once.
+        qk: (B, N, 2, H, E), queries then keys; freqs: (N, E / 2) or None. In float32 throughout, rounded once.
         """
         scales = torch.tensor([[qk.shape[-1] ** -0.5], [1.0]], device=qk.device)
-        y = self._turned(qk, self.gain * scales, turns)  # (B, N, 2, H, E)
+        y = self._turned(qk, self.gain * scales, freqs)  # (B, N, 2, H, E)
         q, k = y.permute(2, 0, 3, 1, 4).to(qk.dtype, memory_format=torch.contiguous_format).unbind()
         return q, k
 
-    def key(self, k: Tensor, turns: Tensor) -> Tensor:
+    def key(self, k: Tensor, freqs: Tensor) -> Tensor:
         """Keys alone: (B, N, H, E) to (B, H, N, E)."""
-        y = self._turned(k[:, :, None], self.gain[1:], turns)[:, :, 0]
+        y = self._turned(k[:, :, None], self.gain[1:], freqs)[:, :, 0]
         return y.transpose(1, 2).to(k.dtype, memory_format=torch.contiguous_format)
 
     @staticmethod
-    def _turned(x: Tensor, gain: Tensor, turns: Tensor | None) -> Tensor:
+    def _turned(x: Tensor, gain: Tensor, freqs: Tensor | None) -> Tensor:
         y = F.rms_norm(x.float(), x.shape[-1:], eps=EPSILON) * gain[:, None]
-        return y if turns is None else rotate(y, turns)
+        return y if freqs is None else rotate(y, freqs)
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tensor:

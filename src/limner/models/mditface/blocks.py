@@ -54,10 +54,10 @@ class Stream(nn.Module):
         return {name: (getattr(self, name).in_features, getattr(self, name).out_features)
                 for name in ("qkv", "out", "up", "down")}  # fmt: skip
 
-    def enter(self, x: Tensor, mod: Mod, turns: Tensor | None, lora: MaskAdapter | None = None) -> Entered:
+    def enter(self, x: Tensor, mod: Mod, freqs: Tensor | None, lora: MaskAdapter | None = None) -> Entered:
         """Queries, keys, values (B, H, N, E) of x: (B, N, D); normed, turned."""
         h = modulate(x, mod[0], mod[1])
-        return *_heads(_layer(self, "qkv", h, lora), self.heads, self.norm, turns), None
+        return *_heads(_layer(self, "qkv", h, lora), self.heads, self.norm, freqs), None
 
     def leave(self, x: Tensor, o: Tensor, hidden: None, mod: Mod, lora: MaskAdapter | None = None) -> Tensor:
         """x += g1 Out(o); x += g2 MLP(LN(x)(1 + sc2) + sh2). x, o: (B, N, D)."""
@@ -83,21 +83,21 @@ class MergedStream(nn.Module):
         """Linear layers a mask adapter corrects: name to (inputs, outputs)."""
         return {name: (getattr(self, name).in_features, getattr(self, name).out_features) for name in ("qkv", "out")}
 
-    def enter(self, x: Tensor, mod: Mod, turns: Tensor | None, lora: MaskAdapter | None = None) -> Entered:
+    def enter(self, x: Tensor, mod: Mod, freqs: Tensor | None, lora: MaskAdapter | None = None) -> Entered:
         """Queries, keys, values (B, H, N, E) and the MLP's hidden units (B, N, 4 D) of x: (B, N, D)."""
         h = _layer(self, "qkv", modulate(x, mod[0], mod[1]), lora)
         qkv, hidden = h.split([h.shape[2] - self.hidden, self.hidden], dim=2)
-        return *_heads(qkv, self.heads, self.norm, turns), F.gelu(hidden.contiguous(), approximate=self.gelu)
+        return *_heads(qkv, self.heads, self.norm, freqs), F.gelu(hidden.contiguous(), approximate=self.gelu)
 
     def leave(self, x: Tensor, o: Tensor, hidden: Tensor, mod: Mod, lora: MaskAdapter | None = None) -> Tensor:
         """x += g Out([o; hidden]). x, o: (B, N, D); hidden: (B, N, 4 D)."""
         return torch.addcmul(x, mod[2], _layer(self, "out", torch.cat([o, hidden], dim=2), lora))
 
 
-def _heads(qkv: Tensor, heads: int, norm: QKNorm, turns: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+def _heads(qkv: Tensor, heads: int, norm: QKNorm, freqs: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
     """(B, N, 3 D) to queries and keys, normed and turned, and values: (B, H, N, E) each."""
     qk, v = qkv.unflatten(2, (3, heads, -1)).split([2, 1], dim=2)  # (B, N, 2, H, E), (B, N, 1, H, E)
-    return *norm(qk, turns), v.squeeze(2).transpose(1, 2)
+    return *norm(qk, freqs), v.squeeze(2).transpose(1, 2)
 
 
 def _layer(stream: nn.Module, name: str, x: Tensor, lora: MaskAdapter | None) -> Tensor:
@@ -126,7 +126,7 @@ class Block(nn.Module):
         stream = self.own if self.own is not None else self.base()
         return stream, stream.modulation(c_m, None if self.adapter is None else self.adapter.table)
 
-    def static(self, m: Tensor, c_m: Conditioning, turns: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def static(self, m: Tensor, c_m: Conditioning, freqs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """O_M = softmax(Q_M K_MT / sqrt(E)) V_M: mask queries read mask keys only [P].
 
         m: (B, M, D). Returns the stream's next state (unchanged by the last block), and its keys and values, normed
@@ -134,18 +134,18 @@ class Block(nn.Module):
         """
         stream, mod = self.mask_stream(c_m)
         if self.last:
-            return m, *self._keys_and_values(stream, m, mod, turns)
-        q, k, v, hidden = stream.enter(m, mod, turns, self.adapter)
+            return m, *self._keys_and_values(stream, m, mod, freqs)
+        q, k, v, hidden = stream.enter(m, mod, freqs, self.adapter)
         return stream.leave(m, attend(q, k, v), hidden, mod, self.adapter), k, v
 
-    def _keys_and_values(self, stream: Stream | MergedStream, m: Tensor, mod: Mod, turns: Tensor):
+    def _keys_and_values(self, stream: Stream | MergedStream, m: Tensor, mod: Mod, freqs: Tensor):
         """Of the last block: nothing reads what it would make of the mask tokens, so nothing more is computed."""
         h, width = modulate(m, mod[0], mod[1]), m.shape[2]
         rows = slice(width, 3 * width)
         kv = F.linear(h, stream.qkv.weight[rows], stream.qkv.bias[rows])
         kv = kv if self.adapter is None else self.adapter.apply_to("qkv", h, kv)
         k, v = kv.unflatten(2, (2, stream.heads, -1)).unbind(2)  # (B, M, H, E) each
-        return stream.norm.key(k, turns), v.transpose(1, 2)
+        return stream.norm.key(k, freqs), v.transpose(1, 2)
 
 
 class DoubleBlock(Block):
@@ -163,13 +163,13 @@ class DoubleBlock(Block):
         return self.image
 
     def dynamic(
-        self, text: Tensor, x: Tensor, c: Conditioning, turns: Tensor, mask: MaskKV | None
+        self, text: Tensor, x: Tensor, c: Conditioning, freqs: Tensor, mask: MaskKV | None
     ) -> tuple[Tensor, Tensor]:
         """O_D = softmax([Q_T; Q_X][K_T; K_X; K_M]T / sqrt(E))[V_T; V_X; V_M]. text: (B, T, D), x: (B, N, D)."""
         length = text.shape[1]
         mod_t, mod_x = self.text.modulation(c), self.image.modulation(c)
         q_t, k_t, v_t, _ = self.text.enter(text, mod_t, None)  # text ids are zero: it does not turn
-        q_x, k_x, v_x, _ = self.image.enter(x, mod_x, turns[length:])
+        q_x, k_x, v_x, _ = self.image.enter(x, mod_x, freqs[length:])
         o = _attend_all(torch.cat([q_t, q_x], dim=2), [k_t, k_x], [v_t, v_x], mask)
         return self.text.leave(text, o[:, :length], None, mod_t), self.image.leave(x, o[:, length:], None, mod_x)
 
@@ -187,8 +187,8 @@ class SingleBlock(Block):
         """The merged stream."""
         return self.merged
 
-    def dynamic(self, tx: Tensor, c: Conditioning, turns: Tensor, mask: MaskKV | None) -> Tensor:
+    def dynamic(self, tx: Tensor, c: Conditioning, freqs: Tensor, mask: MaskKV | None) -> Tensor:
         """tx: (B, T + N, D), text first."""
         mod = self.merged.modulation(c)
-        q, k, v, hidden = self.merged.enter(tx, mod, turns)
+        q, k, v, hidden = self.merged.enter(tx, mod, freqs)
         return self.merged.leave(tx, _attend_all(q, [k], [v], mask), hidden, mod)

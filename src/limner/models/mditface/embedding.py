@@ -31,7 +31,7 @@ def unpack(tokens: Tensor, patch: int, rows: int, columns: int) -> Tensor:
     return grid.permute(0, 3, 1, 4, 2, 5).reshape(batch, width // patch**2, rows, columns)
 
 
-def sinusoids(t: Tensor, channels: int = 256) -> Tensor:
+def timestep_embedding(t: Tensor, channels: int = 256) -> Tensor:
     """cos, then sin, of 1000 t at ``channels / 2`` frequencies from 1 down to 1e-4 [R].
 
     t: (B,). Returns float32 (B, channels).

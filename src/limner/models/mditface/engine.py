@@ -16,11 +16,11 @@ from torch import Tensor
 from limner import __version__
 from limner.errors import InputError
 from limner.faces.align_map import align_map
-from limner.faces.batches import to_model, to_pictures
 from limner.faces.geometry import warp
+from limner.faces.image_tensors import to_model, to_pictures
 from limner.faces.picture import read_region_map
 from limner.faces.regions import colourise
-from limner.progress import Progress, Watch
+from limner.progress import PreviewCallback, ProgressCallback
 from limner.provenance.picture import Picture
 from limner.settings import BATCH, check_text
 from limner.weights.device import choose
@@ -31,11 +31,11 @@ from limner.weights.store import locate
 from .embedding import Prompt
 from .flow import SAMPLERS, draw_noise, schedule
 from .guidance import branches, guided_velocity
-from .loading import MASK_LORA, Parts, is_pipeline, load_parts, saved_lora, weight_file
+from .loading import MASK_LORA, MDiTFaceComponents, is_pipeline, load_components, saved_lora, weight_file
 from .mask_cache import MaskCache, encode_mask, fingerprint, join
-from .merging import merge_regions, merge_similar
-from .picture import map_ingredient, pack_map, unpack_map
-from .request import SETTINGS, check_request
+from .paint_settings import SETTINGS, check_request
+from .region_map_text import map_ingredient, pack_map, unpack_map
+from .token_merging import merge_regions, merge_similar
 
 if TYPE_CHECKING:
     from limner.faces.record import Face
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     Mask = Face | np.ndarray | Image.Image | bytes | str | os.PathLike[str]
 
 MOST_THREADS = 1024  # that a recipe may ask for
-TOGETHER = ("steps", "guidance", "mask_guidance", "sampler", "merge", "size")
+BATCH_SETTINGS = ("steps", "guidance", "mask_guidance", "sampler", "merge", "size")
 """What requests that are painted in one batch have in common; they also all have words or all none, and masks alike."""
 
 
@@ -54,14 +54,21 @@ class MDiTFace(PretrainedEngine):
     PAPER = "https://arxiv.org/abs/2511.12631"
 
     def __init__(
-        self, parts: Parts, name: str, why: str, source: str | os.PathLike[str] = "", lora: Path | None = None
+        self,
+        components: MDiTFaceComponents,
+        name: str,
+        why: str,
+        source: str | os.PathLike[str] = "",
+        lora: Path | None = None,
     ) -> None:
         """source, lora: the files that the parts were loaded from, for ``save_pretrained``."""
-        self.parts, self.name, self.why = parts, name, why
+        self.components, self.name, self.why = components, name, why
         self._source, self._lora = source or name, lora
-        encoder = getattr(parts.encoder, "model", None)  # a pair of encoders is known by its pipeline's transformer
+        encoder = getattr(
+            components.encoder, "model", None
+        )  # a pair of encoders is known by its pipeline's transformer
         self._companions = {
-            "codec": weights_hash(parts.codec),
+            "codec": weights_hash(components.codec),
             "encoder": weights_hash(encoder) if isinstance(encoder, torch.nn.Module) else "",
         }
 
@@ -80,7 +87,7 @@ class MDiTFace(PretrainedEngine):
         """
         where, dtype, why = choose(device, precision)
         added = saved_lora(source) if lora is None else Path(lora)
-        return cls(load_parts(source, where, dtype, added), str(source), why, source, added)
+        return cls(load_components(source, where, dtype, added), str(source), why, source, added)
 
     def pretrained_files(self) -> dict[str, Path]:
         """Its weight file, or every file of its FLUX.1 pipeline; and its mask corrections."""
@@ -103,7 +110,7 @@ class MDiTFace(PretrainedEngine):
         merge: int | str | None = None,
         size: int | None = None,
         palette: str = "auto",
-        callback: Progress | None = None,
+        callback: ProgressCallback | None = None,
     ) -> list[Picture]:
         """Paint ``n`` pictures.
 
@@ -118,21 +125,23 @@ class MDiTFace(PretrainedEngine):
         settings = self._settings(text, mask, n, steps, guidance, mask_guidance, seed, sampler, merge, size, palette)
         return self._paint([settings], None if callback is None else lambda done, total, _: callback(done, total))[0]
 
-    def paint_together(self, requests: Sequence[dict[str, Any]], watch: Watch | None = None) -> list[list[Picture]]:
+    def paint_batch(
+        self, requests: Sequence[dict[str, Any]], watch: PreviewCallback | None = None
+    ) -> list[list[Picture]]:
         """Paint several requests as one, for servers: each is the arguments of ``paint``; returns each one's pictures.
 
         A picture is that of its own seed whoever it is painted with, up to what kernels round by batch size (measured
         in tests/mditface/test_together.py); its recipe says how many were in the batch. ``InputError`` for requests
-        that differ in what ``TOGETHER`` names.
+        that differ in what ``BATCH_SETTINGS`` names.
         """
         defaults = {name: given.default for name, given in inspect.signature(self.paint).parameters.items()}
         del defaults["callback"]
         every = [self._settings(**{**defaults, **request}) for request in requests]
         if len({together(settings) for settings in every}) > 1:
-            raise InputError(f"only requests of the same {', '.join(TOGETHER)} can be painted together")
+            raise InputError(f"only requests of the same {', '.join(BATCH_SETTINGS)} can be painted together")
         return self._paint(every, watch)
 
-    def _paint(self, every: list[dict[str, Any]], watch: Watch | None) -> list[list[Picture]]:
+    def _paint(self, every: list[dict[str, Any]], watch: PreviewCallback | None) -> list[list[Picture]]:
         rows = [(settings, k) for settings in every for k in range(settings["n"])]
         steps = every[0]["steps"]
         total = steps * -(-len(rows) // BATCH)
@@ -144,7 +153,7 @@ class MDiTFace(PretrainedEngine):
         out = iter(pictures)
         return [[next(out) for _ in range(settings["n"])] for settings in every]
 
-    def replay(self, recipe: dict[str, Any], callback: Progress | None = None) -> Picture:
+    def replay(self, recipe: dict[str, Any], callback: ProgressCallback | None = None) -> Picture:
         """Make a picture again from its recipe: the same batch on the same number of threads, so the same bits.
 
         ``InputError`` if the recipe is another engine's or was made with other weights.
@@ -155,7 +164,7 @@ class MDiTFace(PretrainedEngine):
             first = picture // BATCH * BATCH
         except (KeyError, TypeError, ValueError):
             raise InputError("this recipe is not one of MDiTFace's: use the version of limner that wrote it") from None
-        check_request(made, self.parts)
+        check_request(made, self.components)
         if not 0 <= picture < made["n"] or not 1 <= threads <= MOST_THREADS:
             raise InputError(f"picture={picture}, threads={threads}: no recipe that limner writes says so")
         if weights != self.weights():
@@ -171,19 +180,19 @@ class MDiTFace(PretrainedEngine):
 
     def weights(self) -> dict[str, str]:
         """What the loaded weights are, in their type: goes into every recipe."""
-        return {"transformer": fingerprint(self.parts.model), **self._companions}
+        return {"transformer": fingerprint(self.components.model), **self._companions}
 
     def encode_mask(self, regions: np.ndarray | None, size: int | None = None) -> MaskCache | None:
         """The cache of a region map (H, W), H = W = size; of the null mask for None; None where there is none."""
-        model, config = self.parts.model, self.parts.model.config
+        model, config = self.components.model, self.components.model.config
         if regions is None:
-            cells = (size or self.parts.size) // config.token_pixels
+            cells = (size or self.components.size) // config.token_pixels
             return None if model.no_mask is None else encode_mask(model, None, (cells, cells))
         if model.mask_in is not None:
             return encode_mask(model, torch.from_numpy(regions)[None].to(self._device))
         pictures = to_model(colourise(regions)[None]).to(self._device)
         with torch.no_grad():
-            return encode_mask(model, self.parts.codec.encode(pictures))
+            return encode_mask(model, self.components.codec.encode(pictures))
 
     def _settings(
         self,
@@ -201,36 +210,36 @@ class MDiTFace(PretrainedEngine):
     ) -> dict[str, Any]:
         if text is not None:
             check_text(text)
-        words, side = (text or "").strip(), self.parts.size if size is None else size
+        words, side = (text or "").strip(), self.components.size if size is None else size
         request = {
             "text": words,
             "mask": None if mask is None else "",  # packed last, when its size is known to be right
             "n": n,
             "steps": steps,
-            "guidance": self.parts.guidance if guidance is None else guidance,
+            "guidance": self.components.guidance if guidance is None else guidance,
             "mask_guidance": (1.0 if words else self._mask_alone) if mask_guidance is None else mask_guidance,
             "seed": seed,
             "sampler": sampler,
             "merge": merge,
             "size": side,
         }
-        check_request(request, self.parts)
+        check_request(request, self.components)
         return request if mask is None else {**request, "mask": pack_map(region_map(mask, side, palette))}
 
     @property
     def _mask_alone(self) -> float:
-        return 1.0 if self.parts.model.no_mask is None else 1.5
+        return 1.0 if self.components.model.no_mask is None else 1.5
 
     @property
     def _device(self) -> torch.device:
-        return self.parts.model.image_in.weight.device
+        return self.components.model.image_in.weight.device
 
     @torch.no_grad()
     def _batch(
         self, rows: list[tuple[dict[str, Any], int]], progress: Callable[[int, Callable[[], np.ndarray]], Any]
     ) -> list[Picture]:
         """One picture a row: (request, the picture's number in it). Up to ``BATCH`` rows, ``together`` alike."""
-        model, settings = self.parts.model, rows[0][0]
+        model, settings = self.components.model, rows[0][0]
         side, config = settings["size"], model.config
         texts, maps = [row["text"] for row, _ in rows], [row["mask"] for row, _ in rows]
         distilled = config.guidance_embed
@@ -247,19 +256,22 @@ class MDiTFace(PretrainedEngine):
         cells = side // config.latent_factor
         shape = (config.latent_channels, cells, cells)
         noise = torch.cat([draw_noise(shape, row["seed"] + k, 1) for row, k in rows]).to(self._device)
-        times = schedule(settings["steps"], self.parts.shift((cells // config.patch) ** 2))
+        times = schedule(settings["steps"], self.components.shift((cells // config.patch) ** 2))
         latents = SAMPLERS[settings["sampler"]](
             velocity, noise, times, lambda step, t, x, estimate: progress(step, lambda: self._decode(estimate))
         )
         alone = all(row is settings for row, _ in rows)
-        shared = {} if alone else {"painted_with": len(rows) - 1}
+        shared = {} if alone else {"batched_with": len(rows) - 1}
         return [
             self._picture(image, row, k, shared) for image, (row, k) in zip(self._decode(latents), rows, strict=True)
         ]
 
     def _prompt(self, texts: list[str]) -> Prompt:
         """The prompts of a batch; each text is encoded once, and alone, so that it is the same in any company."""
-        encoded = {text: self.parts.encoder.encode([text], self.parts.model.config.text_length) for text in set(texts)}
+        encoded = {
+            text: self.components.encoder.encode([text], self.components.model.config.text_length)
+            for text in set(texts)
+        }
         prompts = {text: Prompt(f.tokens, f.pooled, f.mask).to(self._device) for text, f in encoded.items()}
         return Prompt.join([prompts[text] for text in texts])
 
@@ -275,11 +287,11 @@ class MDiTFace(PretrainedEngine):
         if how is None or cache is None:
             return cache
         if how == "regions":
-            return merge_regions(cache, torch.from_numpy(regions)[None], self.parts.model.config.token_pixels)
+            return merge_regions(cache, torch.from_numpy(regions)[None], self.components.model.config.token_pixels)
         return merge_similar(cache, int(how))
 
     def _decode(self, latents: Tensor) -> np.ndarray:
-        return to_pictures(torch.cat([self.parts.codec.decode(one[None]) for one in latents]))
+        return to_pictures(torch.cat([self.components.codec.decode(one[None]) for one in latents]))
 
     def _picture(self, pixels: np.ndarray, settings: dict[str, Any], index: int, shared: dict[str, int]) -> Picture:
         has_words, has_mask = bool(settings["text"]), settings["mask"] is not None
@@ -291,9 +303,11 @@ class MDiTFace(PretrainedEngine):
             **settings,
             **shared,
             "picture": index,
-            "branches": 1 if self.parts.model.config.guidance_embed else len(branches(has_words, has_mask, *scales)),
+            "branches": 1
+            if self.components.model.config.guidance_embed
+            else len(branches(has_words, has_mask, *scales)),
             "weights": self.weights(),
-            "precision": str(self.parts.model.image_in.weight.dtype).removeprefix("torch."),
+            "precision": str(self.components.model.image_in.weight.dtype).removeprefix("torch."),
             "device": self._device.type,
             "threads": torch.get_num_threads(),
             "torch": torch.__version__,
@@ -304,7 +318,7 @@ class MDiTFace(PretrainedEngine):
 
 def together(settings: dict[str, Any]) -> tuple[Any, ...]:
     """What two requests must have in common to be painted in one batch. settings: as a recipe has them."""
-    return (*(settings[name] for name in TOGETHER), bool(settings["text"]), settings["mask"] is not None)
+    return (*(settings[name] for name in BATCH_SETTINGS), bool(settings["text"]), settings["mask"] is not None)
 
 
 def region_map(mask: Mask, side: int, palette: str = "auto") -> np.ndarray:

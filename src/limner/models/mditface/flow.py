@@ -32,7 +32,7 @@ def shift_time(t: Tensor, shift: float) -> Tensor:
     return shift * t / (1 + (shift - 1) * t)
 
 
-def draw_times(count: int, generator: torch.Generator, shift: float = 1.0) -> Tensor:
+def sample_timesteps(count: int, generator: torch.Generator, shift: float = 1.0) -> Tensor:
     """Training times t = sigmoid(N(0, 1)), then shifted [R: logit-normal, Stable Diffusion 3]. (count,) in (0, 1)."""
     return shift_time(torch.sigmoid(torch.randn(count, generator=generator)), shift)
 

@@ -19,8 +19,8 @@ from limner.words.encoder import MiniLM, TextEncoder
 from .config import MDiTConfig
 from .flow import flux_shift
 from .flux import from_flux, read_flux_config
-from .folding import fold_mask_lora
 from .lora import load_mask_lora
+from .lora_fusion import fuse_mask_lora
 from .transformer import MDiT
 
 MASK_LORA = "mask_lora.safetensors"
@@ -28,7 +28,7 @@ MASK_LORA = "mask_lora.safetensors"
 
 
 @dataclass(frozen=True)
-class Parts:
+class MDiTFaceComponents:
     """Everything a painter paints with."""
 
     model: MDiT
@@ -44,9 +44,9 @@ class Parts:
     """Guidance of words unless told otherwise."""
 
 
-def load_parts(
+def load_components(
     source: str | os.PathLike[str], device: torch.device, dtype: torch.dtype, lora: str | os.PathLike[str] | None = None
-) -> Parts:
+) -> MDiTFaceComponents:
     """Load what ``source`` names: nano weights (one file) or a FLUX.1 pipeline folder in diffusers' format.
 
     lora: file of trained mask corrections, for FLUX. Raises ``InputError`` with the way out.
@@ -80,7 +80,7 @@ def weight_file(place: Path) -> Path:
     return files[0]
 
 
-def _nano(file: Path, device: torch.device, dtype: torch.dtype) -> Parts:
+def _nano(file: Path, device: torch.device, dtype: torch.dtype) -> MDiTFaceComponents:
     config, header = read_header(file)
     with torch.device("meta"):
         model = MDiT(config)
@@ -92,8 +92,8 @@ def _nano(file: Path, device: torch.device, dtype: torch.dtype) -> Parts:
     side = int(header.get("size", 256))
     guidance = float(header.get("guidance", 3.0))
     model = model.eval().requires_grad_(False)
-    return Parts(
-        fold_mask_lora(model) if config.mask_weights == "lora" else model,
+    return MDiTFaceComponents(
+        fuse_mask_lora(model) if config.mask_weights == "lora" else model,
         codec,
         MiniLM.load(device=device),
         side,
@@ -132,12 +132,14 @@ def flux_text_length(folder: Path) -> int:
     return read_flux_config(folder).text_length
 
 
-def _flux(folder: Path, device: torch.device, dtype: torch.dtype, lora: str | os.PathLike[str] | None) -> Parts:
+def _flux(
+    folder: Path, device: torch.device, dtype: torch.dtype, lora: str | os.PathLike[str] | None
+) -> MDiTFaceComponents:
     model = from_flux(folder, dtype).to(device)
     model = load_mask_lora(model, lora) if lora is not None else model
     encoder = flux_encoder(folder, device, dtype)
     codec = KLCodec.load(folder / "vae").to(device)
     dev = model.config.guidance_embed
-    return Parts(
+    return MDiTFaceComponents(
         model.requires_grad_(False), codec, encoder, 512, False, flux_shift if dev else lambda tokens: 1.0, 3.5
     )

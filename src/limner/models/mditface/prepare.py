@@ -25,15 +25,15 @@ import torch
 from torch import Tensor
 
 from limner.codecs.continuous import KLCodec
-from limner.data.balance import looks_of, rarity_weights
 from limner.data.groups import groups
 from limner.data.pictures import fit
-from limner.data.prepared import Prepared
+from limner.data.prepared_set import PreparedSet
 from limner.data.preparing import Portion, Share, device_of, join, portions, write_shards
+from limner.data.sampling_weights import looks_of, rarity_weights
 from limner.data.tensor_shards import columns, finish, flatten, pack
 from limner.data.texts import CHOICES, missing, texts_of
 from limner.errors import InputError
-from limner.faces.batches import to_model
+from limner.faces.image_tensors import to_model
 from limner.faces.regions import colourise, flip
 from limner.faces.styles import STYLES
 from limner.words.captions import compose_prompts
@@ -131,7 +131,7 @@ def read_faces(
 
 
 def make_shard(faces: Iterable[Face], makers: Makers, batch: int = 16) -> tuple[dict[str, Tensor], int]:
-    """The tensors of one shard (see `limner.data.prepared`), and how many faces they hold."""
+    """The tensors of one shard (see `limner.data.prepared_set`), and how many faces they hold."""
     drawn = STYLES[makers.style] if makers.style is not None else lambda picture: picture
     numbers: dict[str, int] = {}
     parts: dict[str, list[Tensor]] = {}
@@ -198,7 +198,7 @@ def prepare(
     facts: dict[str, Any],
     share: Share = Share(),  # noqa: B008 (frozen)
     report: Callable[[int, int], None] = lambda done, total: None,
-) -> Prepared | None:
+) -> PreparedSet | None:
     """Write a prepared set to ``out``; None from all processes but the first.
 
     given: of built sets (``limner.data.preparing.portions``). facts: what the makers are; goes into the header. Raises
@@ -217,7 +217,7 @@ def prepare(
     index = {"validation": np.concatenate(list(column("validation")))}
     index["weights"] = rarity_weights(lambda: column("looks"))
     finish(out, how, counts, index)
-    return Prepared.open(out)
+    return PreparedSet.open(out)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

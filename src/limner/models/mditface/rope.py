@@ -34,6 +34,6 @@ def with_text(rotations: Tensor, length: int) -> Tensor:
 
 def rotate(x: Tensor, rotations: Tensor) -> Tensor:
     """Turn neighbouring pairs of head dimensions. x: float32 (B, N, ..., E), any number of axes between."""
-    turns = rotations.view(rotations.shape[0], *[1] * (x.ndim - 3), rotations.shape[1])
+    freqs = rotations.view(rotations.shape[0], *[1] * (x.ndim - 3), rotations.shape[1])
     pairs = torch.view_as_complex(x.unflatten(-1, (-1, 2)))  # (B, N, ..., E / 2)
-    return torch.view_as_real(pairs * turns).flatten(-2)
+    return torch.view_as_real(pairs * freqs).flatten(-2)

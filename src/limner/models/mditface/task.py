@@ -17,18 +17,18 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from limner.codecs.continuous import KLCodec
-from limner.data.balance import WeightedDraw
-from limner.data.prepared import Prepared, read_words
+from limner.data.prepared_set import PreparedSet, read_words
+from limner.data.sampling_weights import WeightedDraw
 from limner.errors import InputError
-from limner.faces.batches import to_model, to_pictures
-from limner.faces.folders import data_root
+from limner.faces.data_folders import data_root
+from limner.faces.image_tensors import to_model, to_pictures
 from limner.faces.regions import PALETTE, colourise
 from limner.weights.tensors import load_into, save_tensors
 from limner.words.encoder import MiniLM, TextEncoder
 
 from .config import PRESETS, MDiTConfig, preset
 from .embedding import Prompt
-from .flow import draw_noise, draw_times, euler, interpolate, schedule
+from .flow import draw_noise, euler, interpolate, sample_timesteps, schedule
 from .flux import from_flux, read_flux_config
 from .guidance import guided_velocity
 from .loading import flux_encoder
@@ -48,13 +48,15 @@ class MDiTFaceSettings(BaseModel):
     data: str = Field(description="Prepared set (see prepare.py), relative to LIMNER_DATA.")
     preset: str = Field(default="nano", description=f"Sizes to start from: {', '.join(PRESETS)}.")
     model: dict[str, Any] = Field(default={}, description="Fields of MDiTConfig that differ from the preset.")
-    start: str | None = Field(default=None, description="Weight file to start from, relative to LIMNER_DATA.")
+    init_from: str | None = Field(default=None, description="Weight file to start from, relative to LIMNER_DATA.")
     flux: str | None = Field(
         default=None, description="FLUX.1 folder, relative to LIMNER_DATA: train mask corrections for it, nothing else."
     )
     rank: int = Field(default=16, gt=0, description="Rank of those corrections.")
     codec: str | None = Field(default=None, description="Codec for sample sheets; None: the one the data names.")
-    balanced: bool = Field(default=False, description="Draw faces with rare looks more often (limner.data.balance).")
+    rarity_sampling: bool = Field(
+        default=False, description="Draw faces with rare looks more often (limner.data.sampling_weights)."
+    )
     drop_text: float = Field(default=0.1, ge=0, le=1, description="Share of faces trained without words.")
     drop_mask: float = Field(default=0.1, ge=0, le=1, description="Share trained without mask.")
     drop_both: float = Field(default=0.05, ge=0, le=1, description="Share trained without either.")
@@ -80,12 +82,12 @@ class MDiTFaceTask:
         if dropped > 1:
             raise InputError("drop_text + drop_mask + drop_both is above 1: lower one of them")
         self.batch_size, self.seed = batch_size, seed
-        self.data = Prepared.open(data_root() / s.data)
+        self.data = PreparedSet.open(data_root() / s.data)
         self.train, self.held_out = self.data.rows(validation=False), self.data.rows(validation=True)
         if len(self.train) == 0:
             raise InputError(f"{s.data} holds no faces to train on")
         self.order = self.data.order(self.train, seed)
-        self.weighted = WeightedDraw(self.train, self.data.weights(self.train)) if s.balanced else None
+        self.weighted = WeightedDraw(self.train, self.data.weights(self.train)) if s.rarity_sampling else None
         self.config = MDiTConfig.from_dict({**preset(s.preset).to_dict(), **s.model})
         if s.flux is not None:
             self.config = replace(read_flux_config(data_root() / s.flux), mask_rank=s.rank)
@@ -104,8 +106,8 @@ class MDiTFaceTask:
         if self.settings.flux is not None:
             return self._build_flux(data_root() / self.settings.flux)
         model = MDiT(self.config)
-        if self.settings.start is not None:
-            load_into(model, data_root() / self.settings.start)
+        if self.settings.init_from is not None:
+            load_into(model, data_root() / self.settings.init_from)
             return model
         return model.initialise(torch.Generator().manual_seed(self.seed))
 
@@ -152,7 +154,7 @@ class MDiTFaceTask:
         batch = self.with_features(batch)
         count, device = len(batch["latents"]), batch["latents"].device
         s = self.settings
-        times = draw_times(count, generator, s.shift).to(device)
+        times = sample_timesteps(count, generator, s.shift).to(device)
         noise = torch.randn(batch["latents"].shape, generator=generator).to(device)
         chance = torch.rand(count, generator=generator).to(device)
         neither, wordless = chance < s.drop_both, chance < s.drop_both + s.drop_text

@@ -20,7 +20,7 @@ from torch.nn import functional as F
 
 from .blocks import DoubleBlock, MaskKV, SingleBlock
 from .config import MDiTConfig
-from .embedding import LabelEmbedding, Prompt, TextEmbedding, VectorEmbedder, pack, sinusoids, unpack
+from .embedding import LabelEmbedding, Prompt, TextEmbedding, VectorEmbedder, pack, timestep_embedding, unpack
 from .modulation import Conditioning, SharedModulation, modulate
 from .rope import grid_rotations, with_text
 
@@ -109,10 +109,10 @@ class MDiT(nn.Module):
         step, prompt and guidance branch. Once per picture.
         """
         conditioning = self.mask_conditioning(tokens.device, tokens.dtype)
-        turns = self.turns(grid, 0, tokens.device)
+        freqs = self.rotary_frequencies(grid, 0, tokens.device)
         keys, values = [], []
         for block in [*self.double_blocks, *self.single_blocks]:
-            tokens, k, v = block.static(tokens, conditioning, turns)  # type: ignore[operator]
+            tokens, k, v = block.static(tokens, conditioning, freqs)  # type: ignore[operator]
             keys.append(k)
             values.append(v)
         return MaskFeatures(tuple(keys), tuple(values))
@@ -136,13 +136,13 @@ class MDiT(nn.Module):
         rows, columns = latents.shape[2:]
         text, conditioning = self.condition(t, prompt, guidance)
         x = self.embed_image(latents)  # (B, N, D)
-        turns = self.turns((rows // patch, columns // patch), text.shape[1], x.device)
-        layers = _by_layer(features, turns.shape[0])
+        freqs = self.rotary_frequencies((rows // patch, columns // patch), text.shape[1], x.device)
+        layers = _by_layer(features, freqs.shape[0])
         for block in self.double_blocks:
-            text, x = block.dynamic(text, x, conditioning, turns, next(layers))  # type: ignore[operator]
+            text, x = block.dynamic(text, x, conditioning, freqs, next(layers))  # type: ignore[operator]
         tx = torch.cat([text, x], dim=1)  # (B, T + N, D)
         for block in self.single_blocks:
-            tx = block.dynamic(tx, conditioning, turns, next(layers))  # type: ignore[operator]
+            tx = block.dynamic(tx, conditioning, freqs, next(layers))  # type: ignore[operator]
         return self.read_out(tx[:, text.shape[1] :], conditioning, rows, columns)
 
     def embed_image(self, latents: Tensor) -> Tensor:
@@ -162,16 +162,16 @@ class MDiT(nn.Module):
             raise ValueError("guidance: an input of models with guidance_embed=True, and of no others")
         dtype = self.time_in.first.weight.dtype
         text, pooled = self.text_in(prompt)
-        c = self.time_in(sinusoids(t).to(dtype))  # (B, D)
+        c = self.time_in(timestep_embedding(t).to(dtype))  # (B, D)
         if guidance is not None and self.guidance_in is not None:
-            c = c + self.guidance_in(sinusoids(guidance).to(dtype))
+            c = c + self.guidance_in(timestep_embedding(guidance).to(dtype))
         return text, self.modulation(c + pooled)
 
     def mask_conditioning(self, device: torch.device, dtype: torch.dtype) -> Conditioning:
         """c_M = MLP(t = 0), one row; where guidance is an input, plus MLP(guidance = 1)."""
-        c_m = self.time_in(sinusoids(torch.zeros(1, device=device)).to(dtype))  # (1, D)
+        c_m = self.time_in(timestep_embedding(torch.zeros(1, device=device)).to(dtype))  # (1, D)
         if self.guidance_in is not None:
-            c_m = c_m + self.guidance_in(sinusoids(torch.ones(1, device=device)).to(dtype))
+            c_m = c_m + self.guidance_in(timestep_embedding(torch.ones(1, device=device)).to(dtype))
         return self.modulation(c_m)
 
     def read_out(self, x: Tensor, conditioning: Conditioning, rows: int, columns: int) -> Tensor:
@@ -179,7 +179,7 @@ class MDiT(nn.Module):
         scale, shift = self.head_modulation(conditioning.active)[:, None].chunk(2, dim=2)
         return unpack(self.head(modulate(x, shift, scale)), self.config.patch, rows, columns)
 
-    def turns(self, grid: tuple[int, int], text: int, device: torch.device) -> Tensor:
+    def rotary_frequencies(self, grid: tuple[int, int], text: int, device: torch.device) -> Tensor:
         """Rotations of ``text`` text tokens and a grid of image tokens: (T + N, E / 2)."""
         return with_text(grid_rotations(*grid, self.config.rope_axes, self.config.rope_theta, device), text)
 

@@ -11,7 +11,7 @@ import torch
 
 from limner.faces.record import Attribute, attributes_to_dict
 
-from .cache import KVCache
+from .kv_cache import KVCache
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class Answer:
 
 
 @dataclass(frozen=True)
-class Look:
+class EncodedPhoto:
     """A photo that was read once and can be asked any number of times: where its faces are, and what the model read."""
 
     positions: tuple[str, ...]
@@ -73,10 +73,11 @@ class Look:
         """Faces."""
         return len(self.boxes)
 
-    def apart(self) -> list[Look]:
+    def split(self) -> list[EncodedPhoto]:
         """Every face on its own, under the name it has here."""
         return [
-            Look((self.positions[k],), (self.boxes[k],), self.cache.rows(torch.tensor([k]))) for k in range(self.count)
+            EncodedPhoto((self.positions[k],), (self.boxes[k],), self.cache.rows(torch.tensor([k])))
+            for k in range(self.count)
         ]
 
 

@@ -18,7 +18,7 @@ SPECIAL = ("pad", "soi", "eoi", "sov", "eov", "t2i", "mmu", "t2v", "v2v", "lvg")
 
 @dataclass(frozen=True, kw_only=True)
 class UniF2aceConfig:
-    """The shape of one UniF²ace. The defaults are the nano sizes, but for ``places``.
+    """The shape of one UniF²ace. The defaults are the nano sizes, but for ``learned_positions``.
 
     [P] stated by the paper (arXiv 2503.08120), [S] true of Show-o, its base (arXiv 2408.12528), [O] our choice.
     """
@@ -42,9 +42,9 @@ class UniF2aceConfig:
     """Transformer blocks."""
     heads: int = 4
     """Attention heads; ``width`` must be a multiple of it."""
-    hidden: int = 768
+    mlp_width: int = 768
     """Hidden units of the feed-forward network, which is the shared expert."""
-    rotary: float = 0.5
+    partial_rotary_factor: float = 0.5
     """Share of a head that rotary positions turn [S]."""
     rope_theta: float = 10_000.0
     """Base of the rotary frequencies [S]."""
@@ -53,7 +53,7 @@ class UniF2aceConfig:
     gelu: str = "none"
     """``tanh``: GELU's approximation, Phi's [S]. ``none``: the exact one (our choice at nano: because it is four times
     as fast in bfloat16 on a CPU)."""
-    places: bool = False
+    learned_positions: bool = False
     """Whether every image token has a learned vector of its place (nano [O]: because faces come aligned, so an eye is
     always near the same place, and rows and columns are slow to learn from positions in one line)."""
     norm_eps: float = 1e-5
@@ -62,7 +62,7 @@ class UniF2aceConfig:
     """Routed experts per layer and group, token level [P]; 0: a dense network, no token level."""
     token_top_k: int = 4
     """Routed experts a token goes to [P]."""
-    expert_hidden: int = 64
+    expert_width: int = 64
     """Hidden units of a routed expert."""
     shared_experts: int = 1
     """1: both groups share one shared expert (our choice: because two make 2.6 B parameters, not the paper's 1.8 B);
@@ -83,8 +83,8 @@ class UniF2aceConfig:
     """Heads of a resampler; ``resampler_width`` must be a multiple of it [O]."""
 
     def __post_init__(self) -> None:
-        for name in ("text_vocabulary", "image_tokens", "width", "layers", "heads", "hidden", "clip_width",
-                     "face_width", "expert_hidden",
+        for name in ("text_vocabulary", "image_tokens", "width", "layers", "heads", "mlp_width", "clip_width",
+                     "face_width", "expert_width",
                      "resampler_width", "resampler_layers", "resampler_heads"):  # fmt: skip
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)}: must be at least 1")
@@ -99,8 +99,10 @@ class UniF2aceConfig:
             raise ValueError(f"width={self.width}: must be a multiple of heads={self.heads}")
         if self.resampler_width % self.resampler_heads:
             raise ValueError(f"resampler_width={self.resampler_width}: must be a multiple of {self.resampler_heads}")
-        if not 0 < self.rotary <= 1 or self.turned % 2:
-            raise ValueError(f"rotary={self.rotary}: a share above 0 that turns an even number of a head's dimensions")
+        if not 0 < self.partial_rotary_factor <= 1 or self.rotary_size % 2:
+            raise ValueError(
+                f"partial_rotary_factor={self.partial_rotary_factor}: a share above 0 that turns an even number of a head's dimensions"
+            )
         if self.gelu not in ("none", "tanh"):
             raise ValueError(f"gelu={self.gelu!r}: choose 'none' or 'tanh'")
         if self.token_experts < 0:
@@ -120,9 +122,9 @@ class UniF2aceConfig:
         return self.width // self.heads
 
     @property
-    def turned(self) -> int:
+    def rotary_size(self) -> int:
         """Dimensions of a head that rotary positions turn."""
-        return int(self.head_size * self.rotary)
+        return int(self.head_size * self.partial_rotary_factor)
 
     @property
     def bits(self) -> int:
@@ -162,12 +164,12 @@ class UniF2aceConfig:
         return from_header(cls, values)
 
 
-NANO = UniF2aceConfig(places=True)
+NANO = UniF2aceConfig(learned_positions=True)
 
 UNIF2ACE = UniF2aceConfig(
     text_vocabulary=50_295, codebook=8192, text_length=256, sot=50_256, eot=50_256, width=2048, layers=24, heads=32,
-    hidden=8192,
-    gelu="tanh", expert_hidden=192, clip_width=1024, face_width=512, resampler_width=1024, resampler_layers=2,
+    mlp_width=8192,
+    gelu="tanh", expert_width=192, clip_width=1024, face_width=512, resampler_width=1024, resampler_layers=2,
     resampler_heads=16,
 )  # fmt: skip
 

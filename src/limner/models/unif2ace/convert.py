@@ -43,7 +43,7 @@ def convert(
     dtype: torch.dtype = torch.float32,
     seed: int = 0,
 ) -> UniF2aceConfig:
-    """Write ``out/model.safetensors``, which ``load_parts`` reads, and return its configuration.
+    """Write ``out/model.safetensors``, which ``load_components`` reads, and return its configuration.
 
     companions: ``codec``, ``tokenizer``, ``clip`` and ``face``, each a registry name or a place. config: sizes of the
     model; the widths of features are the encoders'. seed: of what is new. ``InputError`` where parts do not belong

@@ -15,11 +15,11 @@ from PIL import Image
 
 from limner import __version__
 from limner.errors import InputError
-from limner.faces.batches import to_model, to_pictures
+from limner.faces.image_tensors import to_model, to_pictures
 from limner.faces.picture import Source
 from limner.faces.reader import FaceReader
 from limner.faces.record import Attribute
-from limner.progress import Progress
+from limner.progress import ProgressCallback
 from limner.provenance.picture import Picture
 from limner.settings import BATCH, check_numbers, check_text
 from limner.weights.device import choose
@@ -28,15 +28,15 @@ from limner.weights.pretrained import PretrainedEngine, files_below
 from limner.weights.registry import registry
 from limner.weights.tensors import read_config
 
-from .answering import Choice, Told, converse, likelihood, read_pictures
-from .answers import Answer, FaceAnswer, Look, left_to_right, name_positions
-from .decoding import TokenDecoder
-from .loading import DEFAULT, Parts, companion, load_parts, weight_file
-from .painting import guided_logits, read_words
-from .request import SETTINGS, check_request
-from .requests import request
+from .answers import Answer, EncodedPhoto, FaceAnswer, left_to_right, name_positions
+from .attribute_scoring import agreement, score_attributes, tell
+from .caption_instructions import request
+from .generation import DialogState, SamplingParams, converse, likelihood, read_pictures
+from .guidance import encode_prompt, guided_logits
+from .loading import DEFAULT, UniF2aceComponents, companion, load_components, weight_file
+from .paint_settings import SETTINGS, check_request
 from .sequence import words_room
-from .survey import agreement, survey, tell
+from .token_decoder import TokenDecoder
 from .tokenizer import TextStream
 from .unmasking import all_masked, sampler
 
@@ -59,8 +59,8 @@ class UniF2ace(PretrainedEngine):
     ENGINE = "unif2ace"
     PAPER = "https://arxiv.org/abs/2503.08120"
 
-    def __init__(self, parts: Parts, why: str) -> None:
-        self.parts, self.name, self.why = parts, parts.name, why
+    def __init__(self, components: UniF2aceComponents, why: str) -> None:
+        self.components, self.name, self.why = components, components.name, why
 
     @classmethod
     def load(cls, source: str | os.PathLike[str] = DEFAULT, device: str = "auto", precision: str = "auto") -> UniF2ace:
@@ -70,7 +70,7 @@ class UniF2ace(PretrainedEngine):
         chose, and why, stands in ``.why``. Raises ``InputError`` naming what is missing.
         """
         where, dtype, why = choose(device, precision)
-        return cls(load_parts(source, where, dtype), why)
+        return cls(load_components(source, where, dtype), why)
 
     def pretrained_files(self) -> dict[str, Path]:
         """Its weight file, and those of its companions that lie beside it."""
@@ -92,52 +92,58 @@ class UniF2ace(PretrainedEngine):
     @cached_property
     def decoder(self) -> TokenDecoder | None:
         """The quick way to one answer at a time, where there is one."""
-        model = self.parts.model
+        model = self.components.model
         return TokenDecoder(model) if TokenDecoder.suits(model, 1) else None
 
-    def look(self, photo: Source | Look, min_score: float = 0.5) -> Look:
+    def encode_photo(self, photo: Source | EncodedPhoto, min_score: float = 0.5) -> EncodedPhoto:
         """Find the faces of a photo, align and read them: all that questions need, once a photo.
 
         photo: path, encoded bytes, PIL image, or (H, W, 3) uint8 RGB array. ``InputError`` for what is no picture, and
         where no face is found.
         """
-        if isinstance(photo, Look):
+        if isinstance(photo, EncodedPhoto):
             return photo
-        pictures, boxes = self.reader.align(photo, min_score, self.parts.size)
+        pictures, boxes = self.reader.align(photo, min_score, self.components.size)
         if not len(pictures):
             raise InputError("no face was found in this photo: give one that shows a face of 60 pixels or more")
         order = left_to_right(boxes)
         found = boxes[order].astype(float).tolist()
         places = tuple((b[0], b[1], b[2], b[3]) for b in found)
-        return Look(name_positions(len(pictures)), places, self.read_aligned(pictures[order]).cache)
+        return EncodedPhoto(name_positions(len(pictures)), places, self.read_aligned(pictures[order]).cache)
 
-    def read_aligned(self, pictures: np.ndarray) -> Look:
+    def read_aligned(self, pictures: np.ndarray) -> EncodedPhoto:
         """Faces that are aligned already, (F, size, size, 3) uint8, as `geometry.align_ffhq` leaves them."""
-        parts, size = self.parts, self.parts.size
+        components, size = self.components, self.components.size
         if pictures.ndim != 4 or pictures.shape[1:] != (size, size, 3):
             raise ValueError(f"aligned faces are (F, {size}, {size}, 3) uint8, not {pictures.shape}")
         caches = []
         for start in range(0, len(pictures), BATCH):
-            x = to_model(pictures[start : start + BATCH]).to(parts.device)
+            x = to_model(pictures[start : start + BATCH]).to(components.device)
             with torch.no_grad():
-                mixed = parts.model.mix(
-                    None if parts.clip is None else parts.clip.encode(x).to(parts.model.head.weight.dtype),
-                    None if parts.face is None else parts.face.encode(x).to(parts.model.head.weight.dtype),
+                mixed = components.model.mix(
+                    None
+                    if components.clip is None
+                    else components.clip.encode(x).to(components.model.head.weight.dtype),
+                    None
+                    if components.face is None
+                    else components.face.encode(x).to(components.model.head.weight.dtype),
                 )
-                caches.append(read_pictures(parts.model, parts.codec.encode(x), mixed))
+                caches.append(read_pictures(components.model, components.codec.encode(x), mixed))
         boxes = ((0.0, 0.0, float(size), float(size)),) * len(pictures)
-        return Look(name_positions(len(pictures)), boxes, reduce(lambda a, b: a.joined(b), caches))
+        return EncodedPhoto(name_positions(len(pictures)), boxes, reduce(lambda a, b: a.joined(b), caches))
 
-    def describe(self, photo: Source | Look, length: str = "long", **settings: Unpack[AnswerSettings]) -> Answer:
+    def describe(
+        self, photo: Source | EncodedPhoto, length: str = "long", **settings: Unpack[AnswerSettings]
+    ) -> Answer:
         """A description of every face. settings: as ``ask``.
 
         length: ``long``, several sentences; ``short``, one; or ``full``, whatever the model is sure of when it is asked
         for every attribute (see ``survey``), worded by rule: of the settings, only ``seed`` changes it.
         """
-        return self.describe_each([self.look(photo)], length, **settings)[0]
+        return self.describe_each([self.encode_photo(photo)], length, **settings)[0]
 
     def describe_each(
-        self, looks: Sequence[Look], length: str = "long", seed: int = 0, **settings: Unpack[BatchedSettings]
+        self, looks: Sequence[EncodedPhoto], length: str = "long", seed: int = 0, **settings: Unpack[BatchedSettings]
     ) -> list[Answer]:
         """``describe`` for several photos, faces in common batches (see ``ask_each``); in full, photo by photo."""
         question = request(length)
@@ -145,47 +151,55 @@ class UniF2ace(PretrainedEngine):
             return self.ask_each(looks, question, seed, **settings)
         answers = []
         for look in looks:
-            found = self.survey(look)
+            found = self.score_attributes(look)
             texts = [tell(face, seed + k) for k, face in enumerate(found)]
             faces = zip(look.positions, look.boxes, texts, found, strict=True)
             answers.append(Answer(question, tuple(FaceAnswer(*face) for face in faces)))
         return answers
 
-    def survey(self, photo: Source | Look) -> list[dict[str, Attribute]]:
+    def score_attributes(self, photo: Source | EncodedPhoto) -> list[dict[str, Attribute]]:
         """For each face of a photo, from left to right: every attribute that can be asked for, with its likeliest value
         and how sure the model is of it. See ``look`` for what a photo is, and for its errors."""
-        cache = self.look(photo).cache
-        batches = torch.arange(cache.batch, device=self.parts.device).split(BATCH)
-        return [face for rows in batches for face in survey(self.parts.model, self.parts.tokenizer, cache.rows(rows))]
+        cache = self.encode_photo(photo).cache
+        batches = torch.arange(cache.batch, device=self.components.device).split(BATCH)
+        return [
+            face
+            for rows in batches
+            for face in score_attributes(self.components.model, self.components.tokenizer, cache.rows(rows))
+        ]
 
     def ask(
         self,
-        photo: Source | Look,
+        photo: Source | EncodedPhoto,
         question: str,
         limit: int = LIMIT,
-        choice: Choice | None = None,
+        sampling: SamplingParams | None = None,
         seed: int = 0,
         stream: Stream | None = None,
     ) -> Answer:
         """Ask about every face of a photo (see ``look``).
 
-        limit: most tokens. choice: how tokens are chosen, the likeliest by default. seed: where they are drawn, the
+        limit: most tokens. sampling: how tokens are chosen, the likeliest by default. seed: where they are drawn, the
         k-th face's are those of seed + k. stream: called with what every token adds to the text. ``InputError`` for an
         empty question.
         """
-        look = self.look(photo)
-        texts, _ = self.answer_faces(look, [question] * look.count, limit, choice, seed, stream)
+        look = self.encode_photo(photo)
+        texts, _ = self.answer_faces(look, [question] * look.count, limit, sampling, seed, stream)
         return _answer(look, question, texts)
 
     def ask_each(
-        self, looks: Sequence[Look], question: str, seed: int | Sequence[int] = 0, **settings: Unpack[BatchedSettings]
+        self,
+        looks: Sequence[EncodedPhoto],
+        question: str,
+        seed: int | Sequence[int] = 0,
+        **settings: Unpack[BatchedSettings],
     ) -> list[Answer]:
         """``ask`` for several photos, their faces in common batches: the same answers, sooner.
 
         The same where one or two faces alone are not decoded in 16 bits (``decoding``): there a near tie, or a draw
         that is nearly another's, may turn. seed: of every photo alike, or one for each.
         """
-        together = Look(
+        together = EncodedPhoto(
             tuple(name for look in looks for name in look.positions),
             tuple(box for look in looks for box in look.boxes),
             reduce(lambda a, b: a.joined(b), [look.cache for look in looks]),
@@ -200,25 +214,25 @@ class UniF2ace(PretrainedEngine):
         return answers
 
     def chat(
-        self, photo: Source | Look, before: Sequence[tuple[str, str]] = (), **settings: Unpack[TurnSettings]
+        self, photo: Source | EncodedPhoto, before: Sequence[tuple[str, str]] = (), **settings: Unpack[TurnSettings]
     ) -> Chat:
         """A conversation about a photo; settings as ``ask``.
 
         before: turns of an earlier conversation about it, each the question and the ``text`` of its answer.
         """
-        return Chat(self, self.look(photo), settings, before)
+        return Chat(self, self.encode_photo(photo), settings, before)
 
     def answer_faces(
         self,
-        look: Look,
+        look: EncodedPhoto,
         questions: Sequence[str],
         limit: int = LIMIT,
-        choice: Choice | None = None,
+        sampling: SamplingParams | None = None,
         seed: int | Sequence[int] = 0,
         stream: Stream | None = None,
-        told: Sequence[Told] | None = None,
-    ) -> tuple[list[str], list[Told]]:
-        """One question for each face, and each face's answer; also all that was said, for the next ``told``.
+        state: Sequence[DialogState] | None = None,
+    ) -> tuple[list[str], list[DialogState]]:
+        """One question for each face, and each face's answer; also all that was said, for the next ``state``.
 
         told: what was said earlier, of ``begin`` or of the question before. seed: the k-th face draws from seed + k, or
         seed[k]. Other settings as ``ask``.
@@ -232,14 +246,14 @@ class UniF2ace(PretrainedEngine):
         check_numbers({"limit": limit}, {"limit": (1, 4096)}, {})
         for number in [seed] if isinstance(seed, int | str) else seed:
             check_numbers({"seed": number}, {"seed": (0, 2**63 - 1)}, {})
-        if choice is not None and not isinstance(choice, Choice):
-            raise InputError(f"choice must be a Choice, not {type(choice).__name__}")
-        tokenizer, config = self.parts.tokenizer, self.parts.model.config
+        if sampling is not None and not isinstance(sampling, SamplingParams):
+            raise InputError(f"choice must be a Choice, not {type(sampling).__name__}")
+        tokenizer, config = self.components.tokenizer, self.components.model.config
         asked = [tokenizer.question(question.strip()) for question in questions]
         seeds = [seed + k for k in range(look.count)] if isinstance(seed, int) else seed
         answers: list[list[int]] = []
-        after: list[Told] = []
-        for start, earlier in zip(range(0, look.count, BATCH), told or self.begin(look), strict=True):
+        after: list[DialogState] = []
+        for start, earlier in zip(range(0, look.count, BATCH), state or self.begin(look), strict=True):
             faces = slice(start, start + BATCH)
             streams = [TextStream(tokenizer) for _ in asked[faces]]
 
@@ -249,22 +263,22 @@ class UniF2ace(PretrainedEngine):
                         stream(start + row, streams[row].add(token))
 
             said, later = converse(
-                self.parts.model, earlier, asked[faces], limit, choice, seeds[faces],
+                self.components.model, earlier, asked[faces], limit, sampling, seeds[faces],
                 None if stream is None else tell, self.decoder,
             )  # fmt: skip
             answers += said
             after.append(later)
         return [tokenizer.decode(ids).strip() for ids in answers], after
 
-    def begin(self, look: Look, before: Sequence[Sequence[int]] | None = None) -> list[Told]:
+    def begin(self, look: EncodedPhoto, before: Sequence[Sequence[int]] | None = None) -> list[DialogState]:
         """What is told before a first question: nothing but ``before``, ids of each face, in batches of faces."""
-        batches = torch.arange(look.count, device=self.parts.device).split(BATCH)
+        batches = torch.arange(look.count, device=self.components.device).split(BATCH)
         turns = [list(ids) for ids in before or [[]] * look.count]
-        return [Told.of(look.cache.rows(rows), turns[int(rows[0]) : int(rows[-1]) + 1]) for rows in batches]
+        return [DialogState.of(look.cache.rows(rows), turns[int(rows[0]) : int(rows[-1]) + 1]) for rows in batches]
 
     def turn(self, question: str, answer: str) -> list[int]:
         """A question and what was answered, as ids for the ``before`` of ``begin``."""
-        tokenizer, config = self.parts.tokenizer, self.parts.model.config
+        tokenizer, config = self.components.tokenizer, self.components.model.config
         return [
             config.sot, *tokenizer.question(question.strip()), *tokenizer.encode([answer.strip()])[0], config.eot
         ]  # fmt: skip
@@ -279,7 +293,7 @@ class UniF2ace(PretrainedEngine):
         sampler: str = "confidence",
         temperature: float | None = None,
         best: int = 1,
-        callback: Progress | None = None,
+        callback: ProgressCallback | None = None,
     ) -> list[Picture]:
         """Paint ``n`` pictures from words.
 
@@ -292,14 +306,14 @@ class UniF2ace(PretrainedEngine):
         """
         check_text(text)
         if temperature is None:
-            temperature = self.parts.temperature if sampler == "confidence" else 1.0
+            temperature = self.components.temperature if sampler == "confidence" else 1.0
         if best < 1:
             raise InputError(f"best={best}: at least 1 picture is painted for each")
         settings = {
             "text": text.strip(),
             "n": n * best,
             "steps": steps,
-            "guidance": self.parts.guidance if guidance is None else guidance,
+            "guidance": self.components.guidance if guidance is None else guidance,
             "seed": seed,
             "sampler": sampler,
             "temperature": temperature,
@@ -321,7 +335,7 @@ class UniF2ace(PretrainedEngine):
         By its own answers to what the text claims (``survey.agreement``); for a text that claims nothing of a face, by
         the mean log-likelihood of the text's tokens as a short description.
         """
-        model, tokenizer, cache = self.parts.model, self.parts.tokenizer, self.read_aligned(pictures).cache
+        model, tokenizer, cache = self.components.model, self.components.tokenizer, self.read_aligned(pictures).cache
         found = agreement(model, tokenizer, cache, text)
         if found is None:
             asked, said = tokenizer.question(request("short")), tokenizer.encode([text.strip()])[0]
@@ -330,10 +344,10 @@ class UniF2ace(PretrainedEngine):
 
     def unread(self, text: str) -> str:
         """The end of a text that ``paint`` does not read, for want of room in the model's sequences; "" for none."""
-        ids = self.parts.tokenizer.encode([text.strip()])[0]
-        return self.parts.tokenizer.decode(ids[words_room(self.parts.model.config) :]).strip()
+        ids = self.components.tokenizer.encode([text.strip()])[0]
+        return self.components.tokenizer.decode(ids[words_room(self.components.model.config) :]).strip()
 
-    def replay(self, recipe: dict[str, Any], callback: Progress | None = None) -> Picture:
+    def replay(self, recipe: dict[str, Any], callback: ProgressCallback | None = None) -> Picture:
         """Make a picture again from its recipe: the same batch on the same number of threads, so the same bits.
 
         ``InputError`` if the recipe is another engine's or was made with other weights.
@@ -361,23 +375,23 @@ class UniF2ace(PretrainedEngine):
 
     @cached_property
     def _weights(self) -> dict[str, str]:
-        hashes = {"transformer": weights_hash(self.parts.model), "codec": weights_hash(self.parts.codec)}
-        return {**hashes, "tokenizer": self.parts.tokenizer.hash}
+        hashes = {"transformer": weights_hash(self.components.model), "codec": weights_hash(self.components.codec)}
+        return {**hashes, "tokenizer": self.components.tokenizer.hash}
 
     @torch.no_grad()
     def _batch(self, settings: dict[str, Any], first: int, progress: Callable[[int], Any]) -> list[Picture]:
         """Pictures ``first`` to ``first + BATCH`` of a request, or up to its end."""
-        parts, config = self.parts, self.parts.model.config
+        components, config = self.components, self.components.model.config
         count = min(BATCH, settings["n"] - first)
-        words = read_words(parts.model, parts.tokenizer.encode([settings["text"]]))
+        words = encode_prompt(components.model, components.tokenizer.encode([settings["text"]]))
         words = words.rows(torch.zeros(count, dtype=torch.long))
-        predict = guided_logits(parts.model, words, read_words(parts.model, [[]]), settings["guidance"])
+        predict = guided_logits(components.model, words, encode_prompt(components.model, [[]]), settings["guidance"])
         paint = sampler(settings["sampler"], settings["temperature"])
         start = all_masked(count, config.image_tokens, config.codebook)
         codes = paint(
             predict, start, settings["steps"], settings["seed"] + first, lambda step, gamma, codes: progress(step)
         )
-        pixels = [to_pictures(parts.codec.decode(one[None].to(parts.device)))[0] for one in codes]
+        pixels = [to_pictures(components.codec.decode(one[None].to(components.device)))[0] for one in codes]
         return [self._picture(image, settings, first + k) for k, image in enumerate(pixels)]
 
     def _picture(self, pixels: np.ndarray, settings: dict[str, Any], index: int) -> Picture:
@@ -388,8 +402,8 @@ class UniF2ace(PretrainedEngine):
             **settings,
             "picture": index,
             "weights": self.weights(),
-            "precision": str(self.parts.model.head.weight.dtype).removeprefix("torch."),
-            "device": self.parts.device.type,
+            "precision": str(self.components.model.head.weight.dtype).removeprefix("torch."),
+            "device": self.components.device.type,
             "threads": torch.get_num_threads(),
             "torch": torch.__version__,
         }
@@ -400,11 +414,11 @@ class Chat:
     """Several turns about one photo: every question is read after what was said before, which is not read again."""
 
     def __init__(
-        self, engine: UniF2ace, look: Look, settings: TurnSettings, before: Sequence[tuple[str, str]] = ()
+        self, engine: UniF2ace, look: EncodedPhoto, settings: TurnSettings, before: Sequence[tuple[str, str]] = ()
     ) -> None:
         self.engine, self.look, self.settings = engine, look, settings
         self.turns: list[Answer] = []
-        self._told = engine.begin(
+        self._state = engine.begin(
             look,
             [
                 [id for asked, text in before for id in engine.turn(asked, Answer.part(text, position))]
@@ -415,11 +429,13 @@ class Chat:
     def ask(self, question: str, stream: Stream | None = None) -> Answer:
         """The next turn; see ``UniF2ace.ask``. ``InputError`` too where the conversation has grown too long."""
         asked = [question] * self.look.count
-        texts, self._told = self.engine.answer_faces(self.look, asked, **self.settings, stream=stream, told=self._told)
+        texts, self._state = self.engine.answer_faces(
+            self.look, asked, **self.settings, stream=stream, state=self._state
+        )
         self.turns.append(_answer(self.look, question, texts))
         return self.turns[-1]
 
 
-def _answer(look: Look, question: str, texts: Sequence[str]) -> Answer:
+def _answer(look: EncodedPhoto, question: str, texts: Sequence[str]) -> Answer:
     faces = (FaceAnswer(*each) for each in zip(look.positions, look.boxes, texts, strict=True))
     return Answer(question, tuple(faces))

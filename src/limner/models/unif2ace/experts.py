@@ -32,8 +32,8 @@ class FeedForward(nn.Module):
     def __init__(self, config: UniF2aceConfig) -> None:
         super().__init__()
         self.gelu = config.gelu
-        self.up = nn.Linear(config.width, config.hidden)
-        self.down = nn.Linear(config.hidden, config.width)
+        self.up = nn.Linear(config.width, config.mlp_width)
+        self.down = nn.Linear(config.mlp_width, config.width)
 
     def forward(self, h: Tensor) -> Tensor:
         """(..., D) to (..., D)."""
@@ -45,7 +45,7 @@ class RoutedExperts(nn.Module):
 
     def __init__(self, config: UniF2aceConfig) -> None:
         super().__init__()
-        experts, width, hidden = config.token_experts, config.width, config.expert_hidden
+        experts, width, hidden = config.token_experts, config.width, config.expert_width
         self.gelu = config.gelu
         self.router = Router(width, experts, config.token_top_k, renormalise=False)
         self.up = nn.Parameter(torch.empty(experts, hidden, width))

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from limner.faces.batches import to_pictures
+from limner.faces.image_tensors import to_pictures
 from limner.faces.landmarks import MeshNetwork
 from limner.faces.shape import ShapeModel
 

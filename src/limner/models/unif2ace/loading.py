@@ -31,7 +31,7 @@ COMPANIONS = ("codec", "codec_hash", "tokenizer", "tokenizer_hash", "clip", "fac
 
 
 @dataclass(frozen=True)
-class Parts:
+class UniF2aceComponents:
     """A model and what it needs around it, all of one place and ready to use."""
 
     model: UniF2aceTransformer
@@ -81,9 +81,9 @@ def is_unif2ace(source: str | os.PathLike[str]) -> bool:
     return file.suffix == ".safetensors" and file.is_file() and "tokenizer_hash" in read_config(file)
 
 
-def load_parts(
+def load_components(
     source: str | os.PathLike[str], device: torch.device | None = None, dtype: torch.dtype = torch.float32
-) -> Parts:
+) -> UniF2aceComponents:
     """Load a registry name, a weight file or its folder, with its companions.
 
     Raises ``InputError`` naming what is missing, or which companion is another than the weights were trained with.
@@ -109,7 +109,7 @@ def load_parts(
         clip = load_encoder(str(companion(file, header["clip"])), "clip")
         face = load_encoder(str(companion(file, header["face"])), "face")
     guidance, temperature = float(header.get("guidance", 5.0)), float(header.get("temperature", 1.0))
-    return Parts(model, codec, tokenizer, clip, face, guidance, temperature, str(source))
+    return UniF2aceComponents(model, codec, tokenizer, clip, face, guidance, temperature, str(source))
 
 
 def companion(file: Path, name: str) -> str | Path:

@@ -25,11 +25,11 @@ from .sequence import (
     code_ids,
     conversation_sequence,
     image_place,
+    isolate_turns,
     leading_padding,
     omni_mask,
     paint_sequence,
     text_ids,
-    turns_apart,
 )
 from .transformer import Output, UniF2aceTransformer
 
@@ -134,12 +134,12 @@ def conversation_loss(
     apart: bool = False,
 ) -> Answered:
     """``answer_loss`` of several turns on each picture, later ones after earlier ones; ``apart``: each as if it were
-    the only one (``turns_apart``)."""
+    the only one (``isolate_turns``)."""
     config = model.config
     given = conversation_sequence(config, codes, talks)
     mask, positions = omni_mask(config, given.tokens, "understand"), None
     if apart:
-        mask, positions = turns_apart(given, mask)
+        mask, positions = isolate_turns(given, mask)
     place, mixed = image_place(config, "understand"), model.mix(clip=clip, face=face)
     out = model(given.tokens, mask, "understand", image=place, mixed=mixed, positions=positions)
     read = given.labels[:, 1:] != IGNORED  # the state before a token predicts it

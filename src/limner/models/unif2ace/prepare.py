@@ -4,7 +4,7 @@
     torchrun --nproc-per-node 8 -m limner.models.unif2ace.prepare …     # the same, by eight processes
 
 Every training face is there twice, as it is and mirrored. The words a face is painted by are about what its codes show
-(shown.py); those it is asked about are the set's, many questions in other words (`limner.words.rephrase`). Faces are
+(recaption.py); those it is asked about are the set's, many questions in other words (`limner.words.rephrase`). Faces are
 prepared a few at a time, each portion into a shard of its own (`limner.data.preparing`): memory does not grow with
 their number, and a preparation that was stopped continues after its last shard.
 
@@ -27,27 +27,27 @@ import torch
 from torch import Tensor
 
 from limner.codecs.discrete import LFQCodec
-from limner.data.balance import looks_of, rarity_weights
 from limner.data.pictures import fit
 from limner.data.preparing import Portion, Share, device_of, join, portions, write_shards
+from limner.data.sampling_weights import looks_of, rarity_weights
 from limner.data.tensor_shards import columns, finish
 from limner.data.texts import CHOICES, COLUMNS, missing, texts_of
 from limner.errors import InputError
-from limner.faces.batches import to_model
+from limner.faces.image_tensors import to_model
 from limner.faces.reader import FaceReader
 from limner.weights.fingerprint import weights_hash
 from limner.words.captions import compose_prompts
 from limner.words.facts import SALIENT, salient_facts
-from limner.words.foils import FOILED_AS, Foiled, compose_foils
+from limner.words.foils import FOILED_AS, FoilPair, compose_foils
 from limner.words.grammar import Value
 from limner.words.mirror import mirror_words
 from limner.words.rephrase import rephrase, rephrased_as
 
+from .caption_instructions import LONG, SHORT
 from .encoders import CLIP, FACE, load_encoder, move_encoder
 from .features import FeatureEncoder
-from .prepared import FOILS, SHOWN, Prepared, count_texts, pad_texts
-from .requests import LONG, SHORT
-from .shown import KEEP, SHOWN_AS, Decoder, Shown, read_shown
+from .prepared import FOILS, SHOWN, PreparedConversations, count_texts, pad_texts
+from .recaption import KEEP, SHOWN_AS, Decoder, Shown, recaption
 from .tokenizer import Tokenizer
 
 CPU = torch.device("cpu")
@@ -95,7 +95,7 @@ class Face:
 
 
 @dataclass(frozen=True)
-class Makers:
+class PrepareModels:
     """What turns pictures and words into numbers. reader: of what the codes show; without it the words of a set serve
     for painting, too."""
 
@@ -133,7 +133,7 @@ def read_faces(
             yield face.mirrored()
 
 
-def make_part(faces: Sequence[Face], makers: Makers, batch: int = 16, salient: int = 0) -> dict[str, Tensor]:
+def make_part(faces: Sequence[Face], makers: PrepareModels, batch: int = 16, salient: int = 0) -> dict[str, Tensor]:
     """The tensors of ``Prepared`` for some faces, requests left out."""
     codes, clip, face = [], [], []
     for start in range(0, len(faces), batch):
@@ -165,7 +165,7 @@ def make_part(faces: Sequence[Face], makers: Makers, batch: int = 16, salient: i
     }
 
 
-def _shown(faces: Sequence[Face], codes: Tensor, makers: Makers, batch: int, salient: int) -> list[Shown]:
+def _shown(faces: Sequence[Face], codes: Tensor, makers: PrepareModels, batch: int, salient: int) -> list[Shown]:
     """What the codes (F, N) of faces show; the face's own words where that cannot be read, and of mirror images the
     mirrored words of the picture."""
     assert makers.reader is not None
@@ -174,7 +174,7 @@ def _shown(faces: Sequence[Face], codes: Tensor, makers: Makers, batch: int, sal
     for start in range(0, len(plain), batch):
         some = plain[start : start + batch]
         seeds = [faces[k].seed for k in some]
-        found = read_shown(makers.codec, makers.reader, codes[some].to(makers.device), seeds, salient)
+        found = recaption(makers.codec, makers.reader, codes[some].to(makers.device), seeds, salient)
         for k, read in zip(some, found, strict=True):
             shown[k] = read or shown[k]
     for k, face in enumerate(faces):
@@ -185,7 +185,7 @@ def _shown(faces: Sequence[Face], codes: Tensor, makers: Makers, batch: int, sal
 
 def _foils(faces: Sequence[Face], looks: Sequence[Mapping[str, Value]]) -> tuple[list[list[str]], list[list[str]]]:
     """True prompts of faces with these looks, and their foils; a mirror image's are those of the picture."""
-    pairs: list[list[Foiled]] = []
+    pairs: list[list[FoilPair]] = []
     for face, look in zip(faces, looks, strict=True):
         if face.mirror:
             pairs.append(pairs[-1])
@@ -203,12 +203,12 @@ def _rephrased(face: Face) -> list[str]:
 def prepare(
     given: Sequence[Portion[Face]],
     out: Path,
-    makers: Makers,
+    makers: PrepareModels,
     made: dict[str, Any],
     salient: int = 0,
     share: Share = Share(),  # noqa: B008 (frozen)
     report: Report = lambda done, total: None,
-) -> Prepared | None:
+) -> PreparedConversations | None:
     """Write a prepared set to the folder ``out`` and return it; None from all processes but the first.
 
     given: of built sets (``limner.data.preparing.portions``). made: what the makers are; shards that others made are
@@ -230,10 +230,10 @@ def prepare(
     for name, requests in (("ask_long", LONG), ("ask_short", SHORT)):
         index[name] = pad_texts([[makers.tokenizer.question(request)] for request in requests])[:, 0].numpy()
     finish(out, {**how, "faces": sum(counts), "model": _sizes(makers, out, len(counts))}, counts, index)
-    return Prepared.open(out)
+    return PreparedConversations.open(out)
 
 
-def _sizes(makers: Makers, out: Path, shards: int) -> dict[str, int]:
+def _sizes(makers: PrepareModels, out: Path, shards: int) -> dict[str, int]:
     """The fields of UniF2aceConfig that this set decides."""
     codec, codes = makers.codec, next(columns(out, shards, "codes"))
     if isinstance(codec, LFQCodec):
@@ -286,7 +286,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         clip, face = (load_encoder(given.clip, "clip"), load_encoder(given.face, "face"))
         for encoder in (clip, face):
             move_encoder(encoder, device)
-        makers = Makers(codec, clip, face, tokenizer, reader, device)
+        makers = PrepareModels(codec, clip, face, tokenizer, reader, device)
         made = {"codec": given.codec, "tokenizer": given.tokenizer, "clip": given.clip, "face": given.face}
         made |= {"codec_hash": weights_hash(codec.encoder), "tokenizer_hash": tokenizer.hash}
         made |= {"texts": given.texts, "mirror": not given.no_mirror, "size": given.size}

@@ -24,8 +24,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from limner.data.balance import WeightedDraw
 from limner.data.order import EpochOrder
+from limner.data.sampling_weights import WeightedDraw
 from limner.data.tensor_shards import TensorShards, finish, write_shard
 from limner.errors import InputError
 
@@ -65,7 +65,7 @@ def unpad_turns(questions: Tensor, answers: Tensor) -> list[list[tuple[list[int]
     ]
 
 
-class Prepared:
+class PreparedConversations:
     """A prepared set, opened; rows are read from disk when a batch asks for them. Its header has, under ``model``, the
     sizes a model of it must have."""
 
@@ -76,12 +76,14 @@ class Prepared:
             self.names = set(shard.names)
 
     @classmethod
-    def open(cls, place: Path) -> Prepared:
+    def open(cls, place: Path) -> PreparedConversations:
         """The folder that ``prepare`` wrote; ``InputError`` for any other."""
         return cls(TensorShards.read(place, KIND))
 
     @classmethod
-    def write(cls, folder: Path, tensors: Mapping[str, Tensor], header: Mapping[str, Any], size: int = 4) -> Prepared:
+    def write(
+        cls, folder: Path, tensors: Mapping[str, Tensor], header: Mapping[str, Any], size: int = 4
+    ) -> PreparedConversations:
         """Write a set that is in memory, ``size`` faces a shard; see above for its tensors."""
         apart = {name: tensors[name].numpy() for name in (*REQUESTS, "weights") if name in tensors}
         rows = {name: tensor for name, tensor in tensors.items() if name not in apart}

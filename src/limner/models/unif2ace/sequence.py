@@ -83,7 +83,7 @@ def paint_sequence(config: UniF2aceConfig, texts: Sequence[Sequence[int]], codes
     return torch.cat([text_prefix(config, texts).to(codes.device), image_segment(config, codes)], dim=1)
 
 
-class Understanding(NamedTuple):
+class UnderstandingBatch(NamedTuple):
     """A batch of understanding sequences."""
 
     tokens: Tensor
@@ -101,7 +101,7 @@ def understand_sequence(
     codes: Tensor,
     questions: Sequence[Sequence[int]],
     answers: Sequence[Sequence[int]] | None = None,
-) -> Understanding:
+) -> UnderstandingBatch:
     """Pictures' codes (B, N), questions and answers as token ids. Without answers: prompts, to be gone on from."""
     if answers is not None:
         return conversation_sequence(config, codes, [[turn] for turn in zip(questions, answers, strict=True)])
@@ -109,7 +109,7 @@ def understand_sequence(
     return _packed(config, codes, asked, [[IGNORED] * len(text) for text in asked], [[1] * len(text) for text in asked])
 
 
-def conversation_sequence(config: UniF2aceConfig, codes: Tensor, talks: Sequence[Sequence[Turn]]) -> Understanding:
+def conversation_sequence(config: UniF2aceConfig, codes: Tensor, talks: Sequence[Sequence[Turn]]) -> UnderstandingBatch:
     """Pictures' codes (B, N), each with several turns, one after another: [sot] question answer [eot][sot] question …
 
     Our choice: because a picture is most of a sequence, several turns cost little more than one, and a model that saw
@@ -129,7 +129,7 @@ def conversation_sequence(config: UniF2aceConfig, codes: Tensor, talks: Sequence
     return _packed(config, codes, texts, labels, turns)
 
 
-def turns_apart(given: Understanding, mask: Tensor) -> tuple[Tensor, Tensor]:
+def isolate_turns(given: UnderstandingBatch, mask: Tensor) -> tuple[Tensor, Tensor]:
     """A mask (B, L, L) and positions (B, L) under which every turn is as if it were the only one, after the picture.
 
     mask: ``omni_mask`` of the sequence. Our choice: because a model that sees earlier answers copies from them where it
@@ -146,7 +146,7 @@ def turns_apart(given: Understanding, mask: Tensor) -> tuple[Tensor, Tensor]:
 
 def _packed(
     config: UniF2aceConfig, codes: Tensor, texts: list[list[int]], labels: list[list[int]], turns: list[list[int]]
-) -> Understanding:
+) -> UnderstandingBatch:
     image = torch.cat([codes.new_full((len(codes), 1), config.special("mmu")), image_segment(config, codes)], dim=1)
     longest = max(len(text) for text in texts)
     pad, read = config.special("pad"), image.shape[1]
@@ -156,7 +156,7 @@ def _packed(
     lengths = torch.tensor([read + len(text) for text in texts], device=codes.device)
     numbers = [[0] * read + turn + turn[-1:] * (longest - len(turn)) for turn in turns]
     spoken, numbered = (torch.tensor(rows, device=codes.device) for rows in (full, numbers))
-    return Understanding(tokens, spoken, lengths, numbered)
+    return UnderstandingBatch(tokens, spoken, lengths, numbered)
 
 
 def leading_padding(padding: Tensor) -> int:

@@ -67,7 +67,7 @@ def add_experts(model: UniF2aceTransformer, config: UniF2aceConfig, seed: int = 
     where ``config`` differs from the model in more than experts.
     """
     ours, theirs = config.dense().to_dict(), model.config.dense().to_dict()
-    free = {"shared_experts", "token_top_k", "expert_hidden", "sequence_top_k", "clip_width", "face_width",
+    free = {"shared_experts", "token_top_k", "expert_width", "sequence_top_k", "clip_width", "face_width",
             "resampler_width", "resampler_layers", "resampler_heads", "text_length"}  # fmt: skip
     different = [name for name in ours if name not in free and ours[name] != theirs[name]]
     if model.config != model.config.dense():

@@ -11,17 +11,18 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from limner.codecs.discrete import LFQCodec
-from limner.data.balance import WeightedDraw
 from limner.data.order import EpochOrder
+from limner.data.sampling_weights import WeightedDraw
 from limner.data.tensor_shards import TensorShards
 from limner.errors import InputError
-from limner.faces.batches import to_pictures
-from limner.faces.folders import data_root
+from limner.faces.data_folders import data_root
+from limner.faces.image_tensors import to_pictures
 from limner.weights.tensors import load_into, read_config, save_tensors
 
 from .code_bits import folded_weights, share_bits
 from .config import GROUPS, PRESETS, Group, UniF2aceConfig, preset
 from .d3diff import ALPHA, draw_masks
+from .guidance import encode_prompt, guided_logits
 from .loading import COMPANIONS
 from .losses import (
     FOILS_FROM,
@@ -34,8 +35,7 @@ from .losses import (
     paint_loss,
     text_loss,
 )
-from .painting import guided_logits, read_words
-from .prepared import Prepared, unpad, unpad_turns
+from .prepared import PreparedConversations, unpad, unpad_turns
 from .routing import Routing
 from .transformer import UniF2aceTransformer
 from .unmasking import all_masked, confidence
@@ -55,29 +55,37 @@ class UniF2aceSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     kind: str = "unif2ace"
-    data: str = Field(description="Prepared set (see prepared.py), relative to LIMNER_DATA.")
+    data: str = Field(description="Prepared set (see prepared_set.py), relative to LIMNER_DATA.")
     preset: str = Field(default="nano", description=f"Sizes to start from: {', '.join(PRESETS)}.")
     model: dict[str, Any] = Field(default={}, description="Fields of UniF2aceConfig that differ from the preset.")
-    start: str | None = Field(default=None, description="Weight file to start from, relative to LIMNER_DATA.")
+    init_from: str | None = Field(default=None, description="Weight file to start from, relative to LIMNER_DATA.")
     fit_features: tuple[Literal["clip", "face"], ...] = Field(
         default=(), description="Features whose resamplers start anew, fitted to the set's (UniF2aceTransformer)."
     )
     alpha: float = Field(default=ALPHA, ge=0, description="Weight of the score term.")
     mask_weight: float = Field(default=1.0, ge=0, description="Weight of the mask term; 0: score only.")
-    balance: float = Field(default=0.01, ge=0, description="Weight of the balance loss, per group.")
-    balance_paint: float | None = Field(default=None, ge=0, description="λ_t2i: of painting's [P]; default: balance.")
-    balance_understand: float | None = Field(default=None, ge=0, description="λ_mmu: of understanding's, likewise.")
-    bits: bool = Field(default=True, description="Whether codes with a bit in common learn together (code_bits.py).")
-    only: Group | None = Field(
+    balance_weight: float = Field(default=0.01, ge=0, description="Weight of the balance loss, per group.")
+    balance_weight_paint: float | None = Field(
+        default=None, ge=0, description="λ_t2i: of painting's [P]; default: balance."
+    )
+    balance_weight_understand: float | None = Field(
+        default=None, ge=0, description="λ_mmu: of understanding's, likewise."
+    )
+    share_code_bits: bool = Field(
+        default=True, description="Whether codes with a bit in common learn together (code_bits.py)."
+    )
+    train_only: Group | None = Field(
         default=None,
         description="Train nothing but what this task alone uses (used_alone): what the other one does stays as it is, "
         "bit for bit; validation measures both.",
     )
-    understand: float = Field(default=1.0, gt=0, le=1, description="Share of a batch's faces that are asked about.")
-    paint: float = Field(default=1.0, gt=0, le=1, description="Share of a batch's faces that are painted.")
-    balanced: bool = Field(
+    understand_share: float = Field(
+        default=1.0, gt=0, le=1, description="Share of a batch's faces that are asked about."
+    )
+    paint_share: float = Field(default=1.0, gt=0, le=1, description="Share of a batch's faces that are painted.")
+    rarity_sampling: bool = Field(
         default=False,
-        description="Whether faces to paint are drawn by the rarity of their looks (data/balance.py); those that are "
+        description="Whether faces to paint are drawn by the rarity of their looks (data/sampling_weights.py); those that are "
         "asked about are drawn evenly.",
     )
     answer_weight: float = Field(
@@ -86,30 +94,30 @@ class UniF2aceSettings(BaseModel):
         description="Weight of the answers' loss [P: 1]. At nano size the gradients of painting are ten times as long "
         "in what both tasks share, and a model that starts from nothing learns to answer without looking.",
     )
-    turns: int = Field(default=4, ge=1, description="Questions asked about a face in one sequence.")
-    apart: float = Field(
-        default=0.0, ge=0, le=1, description="Share of batches whose questions do not see each other (turns_apart)."
+    questions_per_face: int = Field(default=4, ge=1, description="Questions asked about a face in one sequence.")
+    isolated_share: float = Field(
+        default=0.0, ge=0, le=1, description="Share of batches whose questions do not see each other (isolate_turns)."
     )
-    long: float = Field(
+    long_caption_share: float = Field(
         default=0.5, ge=0, le=1, description="Share of batches with long captions; others have prompts."
     )
-    foils: float = Field(
+    foil_weight: float = Field(
         default=0.0, ge=0, description="Weight of the loss of words told from their foils (foil_loss); 0: none."
     )
-    sharpness: float = Field(default=SHARPNESS, gt=0, description="Of that loss: β.")
+    foil_beta: float = Field(default=SHARPNESS, gt=0, description="Of that loss: β.")
     text: str | None = Field(
         default=None,
         description="Plain text (prepare_text.py), relative to LIMNER_DATA, whose next tokens are learnt too [S].",
     )
     text_rows: int = Field(default=4, gt=0, description="Documents of it in each batch.")
     text_weight: float = Field(default=0.1, ge=0, description="Weight of their loss [S].")
-    foiled: float = Field(
+    foil_share: float = Field(
         default=0.5,
         gt=0,
         description="Faces, drawn for that alone, that words are told from foils of, as a share of a batch's.",
     )
     drop_text: float = Field(default=0.1, ge=0, le=1, description="Share of paintings without words, for guidance.")
-    sheets: bool = Field(default=True, description="Whether to draw sample sheets, with the codec of the set.")
+    sample_sheets: bool = Field(default=True, description="Whether to draw sample sheets, with the codec of the set.")
     validation_faces: int = Field(default=64, gt=0, description="Held-out faces the validation losses are taken on.")
     sample_faces: int = Field(default=6, gt=0, description="Columns of a sample sheet.")
     sample_steps: int = Field(default=18, gt=0, description="Steps of sample sheets.")
@@ -123,54 +131,54 @@ class UniF2aceTask:
     def __init__(self, settings: dict[str, Any], batch_size: int, seed: int) -> None:
         self.settings = s = UniF2aceSettings.model_validate(settings)
         self.batch_size, self.seed = batch_size, seed
-        self.data = Prepared.open(data_root() / s.data)
+        self.data = PreparedConversations.open(data_root() / s.data)
         self.train, self.held_out = self.data.rows(validation=False), self.data.rows(validation=True)
         if len(self.train) == 0:
             raise InputError(f"{s.data} holds no faces to train on")
         self.order = self.data.order(self.train, seed)
-        self.weighted = self.data.weighted(self.train) if s.balanced else None
-        if s.foils and s.only == "understand":
+        self.weighted = self.data.weighted(self.train) if s.rarity_sampling else None
+        if s.foil_weight and s.train_only == "understand":
             raise InputError('foils teach painting, only = "understand" leaves it as it is: leave one out')
         self.text: TensorShards | None = None
         if s.text is not None:
-            if s.only == "paint":
+            if s.train_only == "paint":
                 raise InputError('text teaches understanding, only = "paint" leaves it as it is: leave one out')
             self.text = TensorShards.read(data_root() / s.text, "plain text: make it with prepare_text")
             learned, has = self.text.header["tokenizer_hash"], self.data.header.get("tokenizer_hash")
             if has is not None and learned != has:
                 raise InputError(f"{s.text} was made with another tokenizer than {s.data}: make it with the same")
             self.text_order = EpochOrder(self.text.by_shard(np.arange(len(self.text))), seed)
-        self.foiled = self.data.with_foils(self.train) if s.foils else None
+        self.foiled = self.data.with_foils(self.train) if s.foil_weight else None
         if self.foiled is not None and not len(self.foiled):
             raise InputError(f"no face of {s.data} has a foil, too little is known of them: leave out foils")
         self.foil_draw: WeightedDraw | None = None
         if self.foiled is not None:
             evenly = WeightedDraw(self.foiled, np.ones(len(self.foiled)))
-            self.foil_draw = self.data.weighted(self.foiled) if s.balanced else evenly
+            self.foil_draw = self.data.weighted(self.foiled) if s.rarity_sampling else evenly
         self.config = UniF2aceConfig.from_dict({**preset(s.preset).to_dict(), **s.model, **self.data.header["model"]})
-        if s.only is not None and self.config == self.config.dense() and self.config.shared_experts == 1:
-            raise InputError(f'only = "{s.only}" needs experts: all that a dense model has works for both tasks')
-        if s.only == "paint" and s.fit_features:
+        if s.train_only is not None and self.config == self.config.dense() and self.config.shared_experts == 1:
+            raise InputError(f'only = "{s.train_only}" needs experts: all that a dense model has works for both tasks')
+        if s.train_only == "paint" and s.fit_features:
             raise InputError('fit_features changes what understanding sees, only = "paint" forbids it: leave one out')
 
     def build(self) -> nn.Module:
         model = UniF2aceTransformer(self.config)
-        if self.settings.start is not None:
-            self._check_start(data_root() / self.settings.start)
-            load_into(model, data_root() / self.settings.start)
+        if self.settings.init_from is not None:
+            self._check_start(data_root() / self.settings.init_from)
+            load_into(model, data_root() / self.settings.init_from)
         generator = None
-        if self.settings.start is None:
+        if self.settings.init_from is None:
             generator = torch.Generator().manual_seed(self.seed)
             model.initialise(generator)
         if self.settings.fit_features:
             rows = self.train[:: -(-len(self.train) // FITTED)]
             fitted = {name: self.data.features(name, rows) for name in self.settings.fit_features}
             model.fit_features(fitted.get("clip"), fitted.get("face"), torch.Generator().manual_seed(self.seed))
-        if self.settings.bits:
+        if self.settings.share_code_bits:
             share_bits(model, generator)
-        if self.settings.only is not None:
+        if self.settings.train_only is not None:
             for name, parameter in model.named_parameters():
-                parameter.requires_grad_(used_alone(name, self.settings.only, self.config.shared_experts))
+                parameter.requires_grad_(used_alone(name, self.settings.train_only, self.config.shared_experts))
         return model
 
     def _check_start(self, file: Path) -> None:
@@ -193,15 +201,15 @@ class UniF2aceTask:
         """
         rows = self.order.rows(step, self.batch_size)
         rng = np.random.default_rng([self.seed, 1, step])
-        long, painted = rng.random() < self.settings.long, None
+        long, painted = rng.random() < self.settings.long_caption_share, None
         if self.weighted is not None:
             painted = self.weighted.draw(np.random.default_rng([self.seed, 3, step]), self.batch_size)
-        drawn = self.data.batch(rows, rng, bool(long), self.settings.turns, painted)
+        drawn = self.data.batch(rows, rng, bool(long), self.settings.questions_per_face, painted)
         if self.text is not None:
             drawn["plain"] = self.text.take(["ids"], self.text_order.rows(step, self.settings.text_rows))["ids"]
         if self.foil_draw is None:
             return drawn
-        random, count = np.random.default_rng([self.seed, 4, step]), round(self.settings.foiled * self.batch_size)
+        random, count = np.random.default_rng([self.seed, 4, step]), round(self.settings.foil_share * self.batch_size)
         return drawn | self.data.foils(self.foil_draw.draw(random, max(1, count)), random)
 
     def loss(
@@ -210,19 +218,19 @@ class UniF2aceTask:
         """See the class; parts for the log are the losses, each group's busiest expert's share, and ``told``: the
         share of faces that true words make likelier than their foil does."""
         assert isinstance(model, UniF2aceTransformer)
-        only = self.settings.only
+        only = self.settings.train_only
         painted = None if only == "understand" else self._painted(model, batch, generator)
         answered = None if only == "paint" else self._answered(model, batch, step)
         total, parts = self._weighed(painted, answered)
         if "plain" in batch:
             plain = text_loss(model, unpad(batch["plain"]))
-            weight = self.settings.balance_understand
-            even = (self.settings.balance if weight is None else weight) * balance(plain.routing)
+            weight = self.settings.balance_weight_understand
+            even = (self.settings.balance_weight if weight is None else weight) * balance(plain.routing)
             total = total + self.settings.text_weight * (plain.loss + even)
             parts = {**parts, "text": plain.loss.detach()}
         if self.foiled is not None:
             foil, told = self._foil_loss(model, batch, generator)
-            total, parts = total + self.settings.foils * foil, {**parts, "foil": foil.detach(), "told": told}
+            total, parts = total + self.settings.foil_weight * foil, {**parts, "foil": foil.detach(), "told": told}
         return total, parts
 
     def _foil_loss(
@@ -232,10 +240,10 @@ class UniF2aceTask:
         drawn = draw_masks((codes.shape[0], codes.shape[1]), generator, FOILS_FROM)
         gamma, masked = (each.to(codes.device) for each in drawn)
         texts, foils = unpad(batch["foiled"]), unpad(batch["foils"])
-        return foil_loss(model, texts, foils, codes, masked, gamma, self.settings.sharpness)
+        return foil_loss(model, texts, foils, codes, masked, gamma, self.settings.foil_beta)
 
     def _painted(self, model: UniF2aceTransformer, batch: dict[str, Tensor], generator: torch.Generator) -> Painted:
-        s, shown = self.settings, _first(batch, self.settings.paint)
+        s, shown = self.settings, _first(batch, self.settings.paint_share)
         codes = shown["painted"]
         gamma, masked = (drawn.to(codes.device) for drawn in draw_masks((codes.shape[0], codes.shape[1]), generator))
         dropped = (torch.rand(len(codes), generator=generator) < s.drop_text).tolist()
@@ -254,13 +262,13 @@ class UniF2aceTask:
         if painted is not None:
             losses.append(painted.loss.total)
             parts |= {"mask": painted.loss.mask, "score": painted.loss.score}
-        weights = {"paint": s.balance_paint, "understand": s.balance_understand}
+        weights = {"paint": s.balance_weight_paint, "understand": s.balance_weight_understand}
         for group, found in (("paint", painted), ("understand", answered)):
             if found is None:
                 continue
             even.append(balance(found.routing))
             weight = weights[group]
-            losses.append((s.balance if weight is None else weight) * even[-1])
+            losses.append((s.balance_weight if weight is None else weight) * even[-1])
             if found.routing:
                 parts[f"{group}.busiest"] = _busiest(found.routing)
         parts["balance"] = torch.stack(even).sum()
@@ -275,12 +283,14 @@ class UniF2aceTask:
         generator, sums, faces = torch.Generator().manual_seed(1), {}, 0
         for start in range(0, len(rows), 32):
             part = rows[start : start + 32]
-            drawn = self.data.batch(part, np.random.default_rng(start), long=start % 64 == 0, turns=self.settings.turns)
+            drawn = self.data.batch(
+                part, np.random.default_rng(start), long=start % 64 == 0, turns=self.settings.questions_per_face
+            )
             batch = {k: v.to(model.norm.weight.device) for k, v in drawn.items()}
             painted, answered = self._painted(model, batch, generator), self._answered(model, batch, 0)
             _, parts = self._weighed(painted, answered)
             parts |= _shares("paint", painted) | _shares("understand", answered)
-            asked = _first(batch, self.settings.understand)
+            asked = _first(batch, self.settings.understand_share)
             others = {name: asked[name].roll(1, 0) for name in ("codes", "clip", "face")}
             parts["looking"] = self._answers(model, {**asked, **others}, 0).loss - parts["answer"]
             faces += len(part)
@@ -295,10 +305,10 @@ class UniF2aceTask:
         return found
 
     def _answered(self, model: UniF2aceTransformer, batch: dict[str, Tensor], step: int) -> Answered:
-        return self._answers(model, _first(batch, self.settings.understand), step)
+        return self._answers(model, _first(batch, self.settings.understand_share), step)
 
     def _answers(self, model: UniF2aceTransformer, batch: dict[str, Tensor], step: int) -> Answered:
-        apart = np.random.default_rng([self.seed, 2, step]).random() < self.settings.apart
+        apart = np.random.default_rng([self.seed, 2, step]).random() < self.settings.isolated_share
         talks = unpad_turns(batch["questions"], batch["answers"])
         return conversation_loss(model, batch["codes"], talks, batch["clip"], batch["face"], bool(apart))
 
@@ -306,12 +316,14 @@ class UniF2aceTask:
         """Held-out faces through the codec above, paintings from their prompts below; None if not wanted."""
         assert isinstance(model, UniF2aceTransformer)
         s = self.settings
-        if not s.sheets:
+        if not s.sample_sheets:
             return None
         codec = LFQCodec.load(self.data.header["codec"])
         rows = self.held_out[: s.sample_faces]
         batch = self.data.batch(rows, np.random.default_rng(0), long=False)
-        predict = guided_logits(model, read_words(model, unpad(batch["texts"])), read_words(model, [[]]), s.guidance)
+        predict = guided_logits(
+            model, encode_prompt(model, unpad(batch["texts"])), encode_prompt(model, [[]]), s.guidance
+        )
         start = all_masked(len(rows), self.config.image_tokens, self.config.codebook)
         painted = confidence(predict, start, s.sample_steps, seed=0, temperature=s.temperature)
         sheet = [np.concatenate(list(to_pictures(codec.decode(codes))), 1) for codes in (batch["codes"], painted)]

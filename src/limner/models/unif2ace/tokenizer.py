@@ -19,7 +19,7 @@ from limner.files import atomic_write, make_folder
 from limner.weights.registry import hash_file
 from limner.weights.store import locate
 
-from .requests import LONG, SHORT
+from .caption_instructions import LONG, SHORT
 from .sequence import question_text
 
 FILE = "tokenizer.json"

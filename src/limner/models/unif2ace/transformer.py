@@ -14,11 +14,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .cache import KVCache
 from .config import Group, UniF2aceConfig
 from .experts import TokenExperts
 from .features import RatioEmbedding, Resampler
-from .rope import Turns, rotate, rotations
+from .kv_cache import KVCache
+from .rope import RotaryFrequencies, rotate, rotations
 from .routing import Routing
 from .sequence_experts import Mixed, SequenceExperts
 
@@ -37,7 +37,13 @@ class Attention(nn.Module):
         self.q_norm, self.k_norm = norms
 
     def forward(
-        self, h: Tensor, mask: Tensor | None, turns: Turns, layer: int, cache: KVCache | None, copies: int = 1
+        self,
+        h: Tensor,
+        mask: Tensor | None,
+        freqs: RotaryFrequencies,
+        layer: int,
+        cache: KVCache | None,
+        copies: int = 1,
     ) -> Tensor:
         """h: (B, N, D); mask: (B or 1, 1, N, S), added to scores; cache: extended, to be written.
 
@@ -46,7 +52,7 @@ class Attention(nn.Module):
         q, k, v = self.qkv(h).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4).unbind()  # (B, H, N, E) each
         if self.q_norm is not None and self.k_norm is not None:
             q, k = self.q_norm(q), self.k_norm(k)
-        q, k = rotate(q, turns).to(v.dtype), rotate(k, turns).to(v.dtype)
+        q, k = rotate(q, freqs).to(v.dtype), rotate(k, freqs).to(v.dtype)
         q, k, v = (copied(each, copies) for each in (q, k, v))
         if cache is not None:
             k, v = cache.write(layer, k, v)
@@ -88,7 +94,7 @@ class Block(nn.Module):
         x: Tensor,
         mask: Tensor | None,
         group: Group,
-        turns: Turns,
+        freqs: RotaryFrequencies,
         layer: int,
         cache: KVCache | None,
         counted: Tensor,
@@ -101,7 +107,7 @@ class Block(nn.Module):
         copies: of each row, which then differ by what the cache holds for each: (copies·B, N, D) is returned.
         """
         h = self.norm(x)
-        attended = self.attention(h, mask, turns, layer, cache, copies)
+        attended = self.attention(h, mask, freqs, layer, cache, copies)
         fed, tokens = self.ffn(h, group, counted)
         x = copied(x, copies) + attended + copied(fed, copies)
         if self.sequence is None or group not in self.sequence.groups or image is None:
@@ -130,7 +136,7 @@ class UniF2aceTransformer(nn.Module):
         super().__init__()
         self.config = config
         self.embed = nn.Embedding(config.vocabulary, config.width)
-        self.places = nn.Parameter(torch.empty(config.image_tokens, config.width)) if config.places else None
+        self.places = nn.Parameter(torch.empty(config.image_tokens, config.width)) if config.learned_positions else None
         self.blocks = nn.ModuleList(Block(config, last=i == config.layers - 1) for i in range(config.layers))
         self.norm = nn.LayerNorm(config.width, eps=config.norm_eps)
         self.head = nn.Linear(config.width, config.vocabulary)
@@ -204,7 +210,7 @@ class UniF2aceTransformer(nn.Module):
             past.check(self.config, group, copies * batch)
         if positions is None:
             positions = torch.arange(read, read + count, device=tokens.device)[None]
-        turns = rotations(positions, self.config.turned, self.config.rope_theta)
+        freqs = rotations(positions, self.config.rotary_size, self.config.rope_theta)
         counted = tokens != self.config.special("pad")
         cache = None if past is None else past.extended(count)
         x = self.embed(tokens)  # (B, N, D)
@@ -214,7 +220,7 @@ class UniF2aceTransformer(nn.Module):
         token_routing, sequence_routing = [], []
         for index, block in enumerate(self.blocks):
             x, tokens_routed, sequences_routed = block(
-                x, see, group, turns, index, cache, counted, image, mixed or Mixed(), copies
+                x, see, group, freqs, index, cache, counted, image, mixed or Mixed(), copies
             )
             counted, copies = copied(counted, copies), 1
             token_routing += [tokens_routed] if tokens_routed is not None else []

@@ -12,9 +12,9 @@ import gradio as gr
 from limner.errors import InputError
 from limner.serving.requests import FacesRequest
 from limner.serving.server import Server, Turns
-from limner.serving.studio import parts
+from limner.serving.studio import components
 from limner.serving.studio.read import table_of
-from limner.serving.telling import Tell
+from limner.serving.token_stream import Tell
 
 
 def place(server: Server) -> None:
@@ -22,11 +22,11 @@ def place(server: Server) -> None:
     reason = server.engines.missing("ask")
     with gr.Row():
         with gr.Column(scale=2, min_width=280):
-            photo = parts.picker("Drop a photo to talk about", "ask-photo")
+            photo = components.picker("Drop a photo to talk about", "ask-photo")
             facts = gr.HTML("", elem_id="ask-facts")
         with gr.Column(scale=3, min_width=300):
             if reason is not None:
-                gr.HTML(parts.notice(f"{reason}. Until then you get what the analysers read of the photo."))
+                gr.HTML(components.notice(f"{reason}. Until then you get what the analysers read of the photo."))
             talk = gr.Chatbot(label="Conversation", height=420, elem_id="ask-talk", buttons=["copy"])
             with gr.Row():
                 question = gr.Textbox(
@@ -48,8 +48,8 @@ def place(server: Server) -> None:
         try:
             faces = server.faces(FacesRequest(photo=picture))["faces"]
         except InputError as error:
-            return parts.notice(str(error), "bad")
-        return table_of(faces[0]) if faces else parts.notice("No face was found in this photo.", "bad")
+            return components.notice(str(error), "bad")
+        return table_of(faces[0]) if faces else components.notice("No face was found in this photo.", "bad")
 
     def write(picture: str, text: str, before: Turns, tell: Tell) -> None:
         if reason is None:

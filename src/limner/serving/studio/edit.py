@@ -14,12 +14,12 @@ from limner.models.facex.masks import FACTORS_OF_PART
 from limner.models.facex.plan import EditPlan
 from limner.models.facex.sliders import SLIDERS
 from limner.provenance.consent import NOTICE
-from limner.serving.photos import data_url
+from limner.serving.images import data_url
+from limner.serving.job_handlers import largest_face
 from limner.serving.requests import INSIDE, KINDS, EditRequest, PaintRequest, RepaintRequest, Request
 from limner.serving.server import Server
-from limner.serving.studio import parts
-from limner.serving.studio.run import Step, cancel, follow
-from limner.serving.work import largest_face
+from limner.serving.studio import components
+from limner.serving.studio.job_progress import Step, cancel, follow
 
 # Sliders over the region map: label, the edit for a positive value, the edit for a negative one.
 SHAPES = (
@@ -41,21 +41,23 @@ def place(server: Server) -> None:
     reason = server.engines.missing("edit")
     with gr.Row():
         with gr.Column(scale=2, min_width=280):
-            photo = parts.picker("Drop the photo to edit", "edit-photo")
+            photo = components.picker("Drop the photo to edit", "edit-photo")
             words = gr.Textbox(label="Words", placeholder="red hair, smiling", max_length=2000, elem_id="edit-words")
             with gr.Accordion("Steps and seed", open=False):
                 steps = gr.Slider(1, 100, 28, step=1, label="Steps", info="8 for a quick look", elem_id="edit-steps")
                 seed = gr.Number(0, label="Seed", precision=0, minimum=0, maximum=2**53 - 1)
             with gr.Tabs():
                 with gr.Tab("Shape"):
-                    gr.HTML(parts.notice("Changes the regions of the face, then paints a new portrait from them."))
+                    gr.HTML(components.notice("Changes the regions of the face, then paints a new portrait from them."))
                     shapes = [gr.Slider(-20, 20, 0, step=1, label=label) for label, *_ in SHAPES]
                     bare = gr.Checkbox(False, label="Take off glasses")
-                    other = parts.picker("Regions from another photo instead (optional)", "edit-other")
+                    other = components.picker("Regions from another photo instead (optional)", "edit-other")
                     reshape = gr.Button("Repaint the portrait", variant="primary", elem_id="edit-shape")
                 with gr.Tab("Brush"):
-                    gr.HTML(parts.notice("Brush over a part of the face: only that is painted again, the rest stays."))
-                    hole = parts.opening("edit-hole")
+                    gr.HTML(
+                        components.notice("Brush over a part of the face: only that is painted again, the rest stays.")
+                    )
+                    hole = components.opening("edit-hole")
                     repaint = gr.Button("Repaint what I brushed", variant="primary", elem_id="edit-brush")
                 with gr.Tab("Move"):
                     _absent(reason)
@@ -74,7 +76,7 @@ def place(server: Server) -> None:
                     move = gr.Button("Move", variant="primary", interactive=reason is None, elem_id="edit-move")
                 with gr.Tab("Regions"):
                     _absent(reason)
-                    donor = parts.picker("The photo to take regions from", "edit-donor")
+                    donor = components.picker("The photo to take regions from", "edit-donor")
                     given: dict[str, Any] = {"choices": list(FACTORS_OF_PART), "interactive": reason is None}
                     taken = gr.CheckboxGroup(label="Take from it", elem_id="edit-taken", **given)
                     erased = gr.CheckboxGroup(label="Paint away", elem_id="edit-erased", **given)
@@ -84,7 +86,7 @@ def place(server: Server) -> None:
                     )
                 with gr.Tab("Swap"):
                     _absent(reason)
-                    source = parts.picker("The face to put in", "edit-source")
+                    source = components.picker("The face to put in", "edit-source")
                     head = gr.Checkbox(False, label="The whole head", interactive=reason is None)
                     swapped = _consent("edit-consent", reason)
                     with gr.Row():
@@ -95,7 +97,7 @@ def place(server: Server) -> None:
             stop = gr.Button("Stop", size="sm", elem_id="edit-stop")
         with gr.Column(scale=3, min_width=300):
             note = gr.HTML("", elem_id="edit-note")
-            result = parts.compare("edit-result", "Before and after appear here.")
+            result = components.compare("edit-result", "Before and after appear here.")
     job = gr.State("")
     out = [note, result, job]
     hidden: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
@@ -108,7 +110,7 @@ def place(server: Server) -> None:
         edits = [f"{more if v > 0 else less} {abs(v)}" for v, (_, more, less) in zip(values, SHAPES) if v]
         edits += ["glasses: removed"] if bare else []
         if not picture:
-            yield parts.notice("Choose the photo to edit first.", "bad"), "", ""
+            yield components.notice("Choose the photo to edit first.", "bad"), "", ""
             return
 
         def make() -> Request:
@@ -125,7 +127,7 @@ def place(server: Server) -> None:
     def run_brush(drawn, words, steps, seed):
         value = json.loads(drawn) if drawn else {}
         if "mask" not in value:
-            yield parts.notice("Choose a photo, and brush over what shall be painted again.", "bad"), "", ""
+            yield components.notice("Choose a photo, and brush over what shall be painted again.", "bad"), "", ""
             return
 
         def make() -> Request:
@@ -137,11 +139,11 @@ def place(server: Server) -> None:
 
     def run_move(picture, words, steps, seed, *values):
         if not picture:
-            yield parts.notice("Choose the photo to edit first.", "bad"), "", ""
+            yield components.notice("Choose the photo to edit first.", "bad"), "", ""
             return
         sliders = {name: float(value) for value, name in zip(values, SLIDERS) if value}
         if not sliders:
-            yield parts.notice("Nothing to move yet: choose how far with the sliders.", "bad"), "", ""
+            yield components.notice("Nothing to move yet: choose how far with the sliders.", "bad"), "", ""
             return
 
         def make() -> Request:
@@ -152,17 +154,17 @@ def place(server: Server) -> None:
 
     def run_regions(picture, donor, taken, erased, agreed, words, steps, seed):
         if not picture or (taken and not donor):
-            yield parts.notice("Choose the photo to edit, and the one that regions are taken from.", "bad"), "", ""
+            yield components.notice("Choose the photo to edit, and the one that regions are taken from.", "bad"), "", ""
             return
         if not taken and not erased:
-            yield parts.notice("Nothing to change yet: choose what to take, or what to paint away.", "bad"), "", ""
+            yield components.notice("Nothing to change yet: choose what to take, or what to paint away.", "bad"), "", ""
             return
 
         plans = [EditPlan.regions(donor, taken)] if taken else []
         plans += [EditPlan.erase(erased)] if erased else []
         plan = EditPlan.chain(plans).model_copy(update={"prompt": words or ""})
         if needs_consent(plan) and not agreed:
-            yield parts.notice(UNTICKED, "bad"), "", ""
+            yield components.notice(UNTICKED, "bad"), "", ""
             return
 
         def make() -> Request:
@@ -173,10 +175,10 @@ def place(server: Server) -> None:
 
     def run_swap(kind, picture, source, head, agreed, steps, seed):
         if not picture or not source:
-            yield parts.notice("Choose the photo to edit, and the one that gives the face.", "bad"), "", ""
+            yield components.notice("Choose the photo to edit, and the one that gives the face.", "bad"), "", ""
             return
         if not agreed:
-            yield parts.notice(UNTICKED, "bad"), "", ""
+            yield components.notice(UNTICKED, "bad"), "", ""
             return
 
         def make() -> Request:
@@ -207,7 +209,7 @@ def _consent(elem_id: str, reason: str | None) -> gr.Checkbox:
 
 def _absent(reason: str | None) -> None:
     if reason is not None:
-        gr.HTML(parts.notice(f"{reason}. Shape and Brush work without it."))
+        gr.HTML(components.notice(f"{reason}. Shape and Brush work without it."))
 
 
 def _compared(step: Step, before: dict[str, str]) -> Any:

@@ -10,7 +10,7 @@ import gradio as gr
 
 from limner.errors import InputError
 from limner.serving.server import Server
-from limner.serving.studio import parts
+from limner.serving.studio import components
 from limner.serving.studio.paint import Painting, settings_of
 
 PAGE = 48
@@ -20,11 +20,11 @@ def place(server: Server, tabs: gr.Tabs, shown: gr.Tab, painting: Painting) -> N
     """Build it. shown: the tab it is in. painting: whose controls a recipe sets."""
     with gr.Row():
         with gr.Column(scale=3, min_width=300):
-            made = parts.pictures("gallery-made", "Nothing was made yet. Paint something first.", small=True)
+            made = components.pictures("gallery-made", "Nothing was made yet. Paint something first.", small=True)
             more = gr.Button("Show more", size="sm")
         with gr.Column(scale=2, min_width=280):
-            dropped = parts.picker("Drop a picture that Limner made, to get its settings back", "gallery-drop")
-            detail = gr.HTML(parts.notice("Choose a picture to see how it was made."), elem_id="gallery-detail")
+            dropped = components.picker("Drop a picture that Limner made, to get its settings back", "gallery-drop")
+            detail = gr.HTML(components.notice("Choose a picture to see how it was made."), elem_id="gallery-detail")
             use = gr.Button("Paint with these settings", variant="primary", visible=False, elem_id="gallery-use")
             recipe = gr.JSON(label="Recipe", visible=False, elem_id="gallery-recipe")
     kept, length = gr.State(None), gr.State(PAGE)
@@ -36,10 +36,10 @@ def place(server: Server, tabs: gr.Tabs, shown: gr.Tab, painting: Painting) -> N
         try:
             found = server.photos.recipe(picture)
         except InputError as error:
-            return parts.notice(str(error), "bad"), gr.update(visible=False), gr.update(visible=False), None
+            return components.notice(str(error), "bad"), gr.update(visible=False), gr.update(visible=False), None
         if found is None:
             said = "This picture carries no recipe: only files as Limner saved them do."
-            return parts.notice(said, "bad"), gr.update(visible=False), gr.update(visible=False), None
+            return components.notice(said, "bad"), gr.update(visible=False), gr.update(visible=False), None
         paintable = found.get("engine") == "mditface"
         brief = {key: value for key, value in found.items() if key != "mask"}
         return _detail(picture, found, own), gr.update(visible=paintable), gr.update(value=brief, visible=True), found
@@ -71,4 +71,4 @@ def caption(recipe: dict[str, Any]) -> str:
 def _detail(picture: str, recipe: dict[str, Any], own: bool) -> str:
     image = f'<img src="/v1/pictures/{picture}" alt="{escape(caption(recipe))}" style="width:100%;border-radius:.7rem">'
     link = f'<p><a class="lm-link" href="/v1/pictures/{picture}?download=yes" download>Download with provenance</a></p>'
-    return f"{image}{link if own else ''}{parts.notice(caption(recipe))}"
+    return f"{image}{link if own else ''}{components.notice(caption(recipe))}"

@@ -22,7 +22,7 @@ def mount(app: FastAPI, server: Server) -> FastAPI:
     os.environ.setdefault("GRADIO_TEMP_DIR", str(files_of_page))
     import gradio as gr
 
-    from limner.serving.studio.parts import SCRIPT_PATH, script
+    from limner.serving.studio.components import SCRIPT_PATH, script
     from limner.serving.studio.theme import theme
 
     scripts = script()
@@ -47,7 +47,7 @@ def build(server: Server):
     import gradio as gr
 
     from limner.serving.studio import ask, edit, gallery, paint, read
-    from limner.serving.studio.parts import header
+    from limner.serving.studio.components import header
 
     with gr.Blocks(title="Limner", analytics_enabled=False, delete_cache=(3600, 86400)) as page:
         header()

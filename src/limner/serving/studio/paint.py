@@ -15,12 +15,12 @@ import numpy as np
 from limner.demo.show import PHOTOGRAPHS, SYNTHETIC
 from limner.errors import InputError
 from limner.faces.picture import encode_png, read_picture
+from limner.serving.job_handlers import largest_face
 from limner.serving.limits import MOST_PICTURES, MOST_STEPS
 from limner.serving.requests import PaintRequest
 from limner.serving.server import Server
-from limner.serving.studio import parts
-from limner.serving.studio.run import cancel, follow
-from limner.serving.work import largest_face
+from limner.serving.studio import components
+from limner.serving.studio.job_progress import cancel, follow
 
 SIDE = 256  # of the map on the page; the painter resizes it
 BLANK = "Blank"
@@ -51,15 +51,15 @@ def place(server: Server) -> Painting:
             with gr.Accordion("Regions", open=True):
                 with gr.Row():
                     start = gr.Dropdown([BLANK, *TEMPLATES], value=BLANK, label="Start from", elem_id="paint-start")
-                    like = parts.picker("… or from the face in a photo", "paint-like")
-                map_note = gr.HTML(parts.notice("Left blank, the words alone decide."))
-                regions = parts.painter("paint-map")
+                    like = components.picker("… or from the face in a photo", "paint-like")
+                map_note = gr.HTML(components.notice("Left blank, the words alone decide."))
+                regions = components.painter("paint-map")
         with gr.Column(scale=2, min_width=280):
             with gr.Row():
                 go = gr.Button("Paint", variant="primary", size="lg", elem_id="paint-go")
                 stop = gr.Button("Stop", size="lg", elem_id="paint-stop")
             note = gr.HTML("", elem_id="paint-note")
-            results = parts.pictures("paint-results", "What you paint appears here.")
+            results = components.pictures("paint-results", "What you paint appears here.")
             with gr.Row():
                 seed = gr.Number(0, label="Seed", precision=0, minimum=0, maximum=2**53 - 1, elem_id="paint-seed")
                 fresh = gr.Checkbox(True, label="New seed each time", elem_id="paint-fresh")
@@ -125,20 +125,20 @@ def as_map(server: Server, photo: np.ndarray) -> str:
 def template(server: Server, name: str) -> tuple[str, str]:
     """The map of a bundled face, or a blank one."""
     if name not in TEMPLATES:
-        return "", parts.notice("Left blank, the words alone decide.")
+        return "", components.notice("Left blank, the words alone decide.")
     photo = read_picture((files("limner.demo") / "photographs" / TEMPLATES[name]).read_bytes())
-    return as_map(server, photo), parts.notice("Paint over it: choose a region below and brush.", "good")
+    return as_map(server, photo), components.notice("Paint over it: choose a region below and brush.", "good")
 
 
 def from_photo(server: Server, picture: str) -> tuple[Any, str]:
     """The map of a chosen photo's face."""
     if not picture:
-        return "", parts.notice("Left blank, the words alone decide.")
+        return "", components.notice("Left blank, the words alone decide.")
     try:
         found = as_map(server, server.photos.load(picture))
     except InputError as error:
-        return gr.skip(), parts.notice(str(error), "bad")
-    return found, parts.notice("The regions of this face. Paint over them as you like.", "good")
+        return gr.skip(), components.notice(str(error), "bad")
+    return found, components.notice("The regions of this face. Paint over them as you like.", "good")
 
 
 def settings_of(recipe: dict[str, Any]) -> list[Any]:

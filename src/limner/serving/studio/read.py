@@ -10,16 +10,18 @@ import gradio as gr
 from limner.errors import InputError
 from limner.serving.requests import FacesRequest
 from limner.serving.server import Server
-from limner.serving.studio import parts
+from limner.serving.studio import components
 
 
 def place(server: Server) -> None:
     """Build it."""
     with gr.Row():
         with gr.Column(scale=3, min_width=300):
-            photo = parts.picker("Drop a photo here, or click to choose one", "read-photo")
-            note = gr.HTML(parts.notice("Boxes, 19 regions, 468 points and about 60 attributes, read on this machine."))
-            seen = parts.viewer("read-view")
+            photo = components.picker("Drop a photo here, or click to choose one", "read-photo")
+            note = gr.HTML(
+                components.notice("Boxes, 19 regions, 468 points and about 60 attributes, read on this machine.")
+            )
+            seen = components.viewer("read-view")
         with gr.Column(scale=2, min_width=280):
             which = gr.Radio([], label="Face", visible=False, elem_id="read-face")
             table = gr.HTML("", elem_id="read-facts")
@@ -27,31 +29,33 @@ def place(server: Server) -> None:
 
     def read(picture: str):
         if not picture:
-            yield parts.notice("Choose a photo to read."), "", gr.update(visible=False), "", []
+            yield components.notice("Choose a photo to read."), "", gr.update(visible=False), "", []
             return
         waiting = "Reading…" if server.engines.state("reader") == "ready" else "Loading the reader, then reading…"
-        yield parts.notice(waiting), "", gr.update(visible=False), "", []
+        yield components.notice(waiting), "", gr.update(visible=False), "", []
         try:
             faces = server.faces(FacesRequest(photo=picture, regions=True))
         except InputError as error:
-            yield parts.notice(str(error), "bad"), "", gr.update(visible=False), "", []
+            yield components.notice(str(error), "bad"), "", gr.update(visible=False), "", []
             return
         count = len(faces["faces"])
         if not count:
-            said = parts.notice("No face was found in this photo. Faces far away or in profile are read badly.", "bad")
+            said = components.notice(
+                "No face was found in this photo. Faces far away or in profile are read badly.", "bad"
+            )
             yield said, "", gr.update(visible=False), "", []
             return
         shown = {
             "photo": picture,
             **faces,
             "faces": [{key: face[key] for key in ("box", "landmarks", "regions")} for face in faces["faces"]],
-            "names": parts.NAMES,
-            "colours": parts.TINTS,
+            "names": components.NAMES,
+            "colours": components.TINTS,
         }
         choices = [(f"Face {k + 1}", k) for k in range(count)]
         radio = gr.update(choices=choices, value=0, visible=count > 1)
         said = f"{count} face{'s' if count > 1 else ''} found. Switch regions, boxes and landmarks below the picture."
-        yield parts.notice(said, "good"), json.dumps(shown), radio, table_of(faces["faces"][0]), faces["faces"]
+        yield components.notice(said, "good"), json.dumps(shown), radio, table_of(faces["faces"][0]), faces["faces"]
 
     photo.picked(read, photo, [note, seen, which, table, found], show_progress="hidden", api_visibility="private")
     which.input(
@@ -84,4 +88,4 @@ def table_of(face: dict[str, Any]) -> str:
             else str(value)
         )
         rows.append((name.replace("_", " "), said, float(each["confidence"])))
-    return parts.facts(rows)
+    return components.facts(rows)
