@@ -2,8 +2,8 @@
 
     python benchmarks/facex_speed.py [--weights facex-nano] [--repeats 5] [--steps 20] [--threads 2]
 
-The photo is one of the demo's, and gives its own face mirrored for the swap, which identity_guidance slows down; the film shows
-it wandering through 48 frames. Both ways of painting eight edits take turns, so they see the same machine.
+The photo is one of the demo's. Its mirror image is the source of the swap, which identity guidance slows down; the film
+shows it wandering through 48 frames. Both ways of painting eight edits take turns, so they see the same machine.
 """
 
 from __future__ import annotations

@@ -172,7 +172,7 @@ def plant(folder: Path) -> dict[str, str]:
     from limner.data.prepared_set import PreparedSet as MaskSet
     from limner.data.synthetic import read_vectors
     from limner.models.mditface.flux import flux_config, from_flux
-    from limner.models.mditface.lora import load_mask_lora
+    from limner.models.mditface.lora_file import load_lora
     from limner.models.mditface.transformer import MDiT
     from limner.models.unif2ace.config import SHOWO
     from limner.models.unif2ace.phi import from_phi
@@ -192,7 +192,7 @@ def plant(folder: Path) -> dict[str, str]:
         for name in names:
             door(f"{kind}: limner paint --engine {name}",
                  verb("paint", "a face", "--engine", str(place / name), "--out", str(folder / "out.png")))  # fmt: skip
-        door(f"{kind}: mask corrections", lambda place=place: load_mask_lora(tiny_flux(), place / "model.safetensors"))
+        door(f"{kind}: mask corrections", lambda place=place: load_lora(tiny_flux(), place / "model.safetensors"))
         for name, load, config in (
             ("KL codec", KLCodec.load, json.loads((locate("kl-codec-nano") / "config.json").read_text())),
             ("LFQ codec", LFQCodec.load, {"lfq": LFQConfig().to_dict()}), ("FLUX", from_flux, FLUX),

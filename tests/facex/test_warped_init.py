@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from limner.aliases import PICTURE_RECIPE
 from limner.errors import InputError
 from limner.evaluation.edit_measurement import gaze_of
 from limner.faces.geometry import transform_points, warp
@@ -516,6 +517,9 @@ def test_sampling_starts_from_the_draft_by_as_much_as_is_asked(editor: FaceX, ph
     assert not np.array_equal(np.asarray(none.image), np.asarray(full.image))
     assert (none.recipe["warp_strength"], full.recipe["warp_strength"]) == (0.0, 1.0)
     again = editor.replay(full.recipe, {"photo": photo})
+    assert np.array_equal(np.asarray(again.image), np.asarray(full.image))
+    before = {new: old for old, new in PICTURE_RECIPE.items()}  # names that recipes had before 0.2
+    again = editor.replay({before.get(key, key): value for key, value in full.recipe.items()}, {"photo": photo})
     assert np.array_equal(np.asarray(again.image), np.asarray(full.image))
     assert np.array_equal(np.asarray(editor.replay(none.recipe, {"photo": photo}).image), np.asarray(none.image))
     for other in (full.recipe | {"render_version": 0}, none.recipe | {"render_version": None}):

@@ -10,6 +10,12 @@ from importlib.metadata import metadata
 from pathlib import Path
 
 import pytest
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib  # pyright: ignore[reportMissingImports]
+
 from hatchling.builders.sdist import SdistBuilder
 from hatchling.builders.wheel import WheelBuilder
 
@@ -50,6 +56,16 @@ def test_the_source_archive_can_be_tested_and_built_from() -> None:
     for wanted in ("constraints.txt", "Makefile", "NOTICE", "tests/conftest.py",
                    "configs/face-parser.toml", "examples/slurm/train.sbatch"):  # fmt: skip
         assert wanted in names
+
+
+def test_the_metadata_say_what_it_is_and_what_it_needs() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert project["readme"] == "README.md" and project["authors"] and project["urls"]
+    core = {re.split(r"[<>=;\[ ]", line)[0] for line in project["dependencies"]}
+    assert not core & {"einops", "peft", "pyarrow", "transformers", "gradio", "fastapi"}
+    extras = project["optional-dependencies"]
+    own = {name for lines in extras.values() for line in lines for name in re.findall(r"^limner\[(.*)\]$", line)}
+    assert {part for name in own for part in name.split(",")} <= set(extras), "extras name extras that exist"
 
 
 def test_python_versions_are_said_and_checked_for() -> None:

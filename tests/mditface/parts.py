@@ -40,8 +40,11 @@ def write_nano(folder: Path, seed: int = 0, **changes: object) -> Path:
     return file
 
 
-def write_flux(folder: Path) -> Path:
-    """A tiny random FLUX.1-dev pipeline in diffusers' format: transformer, VAE of factor 8, CLIP, T5, tokenizers."""
+def write_flux(folder: Path, guidance: bool = True) -> Path:
+    """A tiny random FLUX.1-dev pipeline in diffusers' format: transformer, VAE of factor 8, CLIP, T5, tokenizers.
+
+    Without guidance it is a FLUX.1-schnell.
+    """
     from diffusers.models.transformers.transformer_flux import FluxTransformer2DModel
     from tokenizers import Tokenizer, models, pre_tokenizers, processors
     from transformers import CLIPTextConfig, CLIPTextModel, PreTrainedTokenizerFast, T5Config, T5EncoderModel
@@ -55,7 +58,7 @@ def write_flux(folder: Path) -> Path:
         num_attention_heads=2,
         joint_attention_dim=24,
         pooled_projection_dim=20,
-        guidance_embeds=True,
+        guidance_embeds=guidance,
         axes_dims_rope=(4, 6, 6),
     )
     with torch.no_grad():
@@ -70,8 +73,9 @@ def write_flux(folder: Path) -> Path:
         single="$A </s>", special_tokens=[("</s>", 1)]
     )
     shared: dict[str, Any] = {"pad_token": "<pad>", "eos_token": "</s>", "unk_token": "<unk>"}
-    for name in ("tokenizer", "tokenizer_2"):
-        PreTrainedTokenizerFast(tokenizer_object=tokenizer, **shared).save_pretrained(folder / name)
+    for name, longest in (("tokenizer", 77), ("tokenizer_2", 512)):
+        made = PreTrainedTokenizerFast(tokenizer_object=tokenizer, model_max_length=longest, **shared)
+        made.save_pretrained(folder / name)
     sizes: dict[str, Any] = {"vocab_size": 12, "hidden_size": 20, "num_hidden_layers": 1, "num_attention_heads": 2}
     marks: dict[str, Any] = {"bos_token_id": 1, "eos_token_id": 1, "pad_token_id": 0}
     CLIPTextModel(CLIPTextConfig(**sizes, **marks, intermediate_size=32, projection_dim=20)).save_pretrained(

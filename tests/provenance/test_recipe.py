@@ -11,7 +11,15 @@ from PIL import Image
 
 from limner.errors import InputError
 from limner.faces.picture import encode_jpeg, encode_png, encode_webp, read_comment, read_picture
-from limner.provenance.recipe import KEY, MIME, TYPES, encode_with_recipe, find_recipe, fingerprint, read_recipe
+from limner.provenance.recipe import (
+    KEY,
+    MIME,
+    TYPES,
+    encode_with_recipe,
+    find_recipe,
+    fingerprint,
+    read_recipe,
+)
 from provenance.faces import painted, photo
 
 RECIPE = {"limner": "0.0", "engine": "tiny", "text": "blue “eyes” é", "weights": {"a": "1"}, "mask": None}

@@ -75,8 +75,8 @@ def test_refusals_are_the_clients_own_errors(client: openai.OpenAI, files, http)
         client.chat.completions.create(model="reader", messages=messages("http://127.0.0.1:1/x.jpg"))
     with pytest.raises(openai.BadRequestError, match="no model 'gpt-9'"):
         client.images.generate(model="gpt-9", prompt="a man")
-    with pytest.raises(openai.UnprocessableEntityError, match="temperature"):
-        client.chat.completions.create(model="reader", messages=messages("data:,"), temperature=0.1)
+    with pytest.raises(openai.UnprocessableEntityError, match="frequency_penalty"):
+        client.chat.completions.create(model="reader", messages=messages("data:,"), frequency_penalty=0.1)
     listed = {model["id"]: model for model in http.get("/v1/models").json()["data"]}
     if not listed["unif2ace-nano"]["available"]:
         with pytest.raises(openai.InternalServerError, match="no weights"):

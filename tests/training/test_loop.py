@@ -130,7 +130,7 @@ def test_a_gradient_that_is_not_finite_stops_the_run_and_keeps_the_checkpoint(tm
 def test_sigterm_finishes_the_step_and_saves(tmp_path: Path) -> None:
     process = subprocess.Popen(
         [sys.executable, "-m", "training.tiny", str(tmp_path)],
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[1]), *sys.path])},
         stderr=subprocess.PIPE,
     )
     wait_for(lambda: bool(find_checkpoints(tmp_path / "checkpoints")), process)
@@ -147,7 +147,7 @@ def test_killed_at_any_moment_a_good_checkpoint_remains(tmp_path: Path) -> None:
     for attempt in range(4):
         process = subprocess.Popen(
             [sys.executable, "-m", "training.tiny", str(tmp_path)],
-            env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
+            env={**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[1]), *sys.path])},
         )
         start = reached
         wait_for(lambda start=start: latest(tmp_path) > start + 2, process)

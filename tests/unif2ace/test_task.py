@@ -521,8 +521,13 @@ def test_answers_can_weigh_more(folder: Path) -> None:
 
 def test_each_group_s_balance_has_its_own_weight(folder: Path) -> None:
     losses = []
-    for settings in ({"balance_weight": 2.0}, {"balance_weight": 2.0, "balance_weight_paint": 0.0}, {"balance_weight": 0.0}, {"balance_weight": 0.0,
-                     "balance_weight_understand": 2.0}):  # fmt: skip
+    cases: list[dict[str, float]] = [
+        {"balance_weight": 2.0},
+        {"balance_weight": 2.0, "balance_weight_paint": 0.0},
+        {"balance_weight": 0.0},
+        {"balance_weight": 0.0, "balance_weight_understand": 2.0},
+    ]
+    for settings in cases:
         t = task(**settings)
         loss, parts = t.loss(t.build(), t.batch(0), torch.Generator().manual_seed(1), 0)
         losses.append(float(loss.detach()))

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from limner import __version__
+from limner.aliases import renamed_options
 from limner.cli.terminal import print_any_name
 from limner.errors import InputError
 
@@ -47,6 +48,7 @@ VERBS = (
     Verb("train", "limner.cli.train", "train", "Train what a recipe describes, or go on with it."),
     Verb("evaluate", "limner.cli.evaluate", "app", "Measure weights and write tables and figures."),
     Verb("models", "limner.cli.models", "app", "List, pull, verify and find weights."),
+    Verb("doctor", "limner.cli.doctor", "doctor", "Check the installation, or published checkpoints on this machine."),
     Verb("demo", "limner.cli.demo", "demo", "Read and repaint the bundled photographs; writes one page."),
 )
 
@@ -56,6 +58,7 @@ LASTING = ("serve", "studio", "train", "data")
 # What an absent module means to a user: the extra of pyproject.toml that brings it.
 EXTRAS = {
     "tensorboard": "train",
+    "prodigyopt": "train",
     "ray": "scale",
     "torchmetrics": "eval",
     "torch_fidelity": "eval",
@@ -133,7 +136,7 @@ def run(verb: Verb, words: list[str]) -> int:
             app = typer.Typer(add_completion=False)
             app.command()(target)
         app.pretty_exceptions_enable = False
-        app(args=words, prog_name=f"limner {verb.name}")
+        app(args=renamed_options(words), prog_name=f"limner {verb.name}")
     except ModuleNotFoundError as error:
         package = (error.name or "").partition(".")[0]
         if package not in EXTRAS:

@@ -22,6 +22,7 @@ from limner.cli.edit_options import (
     Identity,
     IdentityGuidance,
     Manifest,
+    MotionWeights,
     Out,
     Precision,
     Sampler,
@@ -91,6 +92,7 @@ def edit(
     base: BaseModel = None,
     identity: Identity = None,
     tower: Tower = None,
+    motion: MotionWeights = None,
     device: Device = "auto",
     precision: Precision = "auto",
     watermark: Watermark = True,
@@ -119,7 +121,7 @@ def edit(
         raise InputError("nothing to edit: give a slider (--yaw, --smile …), --from, or --erase")
     check_out(out, overwrite)
     consent = require_consent(i_have_consent) if needs_consent(plan) or i_have_consent else None
-    editor = load_editor(engine, base, device, precision, identity, tower)
+    editor = load_editor(engine, base, device, precision, identity, tower, motion)
     settings: dict[str, Any] = {"face": face, "seed": seed, "steps": steps, "guidance": guidance, "sampler": sampler}
     settings["photos"] = {donor.name: donor.file for donor in donors}
     settings["faces"] = {donor.name: donor.face for donor in donors if donor.face is not None}
@@ -146,6 +148,7 @@ def animate(
     engine: Engine = "facex-nano",
     identity: Identity = None,
     tower: Tower = None,
+    motion: MotionWeights = None,
     device: Device = "auto",
     precision: Precision = "auto",
     watermark: Watermark = True,
@@ -161,7 +164,7 @@ def animate(
     from limner.models.facex.plan import EditPlan
 
     check_out(out, overwrite)
-    editor = load_editor(engine, find_style(style), device, precision, identity, tower)
+    editor = load_editor(engine, find_style(style), device, precision, identity, tower, motion)
     plan = EditPlan.animate() + EditPlan(prompt=prompt)
     settings: dict[str, Any] = {"face": face, "seed": seed, "steps": steps, "guidance": guidance, "sampler": sampler}
     edit_all(editor, photos, out, partial(editor.edit, plan=plan, **settings), watermark, manifest, as_json, overwrite)

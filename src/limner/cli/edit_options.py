@@ -57,6 +57,12 @@ BaseModel = Annotated[
 ]
 Identity = Annotated[str | None, typer.Option(help="ArcFace weights, for your own weights trained with them.")]
 Tower = Annotated[str | None, typer.Option(help="Folder of the vision model, for your own weights trained with one.")]
+MotionWeights = Annotated[
+    str | None,
+    typer.Option(
+        "--motion", help="D3DFR-style regressor (.safetensors, .onnx), for your own weights trained with one."
+    ),
+]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 Precision = Annotated[str, typer.Option(help="auto, bf16 or fp32.")]
 Watermark = Annotated[
@@ -104,12 +110,18 @@ def check_out(out: Path, overwrite: bool, video: bool = False, made_from: Path |
 
 
 def load_editor(
-    engine: str, base: str | None, device: str, precision: str, identity: str | None = None, tower: str | None = None
+    engine: str,
+    base: str | None,
+    device: str,
+    precision: str,
+    identity: str | None = None,
+    tower: str | None = None,
+    motion: str | None = None,
 ) -> FaceX:
     """The engine behind all of them."""
     from limner.models.facex.engine import FaceX
 
-    return FaceX.load(engine, base, device=device, precision=precision, identity=identity, regions=tower)
+    return FaceX.load(engine, base, device=device, precision=precision, identity=identity, regions=tower, motion=motion)
 
 
 def edit_all(

@@ -21,7 +21,18 @@ Engine = Annotated[
 ]
 Precision = Annotated[str, typer.Option(help="auto, bf16 or fp32.")]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
-Lora = Annotated[Path | None, typer.Option(help="Trained mask corrections, for FLUX.1.")]
+Lora = Annotated[
+    list[Path] | None,
+    typer.Option(
+        help="For FLUX.1: a LoRA, ours (mask corrections) or any in diffusers' or peft's format. Several add up."
+    ),
+]
+TextLength = Annotated[
+    int | None,
+    typer.Option(
+        help="For FLUX.1: T5 tokens of a prompt, padding included. Fewer are cheaper. Default: 512, schnell 256."
+    ),
+]
 
 
 def paint(
@@ -41,7 +52,8 @@ def paint(
     ] = None,
     n: Annotated[int, typer.Option("-n", "--number", help="How many pictures.")] = 1,
     steps: Annotated[
-        int | None, typer.Option(help="Sampling steps; 8 for a quick look. Default: 28 (UniF²ace: 18).")
+        int | None,
+        typer.Option(help="Sampling steps; 8 for a quick look. Default: 28 (FLUX.1-schnell: 4, UniF²ace: 18)."),
     ] = None,
     guidance: Annotated[
         float | None,
@@ -75,6 +87,7 @@ def paint(
     ] = Path("painted"),
     engine: Engine = "mditface-nano",
     lora: Lora = None,
+    text_length: TextLength = None,
     precision: Precision = "auto",
     device: Device = "auto",
     watermark: Annotated[
@@ -107,7 +120,7 @@ def paint(
 
     if is_unif2ace(engine):
         given = {"--mask": mask, "--like": like, "--mask-guidance": mask_guidance, "--merge": merge, "--size": size,
-                 "--lora": lora}  # fmt: skip
+                 "--lora": lora or None, "--text-length": text_length}  # fmt: skip
         if unfit := [name for name, value in given.items() if value is not None]:
             raise InputError(f"UniF²ace paints from words alone: leave {unfit[0]} out, or choose another --engine")
         wanted = {"steps": steps, "guidance": guidance, "sampler": sampler, "temperature": temperature, "best": best}
@@ -122,7 +135,7 @@ def paint(
     from limner.models.mditface.engine import MDiTFace, region_map
     from limner.models.mditface.mask_edits import edit_mask as edited
 
-    painter = MDiTFace.load(engine, device=device, precision=precision, lora=lora)
+    painter = MDiTFace.load(engine, device=device, precision=precision, lora=lora or None, text_length=text_length)
     if regions is not None and edit_mask is not None:
         regions = edited(region_map(regions, size or painter.components.size, palette), edit_mask)
         palette = "celebamask"
@@ -131,7 +144,7 @@ def paint(
             words,
             regions,
             n=n,
-            steps=28 if steps is None else steps,
+            steps=steps,
             guidance=guidance,
             mask_guidance=mask_guidance,
             seed=seed,
@@ -211,7 +224,8 @@ def replay(
 
         painter: MDiTFace | UniF2ace = UniF2ace.load(source, device=where, precision=precision)
     else:
-        painter = MDiTFace.load(source, device=where, precision=precision, lora=lora)
+        length = recipe.get("text_length")
+        painter = MDiTFace.load(source, device=where, precision=precision, lora=lora or None, text_length=length)
     count = recipe.get("n")
     if not isinstance(count, int) or not 1 <= count <= MOST:
         raise InputError(f"the recipe in {file.name} asks for n={count} pictures: the file was changed")

@@ -46,10 +46,11 @@ def serve(
     keep_hours: KeepHours = 168,
     store_megabytes: StoreMegabytes = 4000,
     preload: Preload = False,
+    page: Annotated[bool, typer.Option("--page", help="Also serve the studio's page, on the same jobs.")] = False,
 ) -> None:
     """Serve the HTTP API (docs/server.md), also in OpenAI's shapes. Logs are JSON lines on standard error."""
     limits = _limits(folder, queue, job_seconds, upload_megabytes, keep_hours, store_megabytes)
-    _run(host, port, token, limits, source, editor, preload=preload, page=False, browser=False)
+    _run(host, port, token, limits, source, editor, preload=preload, page=page, browser=False)
 
 
 def studio(

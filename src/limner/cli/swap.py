@@ -22,6 +22,7 @@ from limner.cli.edit_options import (
     Identity,
     IdentityGuidance,
     Manifest,
+    MotionWeights,
     Precision,
     Sampler,
     Seed,
@@ -64,6 +65,7 @@ def swap(
     base: BaseModel = None,
     identity: Identity = None,
     tower: Tower = None,
+    motion: MotionWeights = None,
     device: Device = "auto",
     precision: Precision = "auto",
     watermark: Watermark = True,
@@ -86,7 +88,7 @@ def swap(
     video = is_video(target)
     check_out(out, overwrite, video, target)
     consent = require_consent(i_have_consent)
-    editor = load_editor(engine, base, device, precision, identity, tower)
+    editor = load_editor(engine, base, device, precision, identity, tower, motion)
     plan = EditPlan.swap("source", head=head)
     settings: dict[str, Any] = {"seed": seed, "steps": steps, "guidance": guidance, "sampler": sampler, "face": face}
     settings |= {"identity_guidance": identity_guidance, "warp_strength": warp_strength}
@@ -114,6 +116,7 @@ def reenact(
     base: BaseModel = None,
     identity: Identity = None,
     tower: Tower = None,
+    motion: MotionWeights = None,
     device: Device = "auto",
     precision: Precision = "auto",
     watermark: Watermark = True,
@@ -137,7 +140,7 @@ def reenact(
     check_out(out, overwrite, video, driver)
     names = named_results([source], out).items()
     consent = require_consent(i_have_consent)
-    editor = load_editor(engine, base, device, precision, identity, tower)
+    editor = load_editor(engine, base, device, precision, identity, tower, motion)
     plan = EditPlan.reenact("driver")
     settings: dict[str, Any] = {"seed": seed, "steps": steps, "guidance": guidance, "sampler": sampler}
     if video:

@@ -130,7 +130,17 @@ def show_plan(config: TrainingConfig, as_json: bool) -> None:
     parts = {name: getattr(needs, name) for name in ("weights", "gradients", "moments", "average", "activations")}
     if as_json:
         facts = {"parameters": needs.parameters, "trained": needs.trained, "tokens": needs.tokens, "flops": needs.flops}
-        print(json.dumps({"config": config.name, **facts, "bytes_of_one_process": parts, "devices": rows}))
+        print(
+            json.dumps(
+                {
+                    "config": config.name,
+                    **facts,
+                    "bytes_of_one_process": parts,
+                    "host_bytes_of_one_process": needs.host,
+                    "devices": rows,
+                }
+            )
+        )
         return
     from rich.table import Table
 
@@ -143,12 +153,22 @@ def show_plan(config: TrainingConfig, as_json: bool) -> None:
     held = ", ".join(f"{name} {size / GB:.2f}" for name, size in parts.items())
     out.print(f"one process alone, in GB: {held}; together {needs.total / GB:.2f}")
     shown = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("device", "how many", f"GB each, {settings.strategy}", "fits", "tokens/s", "samples/s", "days"):
+    for name in (
+        "device",
+        "how many",
+        f"GB each, {settings.strategy}",
+        "GB of a host",
+        "fits",
+        "tokens/s",
+        "samples/s",
+        "days",
+    ):
         shown.add_column(name, justify="left" if name == "device" else "right")
     for row in rows:
         fits = "no" if not row["fits"] else "yes" if row["even"] else "accumulate!"
         shown.add_row(
-            row["device"], str(row["count"]), f"{row['gigabytes']:.1f}", fits, f"{row['tokens_per_second']:,.0f}",
+            row["device"], str(row["count"]), f"{row['gigabytes']:.1f}", f"{row['host_gigabytes']:.0f}", fits,
+            f"{row['tokens_per_second']:,.0f}",
             f"{row['samples_per_second']:,.1f}", f"{row['days']:,.2f}",
         )  # fmt: skip
     out.print(shown)

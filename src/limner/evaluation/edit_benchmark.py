@@ -44,7 +44,7 @@ class EditBenchmark:
         self.editor, self.gallery, self.sampling, self.progress = editor, gallery, sampling, progress
         self.judge, self._load_lpips = judge, lpips
         self.vectors: dict[tuple[bool, str], dict[int, np.ndarray]] = {}
-        """By the judge (True) or the reader, and which pictures: number of a person → identity vector (identity_metrics.py)."""
+        """(whether by the judge, which pictures) → number of a person → identity vector (identity_metrics.py)."""
 
     @cached_property
     def lpips(self) -> LPIPS:

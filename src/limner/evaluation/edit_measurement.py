@@ -23,7 +23,7 @@ SAME_PLACE = 0.3
 
 @dataclass(frozen=True)
 class EditSampling:
-    """How edits are sampled. guidance, identity_guidance, warp_strength None: the weights' own. Edit k of a suite has seed + k."""
+    """How edits are sampled. Scales that are None are the defaults of the weights. Edit k of a suite has seed + k."""
 
     steps: int = 20
     guidance: float | None = None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from limner.models.unif2ace.sequence_experts import EXPERTS
 from limner.models.unif2ace.task import UniF2aceTask
 from limner.models.unif2ace.transformer import UniF2aceTransformer
 from limner.training.checkpoint import find_checkpoints, load_ema
+from limner.training.config import read_run_config
 from limner.weights.registry import registry
 from limner.weights.store import locate
 from limner.weights.tensors import load_into, read_config
@@ -31,10 +31,9 @@ def load_model(place: Path) -> UniF2aceTransformer:
     if str(place) in registry():
         place = Path(locate(str(place)))
     if place.is_dir():
-        found, recipe = find_checkpoints(place / "checkpoints"), place / "config.json"
-        if not found or not recipe.is_file():
+        found, made = find_checkpoints(place / "checkpoints"), read_run_config(place)
+        if not found or made is None:
             raise InputError(f"{place} holds no checkpoint of a run: give the folder of one, or exported weights")
-        made = json.loads(recipe.read_text(encoding="utf-8"))
         task = UniF2aceTask(made["task"], made["train"]["batch_size"], made["train"]["seed"])
         model = task.build()
         load_ema(found[-1], model)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +11,8 @@ from torch import nn
 from limner.errors import InputError
 from limner.faces.geometry import warp
 from limner.faces.image_tensors import to_model
-from limner.faces.iresnet import DEPTHS, IResNet
+from limner.faces.iresnet import IResNet
 from limner.faces.record import Face
-from limner.weights.tensors import load_tensors
 
 SIDE = 256
 """Side of the aligned picture that the network cuts its own crop out of."""
@@ -35,20 +33,10 @@ class IdentityJudge:
             from limner.models.unif2ace.encoders import ArcFace
 
             return cls(ArcFace(file))
-        return cls(IResNet.load(file, _depth(file)))
+        return cls(IResNet.load(file))
 
     def vector(self, photo: np.ndarray, face: Face) -> np.ndarray:
         """(C,) float, of length 1, of a face in a photo (H, W, 3) uint8."""
         with torch.inference_mode():
             found = self.network(to_model(warp(photo, face.crop, SIDE)[None]))[0].double().numpy()
         return found / max(float(np.linalg.norm(found)), 1e-9)
-
-
-def _depth(file: Path) -> str:
-    """Which iresnet a file holds, by how many blocks its layers have."""
-    blocks = {match.groups() for key in load_tensors(file)[0] if (match := re.match(r"layer([1-4])\.(\d+)\.", key))}
-    found = tuple(sum(layer == str(number) for layer, _ in blocks) for number in (1, 2, 3, 4))
-    for name, repeats in DEPTHS.items():
-        if repeats == found:
-            return name
-    raise InputError(f"--judge {file}: it holds none of {', '.join(DEPTHS)}; give an ArcFace-style network")

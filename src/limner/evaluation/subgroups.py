@@ -102,7 +102,8 @@ def measure_painting(log: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     out: dict[str, Any] = {}
     for (name, value), aligned_attributes in sorted(itself.items()):
         out.setdefault(name, {})[value] = {
-            "prompts": len(aligned_attributes), "alignment": summarise(aligned_attributes), "other wishes": summarise(others[name, value])
+            "prompts": len(aligned_attributes), "alignment": summarise(aligned_attributes),
+            "other wishes": summarise(others[name, value]),
         }  # fmt: skip
     return out
 

@@ -7,13 +7,15 @@ as they are. B batch.
 from __future__ import annotations
 
 import os
+import re
+from pathlib import Path
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from limner.errors import InputError
 from limner.weights.store import locate
-from limner.weights.tensors import load_into
+from limner.weights.tensors import load_into, load_tensors
 
 DEPTHS = {"iresnet18": (2, 2, 2, 2), "iresnet50": (3, 4, 14, 3), "iresnet100": (3, 13, 30, 3)}
 SIDE = 112
@@ -67,10 +69,14 @@ class IResNet(nn.Module):
         self.features = nn.BatchNorm1d(512, eps=EPSILON)
 
     @classmethod
-    def load(cls, source: str | os.PathLike[str], depth: str = "iresnet100") -> IResNet:
-        """From a registry name or a safetensors file; frozen. Raises InputError for weights of another network."""
-        network = cls(depth)
-        load_into(network, locate(source))
+    def load(cls, source: str | os.PathLike[str], depth: str | None = None) -> IResNet:
+        """From a registry name or a safetensors file; frozen. depth: None finds it in the file.
+
+        Raises InputError for weights of another network.
+        """
+        file = Path(locate(source))
+        network = cls(depth or depth_of(file))
+        load_into(network, file)
         return network.eval().requires_grad_(False)
 
     def forward(self, pictures: Tensor) -> Tensor:
@@ -82,9 +88,24 @@ class IResNet(nn.Module):
         side = pictures.shape[-1]
         left, top, width = (round(share * side) for share in FRAME)
         x = pictures[..., top : top + width, left : left + width]
-        x = F.interpolate(x, (SIDE, SIDE), mode="bilinear", antialias=True)
+        return self.from_crop(F.interpolate(x, (SIDE, SIDE), mode="bilinear", antialias=True))
+
+    def from_crop(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The same of faces that are cut as ArcFace cuts them: (B, 3, 112, 112) in [-1, 1]."""
         x = self.prelu(self.bn1(self.conv1(x)))
         for number in (1, 2, 3, 4):
             x = getattr(self, f"layer{number}")(x)
         last = self.bn2(x)
         return last, self.features(self.fc(last.flatten(1)))
+
+
+def depth_of(file: Path) -> str:
+    """Which iresnet a file holds, by how many blocks its layers have. ``InputError`` if it holds none."""
+    blocks = {match.groups() for key in load_tensors(file)[0] if (match := re.match(r"layer([1-4])\.(\d+)\.", key))}
+    found = tuple(sum(layer == str(number) for layer, _ in blocks) for number in (1, 2, 3, 4))
+    for name, repeats in DEPTHS.items():
+        if repeats == found:
+            return name
+    raise InputError(
+        f"{file} holds none of {', '.join(DEPTHS)}: give ArcFace weights, converted with tools/convert/insightface.py"
+    )

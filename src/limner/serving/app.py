@@ -9,7 +9,8 @@ from typing import Any
 from fastapi import FastAPI
 
 from limner import __version__
-from limner.serving import errors, openai, routes
+from limner.serving import errors, identity, openai, openai_chat, routes
+from limner.serving.docs_page import add_docs
 from limner.serving.gate import Gate
 from limner.serving.limits import Limits
 from limner.serving.server import Server
@@ -39,7 +40,10 @@ def create_app(
     )
     app.state.server = server
     app.include_router(routes.router)
+    app.include_router(identity.router)
     app.include_router(openai.router)
+    app.include_router(openai_chat.router)
+    add_docs(app, token is not None)
     errors.install(app)
     if page:
         from limner.serving.studio.page import mount

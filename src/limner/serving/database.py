@@ -16,6 +16,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from limner.aliases import JOB_COLUMNS
 from limner.errors import InputError
 from limner.files import make_folder, writing
 
@@ -78,6 +79,10 @@ class Database:
             version = db.execute("PRAGMA user_version").fetchone()[0]
             if version > VERSION:
                 raise InputError(f"{file} is of a later version of Limner: use that, or give --folder another place")
+            columns = {row[1] for row in db.execute("PRAGMA table_info(jobs)")}
+            for old, new in JOB_COLUMNS.items():
+                if old in columns:
+                    db.execute(f"ALTER TABLE jobs RENAME COLUMN {old} TO {new}")
             db.executescript(f"BEGIN; {files('limner.serving').joinpath('schema.sql').read_text()} COMMIT;")
             if version < VERSION:
                 _note_references(db)

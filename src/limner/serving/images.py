@@ -27,6 +27,7 @@ from limner.provenance.recipe import find_recipe
 from limner.provenance.verify import mime_of
 from limner.serving.decoding import PixelBudget, ThumbnailCache
 from limner.serving.job_store import JobStore, Made, Stored
+from limner.serving.picture_refs import picture_reference
 from limner.serving.requests import Request
 
 R = TypeVar("R", bound=Request)
@@ -114,7 +115,7 @@ class Photos:
 
 def decode_data_url(url: str) -> bytes:
     """The bytes in a data URL. ``InputError`` for any other address, and for damaged base64."""
-    head, comma, body = url.partition(",")
+    head, comma, body = picture_reference(url).partition(",")
     if not head.startswith("data:") or not comma:
         raise InputError("give pictures as data URLs (data:image/png;base64,…) or ids: this server fetches nothing")
     if not head.endswith(";base64"):

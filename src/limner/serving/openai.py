@@ -1,31 +1,29 @@
-"""OpenAI's shapes over the same jobs: images/generations, images/edits, chat/completions.
+"""OpenAI's shapes over the same jobs: images/generations and images/edits (``openai_chat`` has the conversations).
 
 What differs from OpenAI's service stands in docs/server.md. Fields that would be ignored are refused instead.
 """
 
 from __future__ import annotations
 
+import asyncio
 import base64
-import json
-import secrets
-import time
-from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from contextlib import suppress
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Form, UploadFile
+from fastapi import APIRouter, Form, HTTPException, UploadFile
 from fastapi import Request as HttpRequest
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, model_validator
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 from starlette.concurrency import run_in_threadpool
 
 from limner.errors import InputError
 from limner.serving.errors import RESPONSES
-from limner.serving.job_store import QueueFull
+from limner.serving.job_store import QueueFull, WrongState
 from limner.serving.limits import MOST_PICTURES
 from limner.serving.requests import PaintRequest, RepaintRequest, Request
 from limner.serving.routes import BUSY, Here, ended
-from limner.serving.server import Server, begun, events, pieces
-from limner.serving.token_stream import Tell
+from limner.serving.server import Server
 
 router = APIRouter(
     tags=["OpenAI"], responses={**{status: RESPONSES[status] for status in (400, 401, 403, 413, 422)}, **BUSY}
@@ -36,7 +34,34 @@ STEPS: dict[str, int] = {"low": 8, "medium": 16, "standard": 28, "auto": 28, "hi
 Size = Annotated[str, Field(pattern=r"^(auto|[1-9][0-9]{1,3}x[1-9][0-9]{1,3})$")]
 
 
-class ImagesRequest(Request):
+CLIENT_GONE = 499  # nginx's status for it; nobody reads the answer
+LOOK_EVERY = 0.5  # seconds between looks whether the client is still there
+
+
+class OpenAIRequest(Request):
+    """A request in OpenAI's shape: a field that is null counts as absent, as their specification allows."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _drop_null(cls, given: Any) -> Any:
+        if not isinstance(given, dict):
+            return given
+        needed = {name for name, field in cls.model_fields.items() if field.is_required()}
+        return {name: value for name, value in given.items() if value is not None or name in needed}
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        schema = handler.resolve_ref_schema(handler(core))
+        for name, described in schema.get("properties", {}).items():
+            if name not in schema.get("required", ()) and {"type": "null"} not in described.get("anyOf", ()):
+                about = {key: described.pop(key) for key in ("title", "description", "default") if key in described}
+                schema["properties"][name] = {"anyOf": [described, {"type": "null"}], **about}
+        return schema
+
+
+class ImagesRequest(OpenAIRequest):
     """images/generations; seed is Limner's own."""
 
     prompt: str = Field(min_length=1, max_length=2000, examples=["a smiling woman with grey hair"])
@@ -62,44 +87,6 @@ class ImagesAnswer(BaseModel):
 
     created: int
     data: list[Image]
-
-
-class ImageUrl(Request):
-    """A data URL."""
-
-    url: str
-    detail: Literal["auto", "low", "high"] = "auto"
-
-
-class ImagePart(Request):
-    """A picture in a message."""
-
-    type: Literal["image_url"]
-    image_url: ImageUrl
-
-
-class TextPart(Request):
-    """Words in a message."""
-
-    type: Literal["text"]
-    text: str = Field(max_length=20_000)
-
-
-class Message(Request):
-    """One turn."""
-
-    role: Literal["system", "developer", "user", "assistant"]
-    content: str | list[Annotated[TextPart | ImagePart, Field(discriminator="type")]]
-
-
-class ChatRequest(Request):
-    """chat/completions: the last picture is the photo, the last user's words are the question, and what was said since
-    the picture came are the turns before it."""
-
-    model: str = Field(max_length=100, examples=["reader"])
-    messages: list[Message] = Field(min_length=1, max_length=200)
-    stream: bool = False
-    user: str | None = Field(default=None, max_length=200, description="Noted nowhere.")
 
 
 @router.post("/v1/images/generations")
@@ -148,67 +135,6 @@ async def edit(
     return await _images(server, http, "repaint", RepaintRequest(photo=photo, mask=opening, **shared), response_format)
 
 
-@router.post("/v1/chat/completions", response_model=dict[str, Any])
-async def chat(server: Here, asked: ChatRequest) -> Any:
-    """Ask about a picture. Model `reader` gives a caption of what was read; `unif2ace-nano` answers questions."""
-    photo, question, before = _read_messages(asked)
-    if asked.model != "reader" and not asked.model.startswith("unif2ace"):
-        raise InputError(f"no model {asked.model!r} chats here: choose reader or unif2ace-nano (see /v1/models)")
-    shared = {"id": f"chatcmpl-{secrets.token_hex(8)}", "created": int(time.time()), "model": asked.model}
-    if not asked.stream:
-        if asked.model == "reader":
-            said = await server.at_once(server.describe, photo, "reader")
-        else:
-            said = await server.at_once(server.ask, photo, question, before)
-        message = {"role": "assistant", "content": said, "refusal": None}
-        choice = {"index": 0, "message": message, "finish_reason": "stop", "logprobs": None}
-        return {**shared, "object": "chat.completion", "choices": [choice]}
-
-    def write(tell: Tell) -> None:
-        if asked.model != "reader":
-            return server.tell_answer(photo, question, tell, before)
-        for piece in pieces(server.describe(photo, "reader")):
-            tell(piece)
-
-    text = await begun(server.told(write))
-
-    async def told() -> AsyncGenerator[str, None]:
-        def chunk(delta: dict[str, str], reason: str | None = None) -> str:
-            choice = {"index": 0, "delta": delta, "finish_reason": reason}
-            return json.dumps({**shared, "object": "chat.completion.chunk", "choices": [choice]})
-
-        yield chunk({"role": "assistant", "content": ""})
-        async with aclosing(text):
-            async for piece in text:
-                yield chunk({"content": piece})
-        yield chunk({}, "stop")
-        yield "[DONE]"
-
-    return events(told())
-
-
-def _read_messages(asked: ChatRequest) -> tuple[str, str, list[tuple[str, str]]]:
-    """The photo, the question, and the turns about this photo before it."""
-    photo, question = None, ""
-    before: list[tuple[str, str]] = []
-    for message in asked.messages:
-        parts = [TextPart(type="text", text=message.content)] if isinstance(message.content, str) else message.content
-        words = " ".join(part.text for part in parts if isinstance(part, TextPart)).strip()
-        if message.role == "assistant" and question and words:
-            before.append((question, words))
-        if message.role != "user":
-            continue
-        question = words or question
-        for part in parts:
-            if isinstance(part, ImagePart):
-                photo, before = part.image_url.url, []
-    if photo is None:
-        raise InputError("there is no picture in these messages: add a part of type image_url with a data URL")
-    if not photo.startswith("data:"):
-        raise InputError("give pictures as data URLs (data:image/png;base64,…): this server fetches nothing")
-    return photo, question, before
-
-
 def _opaque(server: Server, file: bytes) -> bool:
     return bool((server.photos.alpha(file) == 255).all())
 
@@ -232,9 +158,21 @@ def _side(size: str) -> int | None:
 
 
 async def _images(server: Server, http: HttpRequest, kind: str, asked: Request, form: str) -> ImagesAnswer:
-    """Run a request as a job, wait for its end, and answer with its pictures."""
+    """Run a request as a job, wait for its end, and answer with its pictures.
+
+    Only this answer names the job: when the client goes away before it, the job is cancelled.
+    """
     job = await server.at_once(server.worker.submit, kind, asked)
-    await ended(server, job.id, server.limits.job_seconds + 60)
+    clock = asyncio.get_running_loop()
+    until = clock.time() + server.limits.job_seconds + 60
+    while clock.time() < until:
+        await ended(server, job.id, LOOK_EVERY)
+        if (await run_in_threadpool(server.table.get, job.id)).state not in ("queued", "running"):
+            break
+        if await http.is_disconnected():
+            with suppress(WrongState):  # it has ended meanwhile
+                await run_in_threadpool(server.worker.cancel, job.id)
+            raise HTTPException(CLIENT_GONE, "the client went away")
     found = await run_in_threadpool(server.table.get, job.id)
     if found.state in ("queued", "running"):
         raise QueueFull("it did not get its turn in time: try again in a while")

@@ -20,13 +20,15 @@ from limner.models.facex.consent import needs_consent
 from limner.models.facex.plan import ABSENT, CANVAS, EditPlan
 from limner.provenance.consent import NOTICE, Statement
 from limner.serving.limits import MOST_PICTURES, MOST_STEPS
+from limner.serving.picture_refs import PATTERN, picture_reference
 
 PictureRef = Annotated[
     str,
+    AfterValidator(picture_reference),
     Field(
-        pattern=r"^(pic_[0-9a-f]{20}|data:image/[a-z0-9.+-]{1,20};base64,[A-Za-z0-9+/]+={0,2})$",
         description="Id of an uploaded or made picture, or a data URL. Never a path, never an address to fetch.",
         examples=["pic_0123456789abcdef0123"],
+        json_schema_extra={"pattern": PATTERN},
     ),
 ]
 Words = Annotated[str, Field(max_length=2000)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
 from contextlib import aclosing, contextmanager
+from dataclasses import dataclass
 from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
@@ -22,16 +23,27 @@ from limner.serving.metrics import Metrics
 from limner.serving.requests import FacesRequest
 from limner.serving.token_stream import Tell, Trimmed, told
 from limner.serving.worker import Worker
+from limner.settings import TurnSettings
 from limner.toolkit import load as load_toolkit
 from limner.words.captions import compose_captions
 
 T = TypeVar("T")
+LIMIT = 200  # tokens of an answer, unless the request says otherwise (``UniF2ace.ask``)
 Turns: TypeAlias = Sequence[tuple[str, str]]
 """Earlier turns about a photo: questions, and the texts of their answers."""
 TURNS = 8  # that are read again before a question; older ones are forgotten, so that answers stay quick
 THUMBNAIL_THREADS = 2
 THUMBNAILS_WAITING = 64  # thumbnail requests that may wait
 SEED = 0  # of composed captions: one photo, one caption
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenCount:
+    """Tokens of an answer. cut: whether the limit ended it before the model did."""
+
+    prompt: int
+    answer: int
+    cut: bool = False
 
 
 class Server:
@@ -132,20 +144,39 @@ class Server:
         with self.engines.talking("ask") as model:
             return model.chat(photo, before=before[-TURNS:]).ask(question).text
 
-    def tell_answer(self, reference: str, question: str, tell: Tell, before: Turns = ()) -> None:
-        """The same text told token by token; several faces one after the other, so that their lines do not mix."""
+    def tell_answer(
+        self, reference: str, question: str, tell: Tell, before: Turns = (), settings: TurnSettings | None = None
+    ) -> TokenCount:
+        """The same text told token by token; several faces one after the other, so that their lines do not mix.
+
+        settings: as ``UniF2ace.chat`` takes them; the k-th face draws from the seed + k. Returns how many tokens were
+        read and written.
+        """
         self.engines.require("ask")
         photo = self.photos.load(reference)
+        given: TurnSettings = settings or {}
+        read, written, cut = 0, 0, False
         with self.engines.talking("ask") as model:
             tell("")  # it may have waited long for its turn
             look = model.answerer.encode_photo(photo)
             for place, face in enumerate(look.split()):
                 if look.count > 1:
                     tell(f"{chr(10) if place else ''}{face.positions[0]}: ")
-                trimmed = Trimmed(tell)
-                talk = model.chat(face, before=before[-TURNS:])
-                said = talk.ask(question, stream=lambda _, piece: trimmed(piece)).text  # noqa: B023
+                trimmed, tokens = Trimmed(tell), 0
+
+                def stream(_: int, piece: str, trimmed: Trimmed = trimmed) -> None:
+                    nonlocal tokens
+                    tokens += 1
+                    trimmed(piece)
+
+                turn: TurnSettings = {**given, "seed": given.get("seed", 0) + place}
+                talk = model.chat(face, before=before[-TURNS:], **turn)
+                said = talk.ask(question, stream=stream).text
                 tell(said[len(trimmed.text) :])  # a last character that never became whole
+                read += model.answerer.prompt_tokens(question, before[-TURNS:])
+                written += tokens
+                cut = cut or tokens >= given.get("limit", LIMIT)
+        return TokenCount(prompt=read, answer=written, cut=cut)
 
 
 def server_of(request: Request) -> Server:

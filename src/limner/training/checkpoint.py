@@ -61,22 +61,24 @@ def save_checkpoint(
     optimizers: Optimizers,
     extra: dict[str, Any],
     ranks: Ranks = ALONE,
+    leave_out: frozenset[str] = frozenset(),
 ) -> Checkpoint:
     """Write everything a run needs to go on exactly: weights, averages, optimiser moments, all random states.
 
-    `extra` must be JSON-able. Keeps the newest two checkpoints of `root`. All processes of a run call this; those that
-    hold nothing of their own only wait.
+    `extra` must be JSON-able. `leave_out`: weights that whoever reads the checkpoint has already. Keeps the newest two
+    checkpoints of `root`. All processes of a run call this; those that hold nothing of their own only wait.
     """
     final = root / f"step-{step:08d}"
     temporary = root / f"{UNFINISHED}{final.name}"
     moments, plain = _flatten(optimizers.state_dicts())
-    tables = {"model": model.state_dict(), "average": average, "optimizer": moments}
+    weights = _without(model.state_dict(), leave_out)
+    tables = {"model": weights, "average": _without(average, leave_out), "optimizer": moments}
     if ranks.first:
         make_folder(root)
         with writing(final):
             shutil.rmtree(temporary, ignore_errors=True)
             temporary.mkdir()
-    in_pieces = any(isinstance(value, DTensor) for value in model.state_dict().values())
+    in_pieces = any(isinstance(value, DTensor) for value in weights.values())
     if in_pieces:
         ranks.wait()  # for the folder
         write_checkpoint_shards(
@@ -130,14 +132,14 @@ def find_checkpoints(root: Path) -> list[Checkpoint]:
 
 
 def load_checkpoint(
-    checkpoint: Checkpoint, model: nn.Module, optimizers: Optimizers
+    checkpoint: Checkpoint, model: nn.Module, optimizers: Optimizers, leave_out: frozenset[str] = frozenset()
 ) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Restore `model`, `optimizers` and the global random states; returns (averages, state).
 
     Whole or in pieces, as the model lies now; how it lay when the checkpoint was made does not matter. Raises
     InputError when the checkpoint belongs to another architecture.
     """
-    weights = model.state_dict()
+    weights = _without(model.state_dict(), leave_out)
     _check_architecture(checkpoint, weights)
     state = json.loads((checkpoint.path / "state.json").read_text())
     owners = [parameter for part in optimizers.parts for parameter in _parameters(part)]
@@ -171,7 +173,7 @@ def load_checkpoint(
     for name, value in found.items():
         table, key = name.split(".", 1)
         tables[table][key] = value
-    model.load_state_dict(tables["model"])
+    model.load_state_dict(tables["model"], strict=not leave_out)
     optimizers.load_state_dicts(_restore(tables["optimizer"], state["groups"]))
     _set_torch_states(load_file(checkpoint.path / "random.safetensors"))
     version, internal, gauss = state["python"]
@@ -181,13 +183,20 @@ def load_checkpoint(
     return tables["average"], state
 
 
-def load_ema(checkpoint: Checkpoint, model: nn.Module) -> None:
-    """Fill `model`, which lies whole in this process, with a checkpoint's averaged weights."""
-    _check_architecture(checkpoint, model.state_dict())
+def load_ema(checkpoint: Checkpoint, model: nn.Module, leave_out: frozenset[str] = frozenset()) -> None:
+    """Fill `model`, which lies whole in this process or on the meta device, with a checkpoint's averaged weights.
+
+    What is left out stays as it is; on the meta device it stays empty, which is enough to export what was trained.
+    """
+    _check_architecture(checkpoint, _without(model.state_dict(), leave_out))
     pieces = checkpoint.path / PIECES
-    model.load_state_dict(
-        read_whole(pieces, "average.") if pieces.is_dir() else load_file(checkpoint.path / "average.safetensors")
-    )
+    tensors = read_whole(pieces, "average.") if pieces.is_dir() else load_file(checkpoint.path / "average.safetensors")
+    on_meta = any(parameter.is_meta for parameter in model.parameters())
+    model.load_state_dict(tensors, strict=not leave_out, assign=on_meta)
+
+
+def _without(table: dict[str, Tensor], names: frozenset[str]) -> dict[str, Tensor]:
+    return {name: value for name, value in table.items() if name not in names}
 
 
 def _check_architecture(checkpoint: Checkpoint, expected: dict[str, Tensor]) -> None:

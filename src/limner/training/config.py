@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from limner.aliases import RUN_CONFIGS, renamed_training
 from limner.errors import InputError
 from limner.parsing import TextError, parse_toml
 
@@ -23,9 +24,15 @@ class TrainSettings(BaseModel):
     batch_size: int = Field(gt=0, description="Samples per micro-batch.")
     accumulate: int = Field(default=1, gt=0, description="Micro-batches per step, shared by all processes.")
     strategy: Literal["ddp", "fsdp"] = Field(default="ddp", description="Several processes: copies, or pieces (FSDP2).")
+    mixed_precision_param: Literal["fp32", "bf16"] = Field(
+        default="fp32", description="fsdp: number type in which blocks are gathered and computed; masters stay."
+    )
     recompute: bool = Field(default=False, description="Keep only blocks' inputs; compute the rest again going back.")
     compile: bool = Field(default=False, description="torch.compile the repeated blocks.")
-    optimizer: Literal["adamw", "muon"] = Field(default="adamw", description="muon: Muon for hidden matrices.")
+    optimizer: Literal["adamw", "prodigy", "muon"] = Field(
+        default="adamw",
+        description="prodigy: finds its step size; muon: Muon for hidden matrices.",
+    )
     learning_rate: float = Field(default=1e-3, gt=0, description="Peak learning rate, reached after the warm-up.")
     final_learning_rate: float = Field(default=0.0, ge=0, description="Learning rate at the end of the cosine.")
     warmup: int = Field(default=100, ge=0, description="Steps of linear warm-up.")
@@ -69,11 +76,23 @@ def read_training_config(path: Path, overrides: list[str] | None = None) -> Trai
     for override in overrides or []:
         _apply(data, override)
     try:
+        data = renamed_training(data)
+    except ValueError as error:
+        raise InputError(f"{path}: {error}") from None
+    try:
         return TrainingConfig.model_validate(data)
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"])
         raise InputError(f"{path}: {field}: {first['msg']} (got {first['input']!r:.200})") from None
+
+
+def read_run_config(run: Path) -> dict[str, Any] | None:
+    """The training config that the run in folder `run` was started with, with new names; None for another folder."""
+    for name in RUN_CONFIGS:
+        if (run / name).is_file():
+            return renamed_training(json.loads((run / name).read_text(encoding="utf-8")))
+    return None
 
 
 def check_same_run(run: Path, config: TrainingConfig) -> None:
@@ -82,10 +101,9 @@ def check_same_run(run: Path, config: TrainingConfig) -> None:
     A run that goes on with them would be neither the old one nor a new one, since a batch is a function of the step.
     Steps, learning rates, logging and machine settings may change. A folder without config.json passes.
     """
-    file = run / "config.json"
-    if not file.is_file():
+    before, now = read_run_config(run), config.model_dump(mode="json")
+    if before is None:
         return
-    before, now = json.loads(file.read_text(encoding="utf-8")), config.model_dump(mode="json")
     pairs = [("task", name) for name in sorted(before["task"].keys() | now["task"].keys())]
     pairs += [("train", name) for name in ("seed", "batch_size", "accumulate")]
     for table, name in pairs:

@@ -86,13 +86,14 @@ def _train(
         report({"step": 0, "kind": "note", "text": f"{run} holds no checkpoint to go on from: starting at step 0"})
     ranks.wait()  # all have looked before anyone writes
     torch.manual_seed(settings.seed)
-    replica = Replica(task.build().train(), settings, ranks)
+    replica = Replica(task.build().train(), settings, ranks, getattr(task, "fill", None))
     model = replica.model
+    known = _refilled(task, model)
     optimizers = make_optimizers(model, settings)
     average = EMA(model, settings.ema)
     step = 0
     if found:
-        averages, state = load_checkpoint(found[-1], model, optimizers)
+        averages, state = load_checkpoint(found[-1], model, optimizers, known)
         average.load(averages)
         step = state["step"]
     if ranks.first:
@@ -127,10 +128,10 @@ def _train(
             due = ranks.first and time.monotonic() - saved > settings.checkpoint_minutes * 60
             stop, due = ranks.any(bool(received), due)
             if due:
-                save_checkpoint(checkpoints, step, model, average.tensors, optimizers, {}, ranks)
+                save_checkpoint(checkpoints, step, model, average.tensors, optimizers, {}, ranks, known)
                 saved = time.monotonic()
                 progress.pause()
-        save_checkpoint(checkpoints, step, model, average.tensors, optimizers, {}, ranks)
+        save_checkpoint(checkpoints, step, model, average.tensors, optimizers, {}, ranks, known)
         if stop:
             raise Interrupted(f"stopped at step {step}; go on with --resume")
     path = run / "weights.safetensors"
@@ -154,11 +155,18 @@ def export(task: Task, config: TrainingConfig, run: Path) -> Path:
         raise InputError(f"{run} holds no checkpoint to export")
     check_same_run(run, config)
     model = task.build().eval()
-    load_ema(found[-1], model)
+    load_ema(found[-1], model, _refilled(task, model))
     path = run / "weights.safetensors"
     with torch.no_grad():
         task.export(model, path, {"training_config": config.model_dump_json(), "step": str(found[-1].step)})
     return path
+
+
+def _refilled(task: Task, model: nn.Module) -> frozenset[str]:
+    """Names of the parameters that the task fills itself and never changes, which checkpoints need not hold."""
+    if not hasattr(task, "fill"):
+        return frozenset()
+    return frozenset(name for name, parameter in model.named_parameters() if not parameter.requires_grad)
 
 
 def _step(

@@ -4,13 +4,17 @@ Per process, in bytes, with W processes (bf16 means autocast: weights, gradients
 
     weights       4·P           / W with fsdp, and the largest block whole beside it
     gradients     4·P_trained   / W with fsdp
-    moments       8·P_trained   / W with fsdp (AdamW: two)
+    moments       8·P_trained   / W with fsdp (AdamW: two; prodigy 16·P_trained, muon 6)
     average       4·P_trained   / W with fsdp
     activations   K·D·T·B·L numbers, where a plain block keeps K = 17 (eq. 2 of Korthikanti et al. 2022, arXiv
                   2205.05198, without the attention matrix, which fused attention never stores), and blocks with more
                   to them more (see `Shape.kept`); with `recompute` D·T·B·L numbers and one layer in full
 
-and the speed from 6 FLOPs a trained weight and token, forward and backward (4 a frozen one that gradients pass
+In host memory, while it starts: what a Python process with PyTorch and CUDA takes, and the model in the number type it
+is built in, once a process; or, where a task fills its model from files by rows, one process's rows of its largest
+tensor. On a CPU host and device memory are one.
+
+And the speed from 6 FLOPs a trained weight and token, forward and backward (4 a frozen one that gradients pass
 through, 2 more where blocks are recomputed), and the attention's 12·L·D a pair of tokens, at the share of the peak
 that such models reach (our choice: 0.4, because published runs of this kind report 0.35 to 0.5). Where blocks are too
 different for a formula (UNets), FLOPs and activations are counted (`flop_counter.py`), without recomputing.
@@ -30,6 +34,10 @@ from limner.training.parallel import repeated_blocks
 UTILISATION = 0.4
 GB = 1e9
 RESERVED = 2.0  # GB that CUDA, NCCL and fragmentation take on a device
+PROCESS = 3.0  # GB of host memory of a process with PyTorch and CUDA loaded
+PER_HOST = 8  # devices of one machine
+MOMENTS = {"adamw": 8.0, "prodigy": 16.0, "muon": 6.0}
+"""Bytes a trained weight. Muon keeps one moment for most weights; prodigy four numbers."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +62,8 @@ class Shape:
     """What a sample costs, where it was counted; then only `tokens` is read of the sizes above."""
     batch: FlopCount | None = None
     """What a micro-batch costs besides, whatever its size."""
+    streamed: bool = False
+    """Filled from files by rows, each process its own; otherwise built whole in every process's host memory."""
     beside: int = 0
     """Frozen parameters that are no part of the model: whole on every process, in float32."""
 
@@ -92,6 +102,8 @@ class Plan:
     activations: float
     flops: float
     tokens: int
+    host: float
+    """Bytes of host memory, at most, while it starts."""
 
     @property
     def total(self) -> float:
@@ -121,12 +133,13 @@ def plan(shape: Shape, settings: TrainSettings, world: int = 1) -> Plan:
     if shape.batch is not None:
         activations += number * shape.batch.kept
         flops += shape.batch.flops / settings.batch_size
-    moments = 8 if settings.optimizer == "adamw" else 6  # Muon keeps one for most weights
+    largest = max((n * width for n, _, width in sizes), default=0)
+    host = PROCESS * GB + (largest * share if shape.streamed else stored) + 4 * shape.beside
     return Plan(
         parameters=total + shape.beside, trained=trained, weights=stored * share + whole + 4 * shape.beside,
         gradients=4 * trained * share + whole,
-        moments=moments * trained * share, average=4 * trained * share, activations=activations, flops=flops,
-        tokens=shape.tokens,
+        moments=MOMENTS[settings.optimizer] * trained * share, average=4 * trained * share, activations=activations,
+        flops=flops, tokens=shape.tokens, host=host,
     )  # fmt: skip
 
 
@@ -142,6 +155,7 @@ def table(shape: Shape, settings: TrainSettings) -> list[dict[str, Any]]:
                 "device": device.name,
                 "count": count,
                 "gigabytes": round(needs.total / GB, 1),
+                "host_gigabytes": round(needs.host * min(count, PER_HOST) / GB, 1),
                 "fits": needs.total / GB + (RESERVED if device.teraflops > 1 else 4) <= device.memory,
                 "even": settings.accumulate % count == 0,
                 "tokens_per_second": float(f"{samples * needs.tokens:.3g}"),

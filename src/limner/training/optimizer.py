@@ -1,4 +1,4 @@
-"""The optimiser of a run: AdamW, or Muon for hidden matrices with AdamW for everything else."""
+"""The optimiser of a run: AdamW, Prodigy, or Muon for hidden matrices with AdamW for the rest."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from limner.errors import InputError
 from limner.training.config import TrainSettings
 
 # Muon orthogonalises the update of a linear map between hidden spaces; these names are maps from or to something else
@@ -58,8 +59,9 @@ class Optimizers:
 def make_optimizers(model: nn.Module, settings: TrainSettings) -> Optimizers:
     """As the recipe says. Matrices decay, vectors do not.
 
-    With `optimizer = "muon"` (Jordan et al. 2024; learning rate scaled to AdamW's update size, arXiv 2502.16982),
-    two-dimensional weights between hidden layers go to Muon.
+    `optimizer = "prodigy"` (Mishchenko and Defazio 2023, arXiv 2306.06101) finds the step size itself; the recipe's
+    learning rate is a factor of it, 1 as published. With `optimizer = "muon"` (Jordan et al. 2024; learning rate scaled
+    to AdamW's update size, arXiv 2502.16982), two-dimensional weights between hidden layers go to Muon.
     """
     trained = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
     hidden = [p for name, p in trained if settings.optimizer == "muon" and p.dim() == 2 and _is_hidden(name)]
@@ -70,9 +72,10 @@ def make_optimizers(model: nn.Module, settings: TrainSettings) -> Optimizers:
         {"params": matrices, "weight_decay": settings.weight_decay},
         {"params": vectors, "weight_decay": 0.0},
     ]
-    parts: list[torch.optim.Optimizer] = [
-        torch.optim.AdamW([g for g in groups if g["params"]], settings.learning_rate, settings.betas, fused=True)
-    ]
+    groups = [group for group in groups if group["params"]]
+    if settings.optimizer == "prodigy":
+        return Optimizers([_prodigy(groups, settings)])
+    parts: list[torch.optim.Optimizer] = [torch.optim.AdamW(groups, settings.learning_rate, settings.betas, fused=True)]
     if hidden:
         parts.append(
             torch.optim.Muon(
@@ -84,6 +87,19 @@ def make_optimizers(model: nn.Module, settings: TrainSettings) -> Optimizers:
             )
         )
     return Optimizers(parts)
+
+
+def _prodigy(groups: list[dict[str, Any]], settings: TrainSettings) -> torch.optim.Optimizer:
+    if settings.learning_rate < 0.1:
+        raise InputError(
+            f"train.learning_rate={settings.learning_rate}: prodigy finds the step size itself, and this is a "
+            "factor of it: set 1.0"
+        )
+    from prodigyopt import Prodigy
+
+    return Prodigy(
+        groups, lr=settings.learning_rate, betas=settings.betas, use_bias_correction=True, safeguard_warmup=True
+    )
 
 
 def _is_hidden(name: str) -> bool:

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forward_method
+from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard, register_fsdp_forward_method
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.checkpoint import checkpoint
 
@@ -41,15 +41,27 @@ class Whole(nn.Module):
 class Replica:
     """What one process holds of the model: all of it, or its pieces."""
 
-    def __init__(self, model: nn.Module, settings: TrainSettings, ranks: Ranks) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        settings: TrainSettings,
+        ranks: Ranks,
+        fill: Callable[[nn.Module], None] | None = None,
+    ) -> None:
+        """`fill`: gives a model on the meta device its values, once its memory, or that of this process's pieces, is
+        there. So a process never holds more of the model than it keeps."""
         self.ranks = ranks
         self.sharded = settings.strategy == "fsdp" and ranks.several
-        if self.sharded and settings.optimizer == "muon":
-            raise InputError("train.optimizer=muon needs whole matrices, which fsdp cuts: use adamw, or strategy=ddp")
+        if self.sharded and settings.optimizer in ("muon", "prodigy"):
+            raise InputError(
+                f"train.optimizer={settings.optimizer} needs whole weights, which fsdp cuts: use adamw, or strategy=ddp"
+            )
         for block in repeated_blocks(model):
             _rewrite(block, settings)
+        empty = any(parameter.is_meta for parameter in model.parameters())
         if not self.sharded:
-            model = model.to(ranks.device)
+            model = model.to_empty(device=ranks.device) if empty else model.to(ranks.device)
+            _filled(model, fill if empty else None)
         # PyTorch 2.13 crashes on CPUs in the backward pass of a partly frozen channels-last UNet (segmentation fault).
         frozen = ranks.device.type == "cpu" and not all(parameter.requires_grad for parameter in model.parameters())
         if settings.channels_last and not frozen:
@@ -59,7 +71,10 @@ class Replica:
         self.usage: Usage | None = None
         if self.sharded:
             self.usage = Usage(model, _blocks_with_weights(model), entry_points)
-            _shard(self.whole, ranks)
+            _shard(self.whole, ranks, settings)
+            if empty:
+                self.whole.to_empty(device=ranks.device)
+                _filled(model, fill)
         elif ranks.several:
             # A step may leave parameters out: experts nobody chose, conditions that were not dropped.
             self.whole = DistributedDataParallel(self.whole, find_unused_parameters=True)
@@ -131,14 +146,26 @@ def _where_it_learns(learning: Callable[..., Any], plain: Callable[..., Any]) ->
     return run
 
 
-def _shard(whole: nn.Module, ranks: Ranks) -> None:
-    """Cut every block, and what is left, into one piece a rank. Numbers stay float32; autocast does the rest, as
-    everywhere else, so that the strategy changes no arithmetic."""
+def _filled(model: nn.Module, fill: Callable[[nn.Module], None] | None) -> None:
+    if fill is not None:
+        fill(model)
+
+
+def _shard(whole: nn.Module, ranks: Ranks, settings: TrainSettings) -> None:
+    """Cut every block, and what is left, into one piece a rank.
+
+    With `mixed_precision_param = "fp32"` numbers stay as they are and autocast does the rest, as everywhere else, so
+    that the strategy changes no arithmetic. With "bf16" pieces are gathered in bfloat16, half the traffic and half the
+    memory of a gathered block; their masters stay as they are, and gradients are averaged in float32.
+    """
     mesh = init_device_mesh(ranks.device.type, (ranks.world,))
+    policy = MixedPrecisionPolicy()
+    if settings.mixed_precision_param == "bf16":
+        policy = MixedPrecisionPolicy(torch.bfloat16, torch.float32, cast_forward_inputs=False)
     for block in _blocks_with_weights(whole):
-        fully_shard(block, mesh=mesh, reshard_after_forward=True)
+        fully_shard(block, mesh=mesh, reshard_after_forward=True, mp_policy=policy)
         for name in entry_points(block):
             if name != "forward":
                 register_fsdp_forward_method(block, name)
-    fully_shard(whole, mesh=mesh, reshard_after_forward=True)
+    fully_shard(whole, mesh=mesh, reshard_after_forward=True, mp_policy=policy)
     assert isinstance(whole, FSDPModule)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import statistics
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from limner.files import write_json_atomic
+from limner.training.config import read_run_config
 from limner.training.run_log import read_run_log
 
 POINTS = 25
@@ -30,7 +30,7 @@ def summarise(run: Path) -> dict[str, Any]:
     gaps = [b["time"] - a["time"] for a, b in pairwise(train) if b["step"] - a["step"] == steps_between]
     usual = statistics.median(gaps) if gaps else 0.0
     return {
-        "training_config": json.loads((run / "config.json").read_text(encoding="utf-8")),
+        "training_config": read_run_config(run),
         "steps": train[-1]["step"] if train else 0,
         "hours": round(sum(gap for gap in gaps if gap < 20 * usual) / 3600, 2),
         "samples_per_second": round(statistics.median(speeds), 2) if speeds else None,

@@ -18,7 +18,12 @@ class Task(Protocol):
     """
 
     def build(self) -> nn.Module:
-        """The module to train, freshly initialised (or warm-started, if the recipe says so)."""
+        """The module to train, freshly initialised (or warm-started, if the recipe says so).
+
+        A task that has a method `fill(model)` besides may return it on the meta device: the loop gives the model, or
+        the pieces of it that a process holds, its memory, and `fill` the values. Frozen parameters of such a task are
+        not part of checkpoints, since `fill` can make them again.
+        """
         ...
 
     def batch(self, step: int) -> dict[str, Tensor]:

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, fields
 from typing import Any, TypeVar
 
+from limner.aliases import CONFIG_FIELDS, renamed
+
 Config = TypeVar("Config")
 
 
@@ -15,7 +17,11 @@ def to_header(config: Any) -> dict[str, Any]:
 
 
 def from_header(kind: type[Config], values: Mapping[str, Any]) -> Config:
-    """Inverse of ``to_header``: lists become tuples; an unknown field raises ``ValueError`` naming it."""
+    """Inverse of ``to_header``: lists become tuples, old field names new ones.
+
+    Raises ``ValueError`` naming an unknown field.
+    """
+    values = renamed(values, CONFIG_FIELDS.get(kind.__name__, {}))
     known = [field.name for field in fields(kind)]  # type: ignore[arg-type]
     unknown = sorted(set(values) - set(known))
     if unknown:

@@ -11,6 +11,7 @@ from .motion import EXPRESSION
 
 REGION_ENCODERS = ("efficientnet", "codec", "clip", "dino", "farl", "mae")
 IDENTITY_ENCODERS = ("face-identity", "arcface")
+MOTION_ENCODERS = ("mesh", "d3dfr")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,8 +40,11 @@ class ControlConfig:
     """Channels of each level of the region encoder."""
     adapter_width: int = 256
     """Width of the trained pyramid between a vision transformer and the pooling; 0: levels are pooled as they are."""
+    motion_encoder: str = "mesh"
+    """Where expression and pose come from: ``mesh``, Limner's own measures, or ``d3dfr``, a regressor of 3D face
+    coefficients whose weights the user has [P: 64 of expression]."""
     expression: int = EXPRESSION
-    """Measures of expression."""
+    """Measures of expression: 44 of the mesh, 64 of d3dfr."""
     motion_tokens: tuple[int, int, int] = (4, 1, 1)
     """Tokens for expression, pose and gaze."""
     region_assembler: bool = True
@@ -60,7 +64,11 @@ class ControlConfig:
         for name in ("width", "latent_channels", "identity_width", "identity_tokens", "expression"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)}: give a number from 1")
-        for name, known in (("region_encoder", REGION_ENCODERS), ("identity_encoder", IDENTITY_ENCODERS)):
+        for name, known in (
+            ("region_encoder", REGION_ENCODERS),
+            ("identity_encoder", IDENTITY_ENCODERS),
+            ("motion_encoder", MOTION_ENCODERS),
+        ):
             if getattr(self, name) not in known:
                 raise ValueError(f"{name}={getattr(self, name)!r}: choose one of {', '.join(known)}")
         if len(self.attention_widths) != len(self.attention_heads):

@@ -21,8 +21,10 @@ from limner.codecs.continuous import KLCodec
 from limner.faces.efficientnet import EfficientNetLite0
 from limner.faces.identity import IdentityEncoder
 from limner.faces.image_tensors import to_model
+from limner.faces.reconstruction import FaceReconstruction
 
 from .masks import GROUPS, groups_of
+from .motion import ANGLE_SPREAD
 from .portrait import Portrait
 
 GROUP_SIDE = 64
@@ -39,7 +41,7 @@ class Factors:
 
     identity: (B, T, W). levels: one tensor a level, pooled (B, G, C) or a map (B, C, h, w) that is pooled after the
     adapter. groups: (B, 64, 64) uint8, `masks.GROUPS`. expression (B, 44), pose (B, 6), gaze (B, 2): as
-    `Motion.normalised`. light: (B, 27).
+    `Motion.normalised`; for controllers trained so expression (B, 64) and pose of `CoefficientMotion`. light: (B, 27).
     """
 
     identity: Tensor
@@ -87,6 +89,36 @@ class RegionLevels(Protocol):
     def encode(self, pictures: Tensor) -> tuple[Tensor, ...]:
         """(B, 3, H, W) in [-1, 1], aligned, to maps (B, C, h, w), one a level."""
         ...
+
+
+class MotionFactors(Protocol):
+    """φ_motion: expression and pose."""
+
+    def encode(self, portraits: Sequence[Portrait], pictures: Tensor) -> tuple[Tensor, Tensor]:
+        """Portraits and their pictures (B, 3, H, W) in [-1, 1] to expression (B, E) and pose (B, 6), near unit size."""
+        ...
+
+
+class MeshMotion:
+    """Limner's own measures: 44 of expression, and where the mesh's head is turned and stands."""
+
+    def encode(self, portraits: Sequence[Portrait], pictures: Tensor) -> tuple[Tensor, Tensor]:
+        """Expression (B, 44) and pose (B, 6)."""
+        found = [portrait.motion.normalised()[:2] for portrait in portraits]
+        expression, pose = (torch.from_numpy(np.stack(part)) for part in zip(*found))
+        return expression, pose
+
+
+class CoefficientMotion:
+    """Coefficients of a 3D face model: 64 of expression, three angles and a translation [P: D3DFR]."""
+
+    def __init__(self, network: FaceReconstruction) -> None:
+        self.network = network
+
+    def encode(self, portraits: Sequence[Portrait], pictures: Tensor) -> tuple[Tensor, Tensor]:
+        """Expression (B, 64) as it comes, of about unit spread; pose (B, 6): angles as the mesh's, translation."""
+        found = self.network.coefficients(pictures)
+        return found.expression, torch.cat([found.angles / torch.tensor(ANGLE_SPREAD), found.translation], 1)
 
 
 class NanoIdentity:
@@ -149,9 +181,15 @@ class Decomposer:
     """Portraits to factors. pooled: whether levels are pooled here; False leaves that to a trained adapter."""
 
     def __init__(
-        self, identity: IdentityTokens, regions: RegionLevels, pooled: bool, device: torch.device | str = "cpu"
+        self,
+        identity: IdentityTokens,
+        regions: RegionLevels,
+        pooled: bool,
+        device: torch.device | str = "cpu",
+        motion: MotionFactors | None = None,
     ) -> None:
         self.identity, self.regions, self.pooled, self.device = identity, regions, pooled, device
+        self.motion: MotionFactors = motion or MeshMotion()
 
     def decompose(self, portraits: Sequence[Portrait]) -> Factors:
         """Factors of portraits, one row each, float32 on the CPU."""
@@ -161,11 +199,11 @@ class Decomposer:
         levels = tuple(level.float().cpu() for level in self.regions.encode(pictures.to(self.device)))
         if self.pooled:
             levels = tuple(pool_regions(level, groups) for level in levels)
-        motion = [portrait.motion.normalised() for portrait in portraits]
-        rows = [torch.from_numpy(np.stack(part)) for part in zip(*motion)]
+        expression, pose = self.motion.encode(portraits, pictures.to(self.device))
+        gaze = torch.from_numpy(np.stack([portrait.motion.normalised()[2] for portrait in portraits]))
         light = torch.from_numpy(np.stack([portrait.light for portrait in portraits]).astype(np.float32))
         identity = self.identity.encode(pictures.to(self.device)).float().cpu()
-        return Factors(identity, levels, groups, rows[0], rows[1], rows[2], light)
+        return Factors(identity, levels, groups, expression, pose, gaze, light)
 
 
 def shrink_groups(groups: Tensor) -> Tensor:

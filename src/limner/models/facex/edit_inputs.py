@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from limner.codecs.continuous import KLCodec
+from limner.errors import InputError
 from limner.faces.image_tensors import to_model, to_pictures
 from limner.faces.picture import encode_png
 from limner.provenance.manifest import Ingredient
@@ -21,11 +22,12 @@ from .blend import blend_back
 from .decompose import Factors
 from .detail_transfer import Detail
 from .loading import Strength
+from .motion import EXPRESSION
 from .plan import CANVAS, MOTION, EditPlan
 from .portrait import Portrait
 from .reference import Reference
 from .sample import InitLatents, first_step
-from .sliders import move
+from .sliders import direction, move
 from .warped_init import WarpedInit
 
 MOVED = "the photo, moved"
@@ -45,8 +47,11 @@ class Subject:
 
 @dataclass(frozen=True, eq=False)
 class EditInputs:
-    """An edit ready to be sampled: tokens (1, N, D), those of its negative, reference, mask (S, S), what it is made from,
-    and a draft of it, where there is one."""
+    """Everything an edit is sampled from.
+
+    tokens and negative: (1, N, D), what guidance goes to and away from. mask: (S, S) bool. init: the warped picture
+    that sampling starts from; None for pure noise.
+    """
 
     plan: EditPlan
     subjects: Mapping[str, Subject]
@@ -128,6 +133,19 @@ def moved_by_sliders(
     for name in ("expression", "gaze"):
         other = plan.factors.get(name, CANVAS)
         motion = type(motion)(**{**vars(motion), name: getattr(portraits[other].motion, name)})
-    moved = factors[CANVAS].with_motion(*move(motion, plan.sliders).normalised())
+    expression, pose, gaze = move(motion, plan.sliders).normalised()
+    if (
+        factors[CANVAS].expression.shape[1] != EXPRESSION
+    ):  # coefficients, among which no slider of expression has a place
+        if named := [name for name in plan.sliders if np.any(direction(name))]:
+            raise InputError(
+                f"the slider '{named[0]}' moves Limner's measures of expression, and this controller reads D3DFR's "
+                "coefficients: reenact a photo that shows the expression"
+            )
+        expression = factors[plan.factors.get("expression", CANVAS)].expression[0].cpu().numpy()
+        turned = factors[owner].pose[0].cpu().numpy().copy()
+        turned[:3] += pose[:3] - motion.normalised()[1][:3]
+        pose = turned
+    moved = factors[CANVAS].with_motion(expression, pose, gaze)
     pointed = plan.model_copy(update={"factors": {**plan.factors, **dict.fromkeys(MOTION, MOVED)}})
     return {**factors, MOVED: moved}, pointed

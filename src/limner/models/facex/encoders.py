@@ -17,14 +17,18 @@ from limner.errors import InputError
 from limner.faces.efficientnet import EfficientNetLite0
 from limner.faces.identity import IdentityEncoder
 from limner.faces.iresnet import IResNet
+from limner.faces.reconstruction import FaceReconstruction
 from limner.weights.store import locate
 
 from .config import ControlConfig
 from .decompose import (
     CodecLevels,
+    CoefficientMotion,
     Decomposer,
     EfficientNetLevels,
     IdentityTokens,
+    MeshMotion,
+    MotionFactors,
     NanoIdentity,
     RegionLevels,
     frozen,
@@ -104,11 +108,12 @@ def load_decomposer(
     identity: str | None = None,
     regions: str | None = None,
     device: torch.device | str = "cpu",
+    motion: str | None = None,
 ) -> Decomposer:
     """The encoders that a controller was trained with, on a device (where the codec has to be too).
 
-    identity, regions: weights of ArcFace and folder of the vision transformer, for those. ``InputError`` with what is
-    missing.
+    identity, regions, motion: weights of ArcFace, folder of the vision transformer, and weights of a D3DFR-style
+    regressor, for those. ``InputError`` with what is missing.
     """
     made_identity: IdentityTokens
     if config.identity_encoder == "face-identity":
@@ -131,4 +136,12 @@ def load_decomposer(
             )
         made_regions = load_tower(config.region_encoder, regions)
         made_regions.tower.to(device)
-    return Decomposer(made_identity, made_regions, pooled=config.adapter_width == 0, device=device)
+    made_motion: MotionFactors = MeshMotion()
+    if config.motion_encoder == "d3dfr":
+        if motion is None:
+            raise InputError(
+                "this controller reads expression and pose from a D3DFR-style regressor: give its weights "
+                "(.safetensors or .onnx) with --motion FILE"
+            )
+        made_motion = CoefficientMotion(FaceReconstruction.load(motion, device))
+    return Decomposer(made_identity, made_regions, config.adapter_width == 0, device, made_motion)

@@ -15,6 +15,8 @@ from PIL import Image
 from torch import Tensor
 
 from limner import __version__
+from limner.aliases import PICTURE_RECIPE
+from limner.aliases import renamed as with_new_names
 from limner.errors import InputError
 from limner.faces.image_tensors import to_pictures
 from limner.faces.picture import Source, read_picture
@@ -49,7 +51,7 @@ from .photo_names import renamed, short_names
 from .plan import CANVAS, EditPlan
 from .portrait import hash_of, portrait_of
 from .reference import Reference, assemble_reference, drawn_hole, repaint_mask
-from .sample import SAMPLERS, draw_noise, make_scheduler, sample, weighed
+from .sample import SAMPLERS, OnStep, draw_noise, make_scheduler, sample, weighed
 from .warped_init import RENDER_VERSION, draw_warped_init
 
 if TYPE_CHECKING:
@@ -84,18 +86,20 @@ class FaceX(PretrainedEngine):
         identity: str | None = None,
         regions: str | None = None,
         reader: FaceReader | None = None,
+        motion: str | None = None,
     ) -> FaceX:
         """From a registry name, a folder with ``controller.safetensors``, or that file.
 
         base: the model to steer, if not the one beside the controller or in its header: any of the same family, in
         diffusers' layout. device: ``auto``, ``cpu``, ``cuda``. precision: ``auto``, ``bf16``, ``fp32``. identity,
-        regions: weights of ArcFace and of the vision transformer, for controllers that need them. reader: shares a
-        reader's networks. Raises ``InputError``.
+        regions, motion: weights of ArcFace, of the vision transformer and of a D3DFR-style regressor, for controllers
+        that need them. reader: shares a reader's networks. Raises ``InputError``.
         """
         where, dtype, why = choose(device, precision)
-        editor = cls(load_components(source, base, where, dtype, identity, regions), str(source), why, reader)
+        editor = cls(load_components(source, base, where, dtype, identity, regions, motion), str(source), why, reader)
         editor._settings = {
             "source": source, "device": device, "precision": precision, "identity": identity, "regions": regions,
+            "motion": motion,
         }  # fmt: skip
         editor._base = base
         return editor
@@ -155,10 +159,11 @@ class FaceX(PretrainedEngine):
         plan: what to do. photos: the other photos it names; a name that is not among them is a path, of which the
         recipe keeps the file's name. face: which face
         of the photo, counted from 1, largest first; the largest for None. faces: the same for the other photos, by
-        name. guidance: how strongly factors and words are followed, 1 is unguided. identity_guidance: how much further a face
-        or part that comes from another photo is followed, away from whose it was; 0 is not at all, above costs half as
-        much again. warp_strength: how much is kept of the photos warped to fit, from which sampling starts: 0 nothing, 1 as
-        much as serves. All three default to the weights' own. sampler: ``euler`` or ``ddim``. watch: as callback, and
+        name. guidance: classifier-free guidance scale of factors and words; 1 disables it. identity_guidance: extra
+        guidance towards the person or part that comes from another photo, away from the photo's own; 0 disables it,
+        above 0 an edit takes half as long again. warp_strength: how much sampling starts from the warped photos
+        (SDEdit): 0 from pure noise, 1 from as much of them as the edit allows. The weights' header has the defaults of
+        all three. sampler: ``euler`` or ``ddim``. watch: as callback, and
         shows the whole photo as it would be now. Raises ``InputError`` for what cannot be edited.
         """
         strength = self.components.strength.replaced(guidance, identity_guidance, warp_strength)
@@ -208,11 +213,13 @@ class FaceX(PretrainedEngine):
         warp_strength: float | None = None,
         sampler: str = "euler",
         watch: PreviewCallback | None = None,
+        on_step: OnStep | None = None,
     ) -> list[Picture]:
         """The second half of ``edit``, for any number of edits at once, ``BATCH`` in a batch; one picture each.
 
         A picture is the one that its edit gives alone, up to what kernels round by batch size (measured in
-        tests/facex/test_together.py); ``batched_with`` in its recipe counts the others of its batch.
+        tests/facex/test_together.py); ``batched_with`` in its recipe counts the others of its batch. on_step: may look
+        at and change the latents after each step.
         """
         strength = self.components.strength.replaced(guidance, identity_guidance, warp_strength)
         pictures: list[Picture] = []
@@ -227,7 +234,7 @@ class FaceX(PretrainedEngine):
                     watch(before + done, total, lambda: [each.blend(crop) for each, crop in zip(batch, look())])
 
             shared = {"batched_with": len(batch) - 1} if len(batch) > 1 else {}
-            for each, crop in zip(batch, self.paint(batch, steps, strength, sampler, step)):
+            for each, crop in zip(batch, self.paint(batch, steps, strength, sampler, step, on_step)):
                 recipe = self.recipe(each.plan, each.subjects, each.seed, steps, strength, sampler)
                 image = Image.fromarray(each.blend(crop))
                 pictures.append(Picture(image, recipe | shared, ingredients(each.subjects), each.photo))
@@ -238,6 +245,7 @@ class FaceX(PretrainedEngine):
 
         ``InputError`` if a photo is another one, or the weights are.
         """
+        recipe = with_new_names(recipe, PICTURE_RECIPE)
         if "plan" in recipe and recipe.get("render_version") != RENDER_VERSION:
             raise InputError("another version of limner draws and blends what it edits: use the one that made this")
         try:
@@ -321,6 +329,7 @@ class FaceX(PretrainedEngine):
         strength: Strength,
         sampler: str,
         watch: PreviewCallback | None = None,
+        on_step: OnStep | None = None,
     ) -> np.ndarray:
         """The aligned pictures (B, S, S, 3) uint8 that B prepared edits lead to; ``watch`` sees them on their way."""
         for each in prepared:
@@ -362,6 +371,7 @@ class FaceX(PretrainedEngine):
             steps,
             None if watch is None else lambda done, total, estimate: watch(done, total, lambda: decode(estimate)),
             begun.init,
+            on_step,
         )
         return decode(latents)
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from limner.aliases import CONTROLLER_HEADER, renamed
 from limner.errors import InputError
 from limner.weights.registry import registry
 from limner.weights.store import locate
@@ -26,9 +27,9 @@ CONTROLLER = "controller.safetensors"
 
 @dataclass(frozen=True)
 class Strength:
-    """How strongly an edit is followed: with + (guidance − 1)·(with − none) + identity_guidance·(with − foil); and from where.
+    """Guidance scales: with + (guidance − 1)·(with − none) + identity_guidance·(with − negative), and the start.
 
-    none: every factor and the words dropped, as in classifier-free guidance. foil: the plan's own
+    none: every factor and the words dropped, as in classifier-free guidance. negative: of the plan
     (``EditPlan.negative``), the same motion on the photo's own face. Our choice: identity is a small part of what a
     token says, and what sets two people apart is a small part of identity; this follows just that part further.
     """
@@ -36,8 +37,8 @@ class Strength:
     guidance: float = 2.0
     identity_guidance: float = 0.0
     warp_strength: float = 0.0
-    """How much of a draft sampling starts from (``draft.draw_warped_init``): 0 nothing, pure noise as in the paper; 1 as much
-    as its ``share`` says."""
+    """How much sampling starts from the warped photos (``warped_init.draw_warped_init``): 0 from pure noise, as in the
+    paper; 1 from as much of them as ``WarpedInit.share`` allows."""
 
     def replaced(
         self, guidance: float | None = None, identity_guidance: float | None = None, warp_strength: float | None = None
@@ -66,6 +67,7 @@ def load_components(
     dtype: torch.dtype,
     identity: str | None = None,
     regions: str | None = None,
+    motion: str | None = None,
 ) -> FaceXComponents:
     """Load what ``source`` names: a controller's file, or a folder with ``controller.safetensors``.
 
@@ -77,12 +79,13 @@ def load_components(
     found = load_base(base if base is not None else default_base(file, header), device, dtype)
     controller = controller.to(device, dtype)
     steered = SteeredUNet(found.unet, controller, found.name)
-    decomposer = load_decomposer(controller.config, found.codec, identity, regions, device)
+    decomposer = load_decomposer(controller.config, found.codec, identity, regions, device, motion)
     return FaceXComponents(steered, controller, found, decomposer, strength_of(header))
 
 
 def strength_of(header: Mapping[str, Any]) -> Strength:
     """The weights' own, from a controller's header; the defaults of ``Strength`` where it names none."""
+    header = renamed(header, CONTROLLER_HEADER)
     return Strength(**{f.name: float(header.get(f.name, f.default)) for f in fields(Strength)})
 
 

@@ -18,6 +18,8 @@ SIZE = 256
 _POSE_MIDDLE = np.array([0, 0, 0, 128, 112, np.log(14.0)], np.float32)
 _POSE_SPREAD = np.array([20, 12, 6, 12, 12, 0.15], np.float32)
 _GAZE_SPREAD = 15.0
+ANGLE_SPREAD = tuple(_POSE_SPREAD[:3].tolist())
+"""Degrees of yaw, pitch and roll that count as one."""
 
 
 @dataclass(frozen=True, eq=False)

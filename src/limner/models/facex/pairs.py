@@ -38,8 +38,8 @@ PARTS_SWAPPED = ("lips", "brows", "eyes", "nose", "hair", "worn", "beard")
 FACTOR_ARRAYS = ("identity", "groups", "expression", "pose", "gaze", "light")
 KIND = "a prepared set of pairs: python -m limner.models.facex.prepare makes one"
 DRAFTED = (("head", "face"), ("person", "part"))
-"""Tasks whose draft is the source in grey, and as it is: what ``EditPlan.hole_fill`` shows of whoever gives the part. (Who
-reenacts is the photo there, and the source here, where tasks are seen from the picture they lead to.)"""
+"""Tasks whose holes are filled with the source in grey, and in colour: what ``EditPlan.hole_fill`` shows. (In
+reenactment that is the photo; here, where tasks are seen from the target picture, it is the source.)"""
 SOURCE, TARGET = 0, 1
 """Places of the two pictures of a pair among those that tokens are picked from."""
 

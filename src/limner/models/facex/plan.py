@@ -156,8 +156,9 @@ class EditPlan(BaseModel):
     def negative(self) -> EditPlan:
         """What the edit is told apart from: the same motion and light on the photo's own face.
 
-        A plan that takes neither identity nor textures from elsewhere (motion, holes, styles) is its own foil. Our
-        choice: reenactments told apart from the driver's face were tried, and move less exactly for no identity_guidance.
+        A plan that takes neither identity nor textures from elsewhere (motion, holes, styles) is its own
+        negative. Our choice: reenactments with the driver's face as the negative were tried; they move less exactly and
+        gain no identity.
         """
         factors = {name: photo for name, photo in self.factors.items() if name not in APPEARANCE}
         return self.model_copy(update={"factors": factors})

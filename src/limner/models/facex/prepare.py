@@ -27,6 +27,7 @@ from limner.data.preparing import Portion, Share, device_of, join, portions, wri
 from limner.data.tensor_shards import Shard, columns, finish, shard_file
 from limner.errors import InputError
 from limner.faces.image_tensors import to_model
+from limner.faces.reconstruction import EXPRESSION
 from limner.faces.topology import Topology
 from limner.weights.tensors import opened
 
@@ -186,12 +187,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--regions", choices=REGION_ENCODERS, help="encoder of region textures; default: the preset's")
     parser.add_argument("--tower", help="folder of the vision transformer, for clip, dino, farl and mae")
     parser.add_argument("--identity", help="ArcFace's weights, for the preset full")
+    parser.add_argument("--motion", help="D3DFR-style regressor (.safetensors, .onnx); default: Limner's own measures")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where to compute")
     given = parser.parse_args(arguments)
     preset = dict(PRESETS[given.preset])
     regions = given.regions or preset.get("region_encoder", ControlConfig().region_encoder)
     pooled = regions in ("efficientnet", "codec")
-    config = ControlConfig(**{**preset, "region_encoder": regions, "adapter_width": 0 if pooled else 256})
+    motion = {"motion_encoder": "d3dfr", "expression": EXPRESSION} if given.motion else {}
+    config = ControlConfig(**{**preset, "region_encoder": regions, "adapter_width": 0 if pooled else 256, **motion})
 
     def report(done: int, total: int) -> None:
         print(f"\rshards {done}/{total}", end="" if done < total else "\n", file=sys.stderr, flush=True)
@@ -204,13 +207,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
             "size": given.size,
             "region_encoder": regions,
             "identity_encoder": config.identity_encoder,
+            "motion_encoder": config.motion_encoder,
         }
         silent = lambda done, total: None  # noqa: E731
         prepare(
             portions(given.pairs, partial(read_rows, size=given.size)),
             given.out,
             codec,
-            load_decomposer(config, codec, given.identity, given.tower, device),
+            load_decomposer(config, codec, given.identity, given.tower, device, given.motion),
             facts,
             share=share,
             report=report if share.first else silent,

@@ -106,7 +106,7 @@ def put_hole_fill(latents: Tensor, mask: Tensor, fill: Tensor) -> Tensor:
 def assemble_reference(
     plan: EditPlan, portraits: Mapping[str, Portrait], mask: np.ndarray, codec: KLCodec, hole_fill: bool = False
 ) -> Reference:
-    """The reference of one edit, B = 1. mask: as ``repaint_mask`` gives it. hole_fill: as the controller was trained."""
+    """The reference of one edit, B = 1. mask: as ``repaint_mask`` gives it. hole_fill: as trained."""
     cells, canvas = mask_cells(mask[None], codec.factor), portraits[CANVAS]
     device = next(codec.parameters()).device
 

@@ -18,6 +18,8 @@ Predict = Callable[[Tensor, Tensor], Tensor]
 """(latents (B, C, h, w), time) → what the model predicts, guided or not."""
 Callback = Callable[[int, int, Tensor], None]
 """(steps done, steps in all, latents without noise as they look now). To cancel, raise."""
+OnStep = Callable[[int, Tensor, Tensor], Tensor]
+"""(step from 0, its time, latents after it (B, C, h, w)) → the latents to go on with."""
 SAMPLERS = ("ddim", "euler")
 
 
@@ -89,6 +91,7 @@ def sample(
     steps: int,
     callback: Callback | None = None,
     init: InitLatents | None = None,
+    on_step: OnStep | None = None,
 ) -> Tensor:
     """Latents (B, C, h, w) from unit noise in ``steps`` steps, fewer where every picture starts from a draft."""
     scheduler.set_timesteps(steps, device=noise.device)
@@ -103,6 +106,8 @@ def sample(
         out = predict(scheduler.scale_model_input(x, t), t)
         stepped = scheduler.step(out.float(), t, x)
         x = stepped.prev_sample
+        if on_step is not None:
+            x = on_step(step - first, t, x)
         if callback is not None:
             callback(step + 1 - first, steps - first, stepped.pred_original_sample)
     return x

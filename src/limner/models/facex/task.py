@@ -22,6 +22,7 @@ from limner.errors import InputError
 from limner.faces.data_folders import data_root
 from limner.faces.identity import IdentityEncoder
 from limner.faces.image_tensors import to_pictures
+from limner.faces.iresnet import IResNet
 from limner.weights.fingerprint import weights_hash
 from limner.weights.registry import registry
 
@@ -93,6 +94,11 @@ class FaceXSettings(BaseModel):
         default=0.15, ge=0, le=1, description="Share trained without a draft, where model.hole_fill is true."
     )
     identity_weight: float = Field(default=0.1, ge=0, description="Weight of 1 − cosine of identity, on x0.")
+    identity: str | None = Field(
+        default=None,
+        description="ArcFace's weights (an iresnet as safetensors), relative to LIMNER_DATA, for that loss where the "
+        "set was prepared with ArcFace. Sets with Limner's own identity network need none.",
+    )
     lpips_weight: float = Field(default=0.1, ge=0, description="Weight of LPIPS, on x0.")
     lpips: str = Field(default="lpips/alex.safetensors", description="LPIPS weights, relative to LIMNER_DATA.")
     image_loss_min_signal: float = Field(
@@ -154,7 +160,12 @@ class FaceXTask:
             self.word_order = self.words.order(self.words.rows(validation=False), seed)
         self._hole_fill = bool(s.model.get("hole_fill", PRESETS[s.preset].get("hole_fill", False)))
         self.steered: SteeredUNet | None = None
-        self._judges: tuple[IdentityEncoder | None, LPIPS | None] | None = None
+        self._judges: tuple[nn.Module | None, LPIPS | None] | None = None
+        if s.identity_weight and self.data.header["identity_encoder"] == "arcface" and s.identity is None:
+            raise InputError(
+                "the identity loss is taken by the network that steers, ArcFace here: set task.identity to its "
+                "weights, or task.identity_weight to 0"
+            )
 
     def build(self) -> nn.Module:
         """The controller; with ``freeze_unet = false`` a ModuleDict of it and the UNet."""
@@ -165,6 +176,8 @@ class FaceXTask:
             "identity_tokens": header["identity_tokens"],
             "region_encoder": header["region_encoder"],
             "level_widths": tuple(header["level_widths"]),
+            "motion_encoder": header.get("motion_encoder", "mesh"),  # sets of before have no other
+            "expression": self.data.stored.shape("expression")[0],
         }
         preset = PRESETS[s.preset] | found | {"adapter_width": 0 if header["pooled"] else 256}
         if self.steered is not None:
@@ -344,12 +357,19 @@ class FaceXTask:
         reference = Reference(batch["reference"], batch["mask"])
         return self.steered(noisy, times, text, keep, face, reference)
 
+    def _identity_network(self, device: torch.device) -> nn.Module:
+        """The network that the set's identity factors come from."""
+        if self.data.header["identity_encoder"] == "arcface":
+            assert self.settings.identity is not None
+            return IResNet.load(data_root() / self.settings.identity).to(device)
+        return IdentityEncoder.load().to(device)
+
     def _judge(self, start: Tensor, latents: Tensor) -> list[tuple[str, float, Tensor]]:
         """(name, weight, value) of the losses on pictures: what x0 shows against what the codec makes of the truth."""
         s, device = self.settings, start.device
         if self._judges is None:
             lpips = LPIPS.load(data_root() / s.lpips).to(device) if s.lpips_weight else None
-            self._judges = IdentityEncoder.load().to(device) if s.identity_weight else None, lpips
+            self._judges = self._identity_network(device) if s.identity_weight else None, lpips
             self.base.codec.to(device)
         identity, lpips = self._judges
         decode = self.base.codec.decode

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from .attention import QKNorm, attend
 from .config import MDiTConfig
-from .lora import MaskAdapter
+from .lora import MaskAdapter, StreamAdapter
 from .modulation import Conditioning, ConstantModulation, Modulation, modulate
 
 Mod = tuple[Tensor, ...]  # shift, scale, gate (B or 1, 1, D), once or twice
@@ -42,6 +42,7 @@ class Stream(nn.Module):
         super().__init__()
         width, hidden = config.width, int(config.width * mlp_ratio)
         self.heads, self.hidden, self.gelu = config.heads, hidden, config.gelu
+        self.adapter: StreamAdapter | None = None  # corrections of the dynamic path; the mask's are the block's
         self.modulation = (ConstantModulation if constant else Modulation)(config, 6)
         self.qkv = nn.Linear(width, 3 * width)
         self.norm = QKNorm(config.head_size)
@@ -54,12 +55,12 @@ class Stream(nn.Module):
         return {name: (getattr(self, name).in_features, getattr(self, name).out_features)
                 for name in ("qkv", "out", "up", "down")}  # fmt: skip
 
-    def enter(self, x: Tensor, mod: Mod, freqs: Tensor | None, lora: MaskAdapter | None = None) -> Entered:
+    def enter(self, x: Tensor, mod: Mod, freqs: Tensor | None, lora: StreamAdapter | None = None) -> Entered:
         """Queries, keys, values (B, H, N, E) of x: (B, N, D); normed, turned."""
         h = modulate(x, mod[0], mod[1])
         return *_heads(_layer(self, "qkv", h, lora), self.heads, self.norm, freqs), None
 
-    def leave(self, x: Tensor, o: Tensor, hidden: None, mod: Mod, lora: MaskAdapter | None = None) -> Tensor:
+    def leave(self, x: Tensor, o: Tensor, hidden: None, mod: Mod, lora: StreamAdapter | None = None) -> Tensor:
         """x += g1 Out(o); x += g2 MLP(LN(x)(1 + sc2) + sh2). x, o: (B, N, D)."""
         _, _, gate, shift, scale, gate_mlp = mod
         x = torch.addcmul(x, gate, _layer(self, "out", o, lora))
@@ -74,6 +75,7 @@ class MergedStream(nn.Module):
         super().__init__()
         width, hidden = config.width, int(config.width * config.mlp_ratio)
         self.heads, self.hidden, self.gelu = config.heads, hidden, config.gelu
+        self.adapter: StreamAdapter | None = None  # corrections of the dynamic path; the mask's are the block's
         self.modulation = (ConstantModulation if constant else Modulation)(config, 3)
         self.qkv = nn.Linear(width, 3 * width + hidden)  # and the MLP's way up
         self.norm = QKNorm(config.head_size)
@@ -83,13 +85,13 @@ class MergedStream(nn.Module):
         """Linear layers a mask adapter corrects: name to (inputs, outputs)."""
         return {name: (getattr(self, name).in_features, getattr(self, name).out_features) for name in ("qkv", "out")}
 
-    def enter(self, x: Tensor, mod: Mod, freqs: Tensor | None, lora: MaskAdapter | None = None) -> Entered:
+    def enter(self, x: Tensor, mod: Mod, freqs: Tensor | None, lora: StreamAdapter | None = None) -> Entered:
         """Queries, keys, values (B, H, N, E) and the MLP's hidden units (B, N, 4 D) of x: (B, N, D)."""
         h = _layer(self, "qkv", modulate(x, mod[0], mod[1]), lora)
         qkv, hidden = h.split([h.shape[2] - self.hidden, self.hidden], dim=2)
         return *_heads(qkv, self.heads, self.norm, freqs), F.gelu(hidden.contiguous(), approximate=self.gelu)
 
-    def leave(self, x: Tensor, o: Tensor, hidden: Tensor, mod: Mod, lora: MaskAdapter | None = None) -> Tensor:
+    def leave(self, x: Tensor, o: Tensor, hidden: Tensor, mod: Mod, lora: StreamAdapter | None = None) -> Tensor:
         """x += g Out([o; hidden]). x, o: (B, N, D); hidden: (B, N, 4 D)."""
         return torch.addcmul(x, mod[2], _layer(self, "out", torch.cat([o, hidden], dim=2), lora))
 
@@ -100,7 +102,7 @@ def _heads(qkv: Tensor, heads: int, norm: QKNorm, freqs: Tensor | None) -> tuple
     return *norm(qk, freqs), v.squeeze(2).transpose(1, 2)
 
 
-def _layer(stream: nn.Module, name: str, x: Tensor, lora: MaskAdapter | None) -> Tensor:
+def _layer(stream: nn.Module, name: str, x: Tensor, lora: StreamAdapter | None) -> Tensor:
     y = getattr(stream, name)(x)
     return y if lora is None else lora.apply_to(name, x, y)
 
@@ -167,11 +169,13 @@ class DoubleBlock(Block):
     ) -> tuple[Tensor, Tensor]:
         """O_D = softmax([Q_T; Q_X][K_T; K_X; K_M]T / sqrt(E))[V_T; V_X; V_M]. text: (B, T, D), x: (B, N, D)."""
         length = text.shape[1]
-        mod_t, mod_x = self.text.modulation(c), self.image.modulation(c)
-        q_t, k_t, v_t, _ = self.text.enter(text, mod_t, None)  # text ids are zero: it does not turn
-        q_x, k_x, v_x, _ = self.image.enter(x, mod_x, freqs[length:])
+        lora_t, lora_x = self.text.adapter, self.image.adapter
+        mod_t, mod_x = self.text.modulation(c, lora=lora_t), self.image.modulation(c, lora=lora_x)
+        q_t, k_t, v_t, _ = self.text.enter(text, mod_t, None, lora_t)  # text ids are zero: it does not turn
+        q_x, k_x, v_x, _ = self.image.enter(x, mod_x, freqs[length:], lora_x)
         o = _attend_all(torch.cat([q_t, q_x], dim=2), [k_t, k_x], [v_t, v_x], mask)
-        return self.text.leave(text, o[:, :length], None, mod_t), self.image.leave(x, o[:, length:], None, mod_x)
+        text = self.text.leave(text, o[:, :length], None, mod_t, lora_t)
+        return text, self.image.leave(x, o[:, length:], None, mod_x, lora_x)
 
 
 class SingleBlock(Block):
@@ -189,6 +193,7 @@ class SingleBlock(Block):
 
     def dynamic(self, tx: Tensor, c: Conditioning, freqs: Tensor, mask: MaskKV | None) -> Tensor:
         """tx: (B, T + N, D), text first."""
-        mod = self.merged.modulation(c)
-        q, k, v, hidden = self.merged.enter(tx, mod, freqs)
-        return self.merged.leave(tx, _attend_all(q, [k], [v], mask), hidden, mod)
+        lora = self.merged.adapter
+        mod = self.merged.modulation(c, lora=lora)
+        q, k, v, hidden = self.merged.enter(tx, mod, freqs, lora)
+        return self.merged.leave(tx, _attend_all(q, [k], [v], mask), hidden, mod, lora)

@@ -79,13 +79,14 @@ def _double(
         m, k_m, v_m = block.static(m, c_m, freqs[sizes[0] :])
         return *block.dynamic(text, x, c, freqs, (k_m, v_m, None)), m, k_m, v_m
     stream, mod_m = block.mask_stream(c_m)
-    mod_t, mod_x = block.text.modulation(c), block.image.modulation(c)
-    q_t, k_t, v_t, _ = block.text.enter(text, mod_t, None)
-    q_x, k_x, v_x, _ = block.image.enter(x, mod_x, freqs[sizes[0] :])
+    lora_t, lora_x = block.text.adapter, block.image.adapter
+    mod_t, mod_x = block.text.modulation(c, lora=lora_t), block.image.modulation(c, lora=lora_x)
+    q_t, k_t, v_t, _ = block.text.enter(text, mod_t, None, lora_t)
+    q_x, k_x, v_x, _ = block.image.enter(x, mod_x, freqs[sizes[0] :], lora_x)
     q_m, k_m, v_m, hidden = stream.enter(m, mod_m, freqs[sizes[0] :], block.adapter)
     q, k, v = torch.cat([q_t, q_x, q_m], 2), torch.cat([k_t, k_x, k_m], 2), torch.cat([v_t, v_x, v_m], 2)
     o_t, o_x, o_m = attend(q, k, v).split(sizes, dim=1)
-    text, x = block.text.leave(text, o_t, None, mod_t), block.image.leave(x, o_x, None, mod_x)
+    text, x = block.text.leave(text, o_t, None, mod_t, lora_t), block.image.leave(x, o_x, None, mod_x, lora_x)
     return text, x, stream.leave(m, o_m, hidden, mod_m, block.adapter), k_m, v_m
 
 
@@ -98,8 +99,9 @@ def _single(
         m, k_m, v_m = block.static(m, c_m, freqs[length:])
         return block.dynamic(tx, c, freqs, (k_m, v_m, None)), m, k_m, v_m
     stream, mod_m = block.mask_stream(c_m)
-    mod = block.merged.modulation(c)
-    q, k, v, hidden = block.merged.enter(tx, mod, freqs)
+    lora = block.merged.adapter
+    mod = block.merged.modulation(c, lora=lora)
+    q, k, v, hidden = block.merged.enter(tx, mod, freqs, lora)
     q_m, k_m, v_m, hidden_m = stream.enter(m, mod_m, freqs[length:], block.adapter)
     o, o_m = attend(torch.cat([q, q_m], 2), torch.cat([k, k_m], 2), torch.cat([v, v_m], 2)).split(sizes, dim=1)
-    return block.merged.leave(tx, o, hidden, mod), stream.leave(m, o_m, hidden_m, mod_m, block.adapter), k_m, v_m
+    return block.merged.leave(tx, o, hidden, mod, lora), stream.leave(m, o_m, hidden_m, mod_m, block.adapter), k_m, v_m

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .config import MDiTConfig
+from .lora import StreamAdapter
 
 
 def pack(latents: Tensor, patch: int) -> Tensor:
@@ -112,13 +113,18 @@ class TextEmbedding(nn.Module):
         self.padding = nn.Parameter(torch.empty(config.text_length, config.width)) if learned else None
         self.no_text = nn.Parameter(torch.empty(config.width)) if learned else None
 
-    def forward(self, prompt: Prompt) -> tuple[Tensor, Tensor]:
-        """Returns tokens (B, T, D) and the pooled text's share of the conditioning (B, D)."""
+    def forward(self, prompt: Prompt, lora: StreamAdapter | None = None) -> tuple[Tensor, Tensor]:
+        """Returns tokens (B, T, D) and the pooled text's share of the conditioning (B, D).
+
+        lora: may correct the tokens' projection.
+        """
         tokens, pooled = prompt.tokens, prompt.pooled
         if self.norm:
             tokens, pooled = (F.layer_norm(x.float(), x.shape[-1:]) for x in (tokens, pooled))
         dtype = self.tokens.weight.dtype
-        out, share = self.tokens(tokens.to(dtype)), self.pooled(pooled.to(dtype))
+        tokens = tokens.to(dtype)
+        out, share = self.tokens(tokens), self.pooled(pooled.to(dtype))
+        out = out if lora is None else lora.apply_to("text_in.tokens", tokens, out)
         if self.padding is None or self.no_text is None or prompt.keep is None:
             return out, share
         padding = self.padding[: out.shape[1]].to(out.dtype)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import inspect
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,9 +31,9 @@ from limner.weights.store import locate
 from .embedding import Prompt
 from .flow import SAMPLERS, draw_noise, schedule
 from .guidance import branches, guided_velocity
-from .loading import MASK_LORA, MDiTFaceComponents, is_pipeline, load_components, saved_lora, weight_file
+from .loading import MASK_LORA, MDiTFaceComponents, is_pipeline, load_components, saved_loras, weight_file
 from .mask_cache import MaskCache, encode_mask, fingerprint, join
-from .paint_settings import SETTINGS, check_request
+from .paint_settings import GenerationConfig
 from .region_map_text import map_ingredient, pack_map, unpack_map
 from .token_merging import merge_regions, merge_similar
 
@@ -59,11 +59,11 @@ class MDiTFace(PretrainedEngine):
         name: str,
         why: str,
         source: str | os.PathLike[str] = "",
-        lora: Path | None = None,
+        loras: Sequence[Path] = (),
     ) -> None:
-        """source, lora: the files that the parts were loaded from, for ``save_pretrained``."""
+        """source, loras: the files that the parts were loaded from, for ``save_pretrained``."""
         self.components, self.name, self.why = components, name, why
-        self._source, self._lora = source or name, lora
+        self._source, self._loras = source or name, tuple(loras)
         encoder = getattr(
             components.encoder, "model", None
         )  # a pair of encoders is known by its pipeline's transformer
@@ -78,23 +78,26 @@ class MDiTFace(PretrainedEngine):
         source: str | os.PathLike[str] = "mditface-nano",
         device: str = "auto",
         precision: str = "auto",
-        lora: str | os.PathLike[str] | None = None,
+        lora: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | None = None,
+        text_length: int | None = None,
     ) -> MDiTFace:
         """From a registry name, a weight file, or the folder of a FLUX.1 pipeline.
 
         device: ``auto`` (a GPU if there is one), ``cpu``, ``cuda``. precision: ``auto``, ``bf16``, ``fp32``; what auto
-        chose, and why, stands in ``.why``. lora: mask corrections trained for FLUX. Raises ``InputError``.
+        chose, and why, stands in ``.why``. lora: for FLUX, files of corrections: ours, or any FLUX LoRA. text_length:
+        for FLUX, T5 tokens a prompt is padded or cut to, if not the published number. Raises ``InputError``.
         """
         where, dtype, why = choose(device, precision)
-        added = saved_lora(source) if lora is None else Path(lora)
-        return cls(load_components(source, where, dtype, added), str(source), why, source, added)
+        files = saved_loras(source) if lora is None else [lora] if isinstance(lora, (str, os.PathLike)) else list(lora)
+        added = [Path(file) for file in files]
+        return cls(load_components(source, where, dtype, added, text_length), str(source), why, source, added)
 
     def pretrained_files(self) -> dict[str, Path]:
-        """Its weight file, or every file of its FLUX.1 pipeline; and its mask corrections."""
+        """Its weight file, or every file of its FLUX.1 pipeline; and its corrections."""
         place = Path(locate(self._source))
         if is_pipeline(place):
-            files = files_below(place)
-            return files if self._lora is None else {**files, MASK_LORA: self._lora}
+            names = [MASK_LORA, *(f"lora-{k}.safetensors" for k in range(2, len(self._loras) + 1))]
+            return {**files_below(place), **dict(zip(names, self._loras))}
         return {"model.safetensors": weight_file(place)}
 
     def paint(
@@ -102,7 +105,7 @@ class MDiTFace(PretrainedEngine):
         text: str | None = None,
         mask: Mask | None = None,
         n: int = 1,
-        steps: int = 28,
+        steps: int | None = None,
         guidance: float | None = None,
         mask_guidance: float | None = None,
         seed: int = 0,
@@ -114,16 +117,15 @@ class MDiTFace(PretrainedEngine):
     ) -> list[Picture]:
         """Paint ``n`` pictures.
 
-        text: what to paint. mask: a Face that ``read`` returned (its own regions, aligned), a region map (H, W) of
-        ids, a palette picture (array, PIL image or file). guidance, mask_guidance: how strongly words and mask are
-        followed, 1 is unguided (defaults: the weights' own for words; 1 for a mask with words, 1.5 without). seed:
-        picture k is that of seed + k, whatever n. sampler: ``euler`` or ``heun``. merge: mask tokens to keep per
-        layer, or ``regions``; None merges nothing. size: side in pixels, for FLUX. palette: of the mask, see
-        ``region_map``. Raises ``InputError`` for what
-        cannot be painted.
+        text: what to paint. mask: a Face that ``read`` returned (its own regions, aligned), a region map (H, W) of ids,
+        a palette picture (array, PIL image or file). steps: 28, or 4 with FLUX.1-schnell, unless given. guidance,
+        mask_guidance: how strongly words and mask are followed, 1 is unguided (defaults: the weights' own for words; 1
+        for a mask with words, 1.5 without). seed: picture k is that of seed + k, whatever n. sampler: ``euler`` or
+        ``heun``. merge: mask tokens to keep per layer, or ``regions``; None merges nothing. size: side in pixels, for
+        FLUX. palette: of the mask, see ``region_map``. Raises ``InputError`` for what cannot be painted.
         """
-        settings = self._settings(text, mask, n, steps, guidance, mask_guidance, seed, sampler, merge, size, palette)
-        return self._paint([settings], None if callback is None else lambda done, total, _: callback(done, total))[0]
+        config = self._config(text, mask, n, steps, guidance, mask_guidance, seed, sampler, merge, size, palette)
+        return self._paint([config], None if callback is None else lambda done, total, _: callback(done, total))[0]
 
     def paint_batch(
         self, requests: Sequence[dict[str, Any]], watch: PreviewCallback | None = None
@@ -134,16 +136,14 @@ class MDiTFace(PretrainedEngine):
         in tests/mditface/test_together.py); its recipe says how many were in the batch. ``InputError`` for requests
         that differ in what ``BATCH_SETTINGS`` names.
         """
-        defaults = {name: given.default for name, given in inspect.signature(self.paint).parameters.items()}
-        del defaults["callback"]
-        every = [self._settings(**{**defaults, **request}) for request in requests]
-        if len({together(settings) for settings in every}) > 1:
+        every = [self._config(**request) for request in requests]
+        if len({together(config) for config in every}) > 1:
             raise InputError(f"only requests of the same {', '.join(BATCH_SETTINGS)} can be painted together")
         return self._paint(every, watch)
 
-    def _paint(self, every: list[dict[str, Any]], watch: PreviewCallback | None) -> list[list[Picture]]:
-        rows = [(settings, k) for settings in every for k in range(settings["n"])]
-        steps = every[0]["steps"]
+    def _paint(self, every: list[GenerationConfig], watch: PreviewCallback | None) -> list[list[Picture]]:
+        rows = [(config, k) for config in every for k in range(config.n)]
+        steps = every[0].steps
         total = steps * -(-len(rows) // BATCH)
         pictures: list[Picture] = []
         for first in range(0, len(rows), BATCH):
@@ -151,7 +151,7 @@ class MDiTFace(PretrainedEngine):
             batch = rows[first : first + BATCH]
             pictures += self._batch(batch, lambda step, look: watch(done + step, total, look) if watch else None)  # noqa: B023
         out = iter(pictures)
-        return [[next(out) for _ in range(settings["n"])] for settings in every]
+        return [[next(out) for _ in range(config.n)] for config in every]
 
     def replay(self, recipe: dict[str, Any], callback: ProgressCallback | None = None) -> Picture:
         """Make a picture again from its recipe: the same batch on the same number of threads, so the same bits.
@@ -159,22 +159,26 @@ class MDiTFace(PretrainedEngine):
         ``InputError`` if the recipe is another engine's or was made with other weights.
         """
         try:
-            made = {key: recipe[key] for key in SETTINGS}
+            config = GenerationConfig.from_recipe(recipe)
             picture, threads, weights = int(recipe["picture"]), int(recipe["threads"]), recipe["weights"]
             first = picture // BATCH * BATCH
+        except InputError:
+            raise
         except (KeyError, TypeError, ValueError):
             raise InputError("this recipe is not one of MDiTFace's: use the version of limner that wrote it") from None
-        check_request(made, self.components)
-        if not 0 <= picture < made["n"] or not 1 <= threads <= MOST_THREADS:
+        config.check_weights(self.components)
+        if not 0 <= picture < config.n or not 1 <= threads <= MOST_THREADS:
             raise InputError(f"picture={picture}, threads={threads}: no recipe that limner writes says so")
+        if recipe.get("text_length", self.components.text_length) != self.components.text_length:
+            raise InputError(f"this picture was made with text_length={recipe['text_length']}: load the model with it")
         if weights != self.weights():
             raise InputError("this picture was made with other weights or precision than are loaded: see its recipe")
         before = torch.get_num_threads()
         torch.set_num_threads(threads)
         try:
-            steps = made["steps"]
-            rows = [(made, k) for k in range(first, min(first + BATCH, made["n"]))]
-            return self._batch(rows, lambda step, _: callback(step, steps) if callback else None)[picture - first]
+            rows = [(config, k) for k in range(first, min(first + BATCH, config.n))]
+            pictures = self._batch(rows, lambda step, _: callback(step, config.steps) if callback else None)
+            return pictures[picture - first]
         finally:
             torch.set_num_threads(before)
 
@@ -194,37 +198,38 @@ class MDiTFace(PretrainedEngine):
         with torch.no_grad():
             return encode_mask(model, self.components.codec.encode(pictures))
 
-    def _settings(
+    def _config(
         self,
-        text: str | None,
-        mask: Mask | None,
-        n: int,
-        steps: int,
-        guidance: float | None,
-        mask_guidance: float | None,
-        seed: int,
-        sampler: str,
-        merge: int | str | None,
-        size: int | None,
-        palette: str,
-    ) -> dict[str, Any]:
+        text: str | None = None,
+        mask: Mask | None = None,
+        n: int = 1,
+        steps: int | None = None,
+        guidance: float | None = None,
+        mask_guidance: float | None = None,
+        seed: int = 0,
+        sampler: str = "euler",
+        merge: int | str | None = None,
+        size: int | None = None,
+        palette: str = "auto",
+    ) -> GenerationConfig:
+        """The arguments of ``paint`` with the weights' own defaults in place, checked."""
         if text is not None:
             check_text(text)
         words, side = (text or "").strip(), self.components.size if size is None else size
-        request = {
-            "text": words,
-            "mask": None if mask is None else "",  # packed last, when its size is known to be right
-            "n": n,
-            "steps": steps,
-            "guidance": self.components.guidance if guidance is None else guidance,
-            "mask_guidance": (1.0 if words else self._mask_alone) if mask_guidance is None else mask_guidance,
-            "seed": seed,
-            "sampler": sampler,
-            "merge": merge,
-            "size": side,
-        }
-        check_request(request, self.components)
-        return request if mask is None else {**request, "mask": pack_map(region_map(mask, side, palette))}
+        config = GenerationConfig(
+            text=words,
+            mask=None if mask is None else "",  # packed last, when its size is known to be right
+            n=n,
+            steps=self.components.steps if steps is None else steps,
+            guidance=self.components.guidance if guidance is None else guidance,
+            mask_guidance=(1.0 if words else self._mask_alone) if mask_guidance is None else mask_guidance,
+            seed=seed,
+            sampler=sampler,
+            merge=merge,
+            size=side,
+        )
+        config.check_weights(self.components)
+        return config if mask is None else replace(config, mask=pack_map(region_map(mask, side, palette)))
 
     @property
     def _mask_alone(self) -> float:
@@ -236,31 +241,31 @@ class MDiTFace(PretrainedEngine):
 
     @torch.no_grad()
     def _batch(
-        self, rows: list[tuple[dict[str, Any], int]], progress: Callable[[int, Callable[[], np.ndarray]], Any]
+        self, rows: list[tuple[GenerationConfig, int]], progress: Callable[[int, Callable[[], np.ndarray]], Any]
     ) -> list[Picture]:
         """One picture a row: (request, the picture's number in it). Up to ``BATCH`` rows, ``together`` alike."""
-        model, settings = self.components.model, rows[0][0]
-        side, config = settings["size"], model.config
-        texts, maps = [row["text"] for row, _ in rows], [row["mask"] for row, _ in rows]
+        model, asked = self.components.model, rows[0][0]
+        side, config = asked.size, model.config
+        texts, maps = [row.text for row, _ in rows], [row.mask for row, _ in rows if row.mask is not None]
         distilled = config.guidance_embed
         velocity = guided_velocity(
             model,
             self._prompt(texts),
-            None if maps[0] is None else self._caches(maps, settings["merge"]),
+            self._caches(maps, asked.merge) if maps else None,
             self.encode_mask(None, side),
-            1.0 if distilled else settings["guidance"],
-            settings["mask_guidance"],
-            has_words=bool(settings["text"]) or not config.null_conditions,
-            distilled=settings["guidance"] if distilled else None,
+            asked.guidance if config.null_conditions else 1.0,
+            asked.mask_guidance,
+            has_words=asked.has_words or not config.null_conditions,
+            distilled=asked.guidance if distilled else None,
         )
         cells = side // config.latent_factor
         shape = (config.latent_channels, cells, cells)
-        noise = torch.cat([draw_noise(shape, row["seed"] + k, 1) for row, k in rows]).to(self._device)
-        times = schedule(settings["steps"], self.components.shift((cells // config.patch) ** 2))
-        latents = SAMPLERS[settings["sampler"]](
+        noise = torch.cat([draw_noise(shape, row.seed + k, 1) for row, k in rows]).to(self._device)
+        times = schedule(asked.steps, self.components.shift((cells // config.patch) ** 2))
+        latents = SAMPLERS[asked.sampler](
             velocity, noise, times, lambda step, t, x, estimate: progress(step, lambda: self._decode(estimate))
         )
-        alone = all(row is settings for row, _ in rows)
+        alone = all(row is asked for row, _ in rows)
         shared = {} if alone else {"batched_with": len(rows) - 1}
         return [
             self._picture(image, row, k, shared) for image, (row, k) in zip(self._decode(latents), rows, strict=True)
@@ -268,10 +273,7 @@ class MDiTFace(PretrainedEngine):
 
     def _prompt(self, texts: list[str]) -> Prompt:
         """The prompts of a batch; each text is encoded once, and alone, so that it is the same in any company."""
-        encoded = {
-            text: self.components.encoder.encode([text], self.components.model.config.text_length)
-            for text in set(texts)
-        }
+        encoded = {text: self.components.encoder.encode([text], self.components.text_length) for text in set(texts)}
         prompts = {text: Prompt(f.tokens, f.pooled, f.mask).to(self._device) for text, f in encoded.items()}
         return Prompt.join([prompts[text] for text in texts])
 
@@ -293,32 +295,32 @@ class MDiTFace(PretrainedEngine):
     def _decode(self, latents: Tensor) -> np.ndarray:
         return to_pictures(torch.cat([self.components.codec.decode(one[None]) for one in latents]))
 
-    def _picture(self, pixels: np.ndarray, settings: dict[str, Any], index: int, shared: dict[str, int]) -> Picture:
-        has_words, has_mask = bool(settings["text"]), settings["mask"] is not None
-        scales = settings["guidance"], settings["mask_guidance"]
+    def _picture(self, pixels: np.ndarray, asked: GenerationConfig, index: int, shared: dict[str, int]) -> Picture:
+        scales = asked.guidance, asked.mask_guidance
         recipe = {
             "limner": __version__,
             "engine": "mditface",
             "source": self.name,
-            **settings,
+            **asdict(asked),
             **shared,
+            **({} if self.components.fixed else {"text_length": self.components.text_length}),
             "picture": index,
-            "branches": 1
-            if self.components.model.config.guidance_embed
-            else len(branches(has_words, has_mask, *scales)),
+            "branches": len(branches(asked.has_words, asked.has_mask, *scales))
+            if self.components.model.config.null_conditions
+            else 1,
             "weights": self.weights(),
             "precision": str(self.components.model.image_in.weight.dtype).removeprefix("torch."),
             "device": self._device.type,
             "threads": torch.get_num_threads(),
             "torch": torch.__version__,
         }
-        ingredients = (map_ingredient(settings["mask"]),) if has_mask else ()
+        ingredients = () if asked.mask is None else (map_ingredient(asked.mask),)
         return Picture(Image.fromarray(pixels), recipe, ingredients)
 
 
-def together(settings: dict[str, Any]) -> tuple[Any, ...]:
-    """What two requests must have in common to be painted in one batch. settings: as a recipe has them."""
-    return (*(settings[name] for name in BATCH_SETTINGS), bool(settings["text"]), settings["mask"] is not None)
+def together(config: GenerationConfig) -> tuple[Any, ...]:
+    """What two requests must have in common to be painted in one batch."""
+    return (*(getattr(config, name) for name in BATCH_SETTINGS), config.has_words, config.has_mask)
 
 
 def region_map(mask: Mask, side: int, palette: str = "auto") -> np.ndarray:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from limner.errors import InputError
-from limner.weights.tensors import check_keys, load_sharded
+from limner.weights.shards import Shards, fill_rows
 
 from .config import FLUX_DEV, MDiTConfig
 from .transformer import MDiT
@@ -97,57 +97,96 @@ def _transformer(folder: str | Path) -> Path:
     return inner if (inner / "config.json").is_file() else Path(folder)
 
 
-def from_flux(folder: str | Path, dtype: torch.dtype = torch.float32) -> MDiT:
+def parameter_sources(config: MDiTConfig) -> dict[str, tuple[str, ...]]:
+    """Every parameter of a FLUX-sized MDiT, and the diffusers tensors whose rows, one after the other, make it up."""
+    out: dict[str, tuple[str, ...]] = {}
+
+    def linear(target: str, modules: tuple[str, ...]) -> None:
+        for part in ("weight", "bias"):
+            out[f"{target}.{part}"] = tuple(f"{module}.{part}" for module in modules)
+
+    for target, modules in linear_sources(config).items():
+        linear(target, modules)
+    for i in range(config.double_blocks):
+        for stream, norms in (("image", "norm_"), ("text", "norm_added_")):
+            out[f"double_blocks.{i}.{stream}.norm.gain"] = _gains(f"transformer_blocks.{i}.attn.{norms}")
+    for i in range(config.single_blocks):
+        out[f"single_blocks.{i}.merged.norm.gain"] = _gains(f"single_transformer_blocks.{i}.attn.norm_")
+    return out
+
+
+def linear_sources(config: MDiTConfig) -> dict[str, tuple[str, ...]]:
+    """Every linear layer of a FLUX-sized MDiT, and the diffusers layers it computes at once."""
+    out: dict[str, tuple[str, ...]] = {
+        target: (source,)
+        for target, source in STEM.items()
+        if config.guidance_embed or not target.startswith("guidance_in")
+    }
+    for i in range(config.double_blocks):
+        for stream, names in (("image", IMAGE), ("text", TEXT)):
+            for target, sources in names.items():
+                theirs = tuple(f"transformer_blocks.{i}.{source}" for source in sources)
+                out[f"double_blocks.{i}.{stream}.{target}"] = theirs
+    for i in range(config.single_blocks):
+        for target, sources in MERGED.items():
+            theirs = tuple(f"single_transformer_blocks.{i}.{source}" for source in sources)
+            out[f"single_blocks.{i}.merged.{target}"] = theirs
+    return out
+
+
+def _gains(prefix: str) -> tuple[str, ...]:
+    return tuple(f"{prefix}{letter}.weight" for letter in "qk")
+
+
+def empty_flux(folder: str | Path, dtype: torch.dtype = torch.float32) -> MDiT:
+    """The model of a FLUX.1 folder on the meta device: sizes and number type, no memory. See ``fill_from_flux``."""
+    config = read_flux_config(folder)
+    with torch.device("meta"):
+        return MDiT(config).to(dtype)
+
+
+def fill_from_flux(model: MDiT, folder: str | Path) -> None:
+    """Fill a FLUX-sized MDiT, whole or this process's pieces of it (FSDP2), from a FLUX.1 transformer folder.
+
+    Rows are read from the files and written where they belong, so a process never holds more than its own pieces and
+    one layer's rows. Corrections the model may have are left as they are. Strict: a missing, unexpected or mis-shaped
+    tensor is an ``InputError`` that names it, before anything is filled.
+    """
+    folder = _transformer(folder)
+    shards, wanted = Shards(folder, SINGLE), parameter_sources(model.config)
+    parameters = dict(model.named_parameters())
+    _check(shards, {target: (parameters[target], sources) for target, sources in wanted.items()}, folder)
+    for target, sources in wanted.items():
+        fill_rows(parameters[target], shards, sources)
+
+
+def _check(shards: Shards, wanted: Mapping[str, tuple[Tensor, tuple[str, ...]]], folder: Path) -> None:
+    left = set(shards.names())
+    for target, sources in wanted.values():
+        rows = 0
+        for name in sources:
+            if name not in left:
+                raise InputError(f"{folder}: tensor {name!r} is missing from this FLUX transformer: fetch it again")
+            left.remove(name)
+            shape = shards.shape(name)
+            vector = len(shape) == target.ndim - 1
+            rows += 1 if vector else shape[0]
+            if (shape if vector else shape[1:]) != tuple(target.shape[1:]):
+                raise InputError(f"{folder}: tensor {name!r} is {list(shape)}, which config.json does not describe")
+        if rows != target.shape[0]:
+            raise InputError(f"{folder}: tensor {sources[0]!r} has a length that config.json does not describe")
+    if left:
+        raise InputError(
+            f"{folder}: tensor {min(left)!r} is unexpected ({len(left)} such); config.json is another model's"
+        )
+
+
+def from_flux(folder: str | Path, dtype: torch.dtype = torch.float32, device: torch.device | str | None = None) -> MDiT:
     """Load a FLUX.1 transformer folder (``config.json`` and safetensors, one file or sharded with an index).
 
-    folder: the transformer's, or a pipeline's, which holds it as ``transformer/``. Strict: a missing, unexpected or
-    mis-shaped tensor is an ``InputError`` that names it. Built on the meta device, so memory holds the weights once.
+    folder: the transformer's, or a pipeline's, which holds it as ``transformer/``. Strict, see ``fill_from_flux``.
+    Memory holds the weights once, on ``device`` (default: the CPU), in ``dtype``.
     """
-    config, folder = read_flux_config(folder), _transformer(folder)
-    with torch.device("meta"):
-        model = MDiT(config)
-    tensors = convert({name: tensor.to(dtype) for name, tensor in load_sharded(folder, SINGLE)}, config)
-    check_keys(tensors, model.state_dict(), where=str(folder))
-    model.load_state_dict(tensors, strict=True, assign=True)
+    model = empty_flux(folder, dtype).to_empty(device=device or "cpu")
+    fill_from_flux(model, folder)
     return model.eval()
-
-
-def convert(flux: dict[str, Tensor], config: MDiTConfig) -> dict[str, Tensor]:
-    """Diffusers' tensors under MDiT's names, projections fused; what is not recognised keeps its name.
-
-    ``flux`` is emptied on the way, so that large weights are not held twice. ``InputError`` where a tensor is missing.
-    """
-    out: dict[str, Tensor] = {}
-
-    def move(target: str, sources: tuple[str, ...]) -> None:
-        for part in ("weight", "bias"):
-            out[f"{target}.{part}"] = _fuse(flux, [f"{source}.{part}" for source in sources])
-
-    for target, source in STEM.items():
-        if config.guidance_embed or not target.startswith("guidance_in"):
-            move(target, (source,))
-    for i in range(config.double_blocks):
-        ours, theirs = f"double_blocks.{i}", f"transformer_blocks.{i}"
-        for stream, names, norms in (("image", IMAGE, "norm_"), ("text", TEXT, "norm_added_")):
-            for target, sources in names.items():
-                move(f"{ours}.{stream}.{target}", tuple(f"{theirs}.{source}" for source in sources))
-            out[f"{ours}.{stream}.norm.gain"] = _gains(flux, f"{theirs}.attn.{norms}")
-    for i in range(config.single_blocks):
-        ours, theirs = f"single_blocks.{i}.merged", f"single_transformer_blocks.{i}"
-        for target, sources in MERGED.items():
-            move(f"{ours}.{target}", tuple(f"{theirs}.{source}" for source in sources))
-        out[f"{ours}.norm.gain"] = _gains(flux, f"{theirs}.attn.norm_")
-    return out | flux
-
-
-def _fuse(flux: dict[str, Tensor], names: list[str]) -> Tensor:
-    for name in names:
-        if name not in flux:
-            raise InputError(f"tensor {name!r} is missing from this FLUX transformer: fetch its files again")
-    parts = [flux.pop(name) for name in names]
-    return parts[0] if len(parts) == 1 else torch.cat(parts)
-
-
-def _gains(flux: dict[str, Tensor], prefix: str) -> Tensor:
-    names = [f"{prefix}{letter}.weight" for letter in "qk"]
-    return torch.stack([_fuse(flux, [name]) for name in names])

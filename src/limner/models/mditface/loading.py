@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,9 +17,9 @@ from limner.weights.tensors import check_keys, load_tensors, read_tensors
 from limner.words.encoder import MiniLM, TextEncoder
 
 from .config import MDiTConfig
-from .flow import flux_shift
 from .flux import from_flux, read_flux_config
-from .lora import load_mask_lora
+from .flux_times import read_shift
+from .lora_file import load_lora
 from .lora_fusion import fuse_mask_lora
 from .transformer import MDiT
 
@@ -42,20 +42,33 @@ class MDiTFaceComponents:
     """Shift of the sampling times by number of image tokens."""
     guidance: float
     """Guidance of words unless told otherwise."""
+    guided: bool = True
+    """Whether guidance changes anything: FLUX.1-schnell is distilled to a fixed one."""
+    steps: int = 28
+    """Sampling steps unless told otherwise."""
+    text_length: int = 32
+    """Text tokens a prompt is padded or cut to."""
 
 
 def load_components(
-    source: str | os.PathLike[str], device: torch.device, dtype: torch.dtype, lora: str | os.PathLike[str] | None = None
+    source: str | os.PathLike[str],
+    device: torch.device,
+    dtype: torch.dtype,
+    lora: Sequence[str | os.PathLike[str]] = (),
+    text_length: int | None = None,
 ) -> MDiTFaceComponents:
     """Load what ``source`` names: nano weights (one file) or a FLUX.1 pipeline folder in diffusers' format.
 
-    lora: file of trained mask corrections, for FLUX. Raises ``InputError`` with the way out.
+    lora: files of corrections, for FLUX. text_length: text tokens of FLUX (see ``flux_text_length``); None: the
+    published number. Raises ``InputError`` with the way out.
     """
     place = Path(locate(source))
     if is_pipeline(place):
-        return _flux(place, device, dtype, lora)
-    if lora is not None:
+        return _flux(place, device, dtype, lora, text_length)
+    if lora:
         raise InputError("--lora holds corrections for FLUX.1: nano weights take none")
+    if text_length is not None:
+        raise InputError("--text-length is a setting of FLUX.1: the length of nano weights is fixed")
     return _nano(weight_file(place), device, dtype)
 
 
@@ -64,10 +77,12 @@ def is_pipeline(place: Path) -> bool:
     return place.is_dir() and ((place / "transformer").is_dir() or (place / "model_index.json").is_file())
 
 
-def saved_lora(source: str | os.PathLike[str]) -> Path | None:
-    """The mask corrections that ``save_pretrained`` wrote into a pipeline's folder; None where there are none."""
+def saved_loras(source: str | os.PathLike[str]) -> list[Path]:
+    """The corrections that ``save_pretrained`` wrote into a pipeline's folder."""
     place = Path(locate(source))
-    return place / MASK_LORA if is_pipeline(place) and (place / MASK_LORA).is_file() else None
+    if not is_pipeline(place) or not (place / MASK_LORA).is_file():
+        return []
+    return [place / MASK_LORA, *sorted(place.glob("lora-*.safetensors"))]
 
 
 def weight_file(place: Path) -> Path:
@@ -100,6 +115,7 @@ def _nano(file: Path, device: torch.device, dtype: torch.dtype) -> MDiTFaceCompo
         True,
         lambda tokens: shift,
         guidance,
+        text_length=config.text_length,
     )
 
 
@@ -127,19 +143,38 @@ def flux_encoder(folder: Path, device: torch.device | str, dtype: torch.dtype) -
     )
 
 
-def flux_text_length(folder: Path) -> int:
-    """Tokens a prompt is padded to in sampling, and so in training: 512 for FLUX.1-dev, 256 for schnell."""
-    return read_flux_config(folder).text_length
+def flux_text_length(folder: Path, wanted: int | None = None) -> int:
+    """T5 tokens of a prompt, padding included, in sampling, and so in training: 512 for FLUX.1-dev, 256 for schnell.
+
+    wanted: fewer, which are cheaper (diffusers calls it ``max_sequence_length``): the padding that is left out is what
+    the other queries no longer read. ``InputError`` outside 1 to the published number.
+    """
+    published = read_flux_config(folder).text_length
+    if wanted is not None and not 1 <= wanted <= published:
+        raise InputError(f"text length {wanted}: this FLUX.1 takes 1 to {published} tokens")
+    return published if wanted is None else wanted
 
 
 def _flux(
-    folder: Path, device: torch.device, dtype: torch.dtype, lora: str | os.PathLike[str] | None
+    folder: Path,
+    device: torch.device,
+    dtype: torch.dtype,
+    lora: Sequence[str | os.PathLike[str]],
+    text_length: int | None,
 ) -> MDiTFaceComponents:
-    model = from_flux(folder, dtype).to(device)
-    model = load_mask_lora(model, lora) if lora is not None else model
-    encoder = flux_encoder(folder, device, dtype)
-    codec = KLCodec.load(folder / "vae").to(device)
+    length = flux_text_length(folder, text_length)
+    model = from_flux(folder, dtype, device)
+    model = load_lora(model, *lora) if lora else model
     dev = model.config.guidance_embed
     return MDiTFaceComponents(
-        model.requires_grad_(False), codec, encoder, 512, False, flux_shift if dev else lambda tokens: 1.0, 3.5
+        model=model.requires_grad_(False),
+        codec=KLCodec.load(folder / "vae").to(device),
+        encoder=flux_encoder(folder, device, dtype),
+        size=512,
+        fixed=False,
+        shift=read_shift(folder, dev),
+        guidance=3.5 if dev else 1.0,
+        guided=dev,
+        steps=28 if dev else 4,
+        text_length=length,
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -10,7 +9,7 @@ import torch
 from limner.training.memory_estimate import Shape
 
 from .config import FLUX_DEV, MDiTConfig, preset
-from .lora import mask_parameters
+from .flux_training import PRECISIONS, add_corrections, freeze_base
 from .task import MDiTFaceSettings
 from .transformer import MDiT
 
@@ -21,19 +20,19 @@ def shape(settings: dict[str, Any]) -> Shape:
     """A sample is one picture: words, image and mask tokens each pass the blocks once. FLUX stands for FLUX.1-dev."""
     s = MDiTFaceSettings.model_validate(settings)
     if s.flux is not None:
-        config, pixels = replace(FLUX_DEV, mask_rank=s.rank), FLUX_PIXELS
+        config, pixels = FLUX_DEV, FLUX_PIXELS
     else:
         config = MDiTConfig.from_dict({**preset(s.preset).to_dict(), **s.model})
         pixels = FLUX_PIXELS if config.positions is None else config.positions[0] * config.token_pixels
     with torch.device("meta"):
         model = MDiT(config)
     if s.flux is not None:
-        model.requires_grad_(False)
-        for parameter in mask_parameters(model):
-            parameter.requires_grad_(True)
+        base = model.to(PRECISIONS[s.base_precision])
+        model = freeze_base(add_corrections(base, s.rank, s.lora_streams, s.lora_rank))
     image = (pixels // config.token_pixels) ** 2
     return Shape(
         model=model,
+        streamed=s.flux is not None,
         width=config.width,
         layers=config.blocks,
         tokens=config.text_length + 2 * image,

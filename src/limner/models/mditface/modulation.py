@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from .attention import normalise
 from .config import MDiTConfig
+from .lora import StreamAdapter
 
 
 class Conditioning(NamedTuple):
@@ -51,10 +52,17 @@ class Modulation(nn.Module):
         self.down = nn.Linear(width, rank, bias=False) if rank else None
         self.up = nn.Linear(rank, parts * width, bias=False) if rank else None
 
-    def forward(self, c: Conditioning, extra: Tensor | None = None) -> tuple[Tensor, ...]:
-        """``extra``: (P * D,) is added (the mask stream's own constant). Returns P tensors (B, 1, D)."""
+    def forward(
+        self, c: Conditioning, extra: Tensor | None = None, lora: StreamAdapter | None = None
+    ) -> tuple[Tensor, ...]:
+        """Returns P tensors (B, 1, D).
+
+        extra: (P * D,) is added (the mask stream's own constant). lora: corrects the full projection, for the other
+        streams.
+        """
         if self.full is not None:
             out = self.full(c.active)
+            out = out if lora is None else lora.apply_to("modulation.full", c.active, out)
         else:
             assert c.shared is not None and self.table is not None
             out = c.shared[:, : self.table.shape[0]] + self.table

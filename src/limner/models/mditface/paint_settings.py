@@ -1,7 +1,9 @@
-"""What can be asked of the painter: names, types and limits, the same for a request and for a recipe read back."""
+"""What decides a painting: names, types and limits, the same for a request and for a recipe that is read back."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from limner.errors import InputError
@@ -10,35 +12,67 @@ from limner.settings import check_numbers, check_sampler
 from .flow import SAMPLERS
 from .loading import MDiTFaceComponents
 
-SETTINGS = ("text", "mask", "n", "steps", "guidance", "mask_guidance", "seed", "sampler", "merge", "size")
-"""What of a recipe decides the picture, besides weights, machine and the picture's number."""
-
 MOST = 1024  # pictures in one request
 WHOLE = {"n": (1, MOST), "steps": (1, 1000), "seed": (0, 2**63 - 1 - MOST), "size": (1, 4096)}
 SCALES = {"guidance": (0, 100), "mask_guidance": (0, 100)}
 
 
-def check_request(settings: dict[str, Any], components: MDiTFaceComponents) -> dict[str, Any]:
-    """The settings themselves, if they can be painted with these weights; ``InputError`` naming the first that cannot.
+@dataclass(frozen=True, kw_only=True)
+class GenerationConfig:
+    """Everything that decides pictures besides the weights and the machine, as ``MDiTFace.paint`` documents it.
 
-    text: words, may be empty; mask: a packed map (see ``picture.pack_map``) or None; the others as ``MDiTFace.paint``
-    documents them, all present.
+    Types and ranges are checked once, here: ``InputError`` names the first value that cannot be.
     """
-    text, mask, sampler = settings["text"], settings["mask"], settings["sampler"]
-    if not isinstance(text, str) or not (mask is None or isinstance(mask, str)):
-        raise InputError("text and mask of this recipe are not what limner writes: the file was changed")
-    if not text and mask is None:
-        raise InputError("nothing to paint: give words, a mask, or both")
-    check_sampler(sampler, SAMPLERS)
-    check_numbers(settings, WHOLE, SCALES)
-    side, token = settings["size"], components.model.config.token_pixels
-    if components.fixed and side != components.size:
-        raise InputError(f"size={side}: these weights paint {components.size} pixels and nothing else")
-    if side % token:
-        raise InputError(f"size={side}: choose a multiple of {token}")
-    merge = settings["merge"]
-    if merge is not None and mask is None:
-        raise InputError("merge: there is no mask whose tokens could be merged")
-    if merge is not None and merge != "regions" and (not isinstance(merge, int) or merge < 1):
-        raise InputError(f"merge={merge!r}: give the number of mask tokens to keep, or 'regions'")
-    return settings
+
+    text: str
+    """Words, may be empty."""
+    mask: str | None
+    """A packed region map (see ``picture.pack_map``)."""
+    n: int
+    steps: int
+    guidance: float
+    mask_guidance: float
+    seed: int
+    sampler: str
+    merge: int | str | None
+    size: int
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.text, str) or not (self.mask is None or isinstance(self.mask, str)):
+            raise InputError("text and mask of this recipe are not what limner writes: the file was changed")
+        if not self.text and self.mask is None:
+            raise InputError("nothing to paint: give words, a mask, or both")
+        check_sampler(self.sampler, SAMPLERS)
+        check_numbers(asdict(self), WHOLE, SCALES)
+        merge = self.merge
+        if merge is not None and self.mask is None:
+            raise InputError("merge: there is no mask whose tokens could be merged")
+        if merge is not None and merge != "regions" and (not isinstance(merge, int) or merge < 1):
+            raise InputError(f"merge={merge!r}: give the number of mask tokens to keep, or 'regions'")
+
+    @classmethod
+    def from_recipe(cls, recipe: Mapping[str, Any]) -> GenerationConfig:
+        """Of a picture's recipe; ``KeyError`` for one that lacks a value."""
+        return cls(**{field.name: recipe[field.name] for field in fields(cls)})
+
+    def check_weights(self, components: MDiTFaceComponents) -> None:
+        """``InputError`` unless these weights can paint it."""
+        token = components.model.config.token_pixels
+        if components.fixed and self.size != components.size:
+            raise InputError(f"size={self.size}: these weights paint {components.size} pixels and nothing else")
+        if self.size % token:
+            raise InputError(f"size={self.size}: choose a multiple of {token}")
+        if not components.guided and self.guidance != 1:
+            raise InputError(
+                f"guidance={self.guidance}: FLUX.1-schnell is distilled and takes no guidance; leave it out"
+            )
+
+    @property
+    def has_words(self) -> bool:
+        """Whether there are words to follow."""
+        return bool(self.text)
+
+    @property
+    def has_mask(self) -> bool:
+        """Whether there is a region map to follow."""
+        return self.mask is not None

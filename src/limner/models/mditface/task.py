@@ -6,9 +6,8 @@ Legend: B batch, C latent channels, h x w latent grid, T text tokens.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -29,10 +28,18 @@ from limner.words.encoder import MiniLM, TextEncoder
 from .config import PRESETS, MDiTConfig, preset
 from .embedding import Prompt
 from .flow import draw_noise, euler, interpolate, sample_timesteps, schedule
-from .flux import from_flux, read_flux_config
+from .flux_training import (
+    EmptyPrompt,
+    check_precision,
+    empty_model,
+    fill,
+    trained_config,
+    training_shift,
+    without_words,
+)
 from .guidance import guided_velocity
 from .loading import flux_encoder
-from .lora import add_mask_lora, mask_parameters, save_mask_lora
+from .lora_file import save_lora
 from .mask_cache import encode_mask
 from .transformer import MaskFeatures, MDiT
 
@@ -50,9 +57,15 @@ class MDiTFaceSettings(BaseModel):
     model: dict[str, Any] = Field(default={}, description="Fields of MDiTConfig that differ from the preset.")
     init_from: str | None = Field(default=None, description="Weight file to start from, relative to LIMNER_DATA.")
     flux: str | None = Field(
-        default=None, description="FLUX.1 folder, relative to LIMNER_DATA: train mask corrections for it, nothing else."
+        default=None,
+        description="FLUX.1 folder, relative to LIMNER_DATA: train corrections (LoRA) for it, nothing else.",
     )
-    rank: int = Field(default=16, gt=0, description="Rank of those corrections.")
+    rank: int = Field(default=16, gt=0, description="Rank of the mask stream's corrections.")
+    lora_streams: tuple[Literal["image", "text"], ...] = Field(
+        default=(), description="Streams of FLUX.1 that are corrected too, so that painting from words alone learns."
+    )
+    lora_rank: int = Field(default=16, gt=0, description="Rank of those streams' corrections.")
+    base_precision: Literal["bf16", "fp32"] = Field(default="bf16", description="Number type of the frozen FLUX.1.")
     codec: str | None = Field(default=None, description="Codec for sample sheets; None: the one the data names.")
     rarity_sampling: bool = Field(
         default=False, description="Draw faces with rare looks more often (limner.data.sampling_weights)."
@@ -60,7 +73,11 @@ class MDiTFaceSettings(BaseModel):
     drop_text: float = Field(default=0.1, ge=0, le=1, description="Share of faces trained without words.")
     drop_mask: float = Field(default=0.1, ge=0, le=1, description="Share trained without mask.")
     drop_both: float = Field(default=0.05, ge=0, le=1, description="Share trained without either.")
-    shift: float = Field(default=1.0, gt=0, description="Shift of training and sampling times towards noise.")
+    shift: float | None = Field(
+        default=None,
+        gt=0,
+        description="Shift of training and sampling times towards noise. None: 1; FLUX.1: the sampler's at this size.",
+    )
     validation_faces: int = Field(default=96, gt=0, description="Held-out faces the validation loss is taken on.")
     sample_faces: int = Field(default=6, gt=0, description="Columns of a sample sheet.")
     sample_steps: int = Field(default=20, gt=0, description="Euler steps of sample sheets.")
@@ -72,8 +89,9 @@ class MDiTFaceTask:
 
     Words, mask or both are replaced by their learned absences in a share of the faces [O], so that one model paints
     from words, from a mask, from both and from neither, and can be guided by either. With ``flux``, FLUX.1 stays as it
-    is and only the low-rank corrections of its mask stream are trained [P]; nothing is dropped then, for FLUX.1 has no
-    absent conditions.
+    is and only low-rank corrections are trained [P]: of its mask stream, and of the image and text streams if
+    ``lora_streams`` says so. FLUX.1 has learned no absences: dropped words are the empty prompt's features, a dropped
+    mask has no tokens, as in sampling.
     """
 
     def __init__(self, settings: dict[str, Any], batch_size: int, seed: int) -> None:
@@ -89,33 +107,38 @@ class MDiTFaceTask:
         self.order = self.data.order(self.train, seed)
         self.weighted = WeightedDraw(self.train, self.data.weights(self.train)) if s.rarity_sampling else None
         self.config = MDiTConfig.from_dict({**preset(s.preset).to_dict(), **s.model})
-        if s.flux is not None:
-            self.config = replace(read_flux_config(data_root() / s.flux), mask_rank=s.rank)
-        if not self.config.null_conditions and dropped > 0:
-            raise InputError("this model has no absent conditions: set drop_text, drop_mask and drop_both to 0")
+        self.flux = None if s.flux is None else data_root() / s.flux
+        if self.flux is not None:
+            self.config = trained_config(self.flux, s.rank)
         if not self.data.live and self.data.length != self.config.text_length:
             raise InputError(
                 f"{s.data} has {self.data.length} text tokens, the model {self.config.text_length}: prepare it with "
                 f"--text-length {self.config.text_length}"
             )
-        self.modes = MODES if self.config.null_conditions else {"both": MODES["both"]}
+        self.shift = s.shift or 1.0
+        if self.flux is not None and s.shift is None:
+            _, rows, columns = self.data.stored.shape("latents")
+            self.shift = training_shift(self.flux, self.config, rows * columns // self.config.patch**2)
         self.codec: KLCodec | None = None
         self.encoder: TextEncoder | None = None
+        self._no_words: EmptyPrompt | None = None
 
     def build(self) -> nn.Module:
-        if self.settings.flux is not None:
-            return self._build_flux(data_root() / self.settings.flux)
+        """Of FLUX.1 an empty model, which ``fill`` fills."""
+        s = self.settings
+        if self.flux is not None:
+            return empty_model(self.flux, s.rank, s.lora_streams, s.lora_rank, s.base_precision)
         model = MDiT(self.config)
         if self.settings.init_from is not None:
             load_into(model, data_root() / self.settings.init_from)
             return model
         return model.initialise(torch.Generator().manual_seed(self.seed))
 
-    def _build_flux(self, folder: Path) -> nn.Module:
-        model = add_mask_lora(from_flux(folder), self.settings.rank, seed=self.seed).requires_grad_(False)
-        for parameter in mask_parameters(model):
-            parameter.requires_grad_(True)
-        return model
+    def fill(self, model: nn.Module) -> None:
+        """Values for what ``build`` left empty, in the pieces that this process holds."""
+        if self.flux is not None:
+            assert isinstance(model, MDiT)
+            fill(model, self.flux, self.seed)
 
     def batch(self, step: int) -> dict[str, Tensor]:
         """Faces in an order that is new in each epoch, one caption each; a function of the step alone.
@@ -141,6 +164,16 @@ class MDiTFaceTask:
         rest = {name: value for name, value in batch.items() if name != "words"}
         return rest | {name: value.to(device).clone() for name, value in found.items()}
 
+    def empty(self, device: torch.device) -> EmptyPrompt | None:
+        """The empty prompt, which stands in for dropped words of FLUX.1; None for models that learned a stand-in."""
+        if self.config.null_conditions:
+            return None
+        if self._no_words is None:
+            self.encoder = self.encoder or self._load_encoder(device)
+            features = self.encoder.encode([""], self.config.text_length)
+            self._no_words = EmptyPrompt(features.tokens[0].clone(), features.pooled[0].clone())
+        return self._no_words
+
     def _load_encoder(self, device: torch.device) -> TextEncoder:
         if self.settings.flux is None:
             return MiniLM.load(device=device)
@@ -154,12 +187,14 @@ class MDiTFaceTask:
         batch = self.with_features(batch)
         count, device = len(batch["latents"]), batch["latents"].device
         s = self.settings
-        times = sample_timesteps(count, generator, s.shift).to(device)
+        if self.flux is not None:
+            check_precision(model, device)
+        times = sample_timesteps(count, generator, self.shift).to(device)
         noise = torch.randn(batch["latents"].shape, generator=generator).to(device)
         chance = torch.rand(count, generator=generator).to(device)
         neither, wordless = chance < s.drop_both, chance < s.drop_both + s.drop_text
         maskless = ~wordless & (chance < s.drop_both + s.drop_text + s.drop_mask)
-        losses = flow_loss(model, batch, times, noise, ~wordless, ~(neither | maskless))
+        losses = flow_loss(model, batch, times, noise, ~wordless, ~(neither | maskless), self.empty(device))
         return losses.mean(), {}
 
     def validate(self, model: nn.Module) -> dict[str, float]:
@@ -167,7 +202,7 @@ class MDiTFaceTask:
         rows = self.held_out[: self.settings.validation_faces]
         generator = torch.Generator().manual_seed(1)
         figures = {}
-        for mode, (words, mask) in self.modes.items():
+        for mode, (words, mask) in MODES.items():
             generator.manual_seed(1)
             losses = []
             for start in range(0, len(rows), 32):
@@ -178,7 +213,9 @@ class MDiTFaceTask:
                 noise = torch.randn(batch["latents"].shape, generator=generator).to(times.device)
                 given = torch.ones(count, dtype=torch.bool, device=times.device)
                 with torch.autocast(times.device.type, torch.bfloat16):
-                    losses.append(flow_loss(model, batch, times, noise, given & words, given & mask))
+                    losses.append(
+                        flow_loss(model, batch, times, noise, given & words, given & mask, self.empty(times.device))
+                    )
             figures[f"{mode}.loss"] = torch.cat(losses).mean().item()
         return figures
 
@@ -189,7 +226,7 @@ class MDiTFaceTask:
         rows = self.held_out[: self.settings.sample_faces]
         batch = self.with_features(_to(self.data.batch(rows, np.zeros(1, np.int64)), _device(model)))
         sheet = [np.concatenate(list(colourise(batch["regions"].cpu().numpy())), axis=1)]
-        for words, mask in self.modes.values():
+        for words, mask in MODES.values():
             latents = self._paint(model, batch, words, mask)
             sheet.append(np.concatenate(list(to_pictures(codec.decode(latents.cpu()))), axis=1))
         sheet.append(np.concatenate(list(to_pictures(codec.decode(batch["latents"].cpu()))), axis=1))
@@ -199,14 +236,14 @@ class MDiTFaceTask:
         """Weights in float16 with the model's configuration and the facts in the header; of FLUX the corrections."""
         assert isinstance(model, MDiT)
         if self.settings.flux is not None:
-            return save_mask_lora(model, path, facts)
+            return save_lora(model, path, facts)
         s, side = self.settings, self.data.stored.shape("latents")[1] * self.config.latent_factor
         codec = s.codec or self.data.header["codec"]
         header = {
             "model": self.config.to_dict(),
             "codec": codec,
             "size": side,
-            "shift": s.shift,
+            "shift": self.shift,
             "guidance": s.guidance,
         }
         save_tensors(path, model.state_dict(), {**header, **facts}, dtype=torch.float16)
@@ -215,24 +252,34 @@ class MDiTFaceTask:
         s, device = self.settings, batch["latents"].device
         grid = (batch["latents"].shape[2] // self.config.patch, batch["latents"].shape[3] // self.config.patch)
         distilled = self.config.guidance_embed
-        scale = s.guidance if words and self.config.null_conditions else 1.0
+        learned = self.config.null_conditions  # absences to guide away from
+        scale, mask_scale = (s.guidance if words else 1.0, 1.0 if words else 1.5) if learned else (1.0, 1.0)
+        if not words and (empty := self.empty(device)) is not None:
+            batch = without_words(batch, torch.ones(len(batch["latents"]), dtype=torch.bool, device=device), empty)
         with torch.autocast(device.type, torch.bfloat16):
             cache = encode_mask(model, mask_input(model, batch, self.codec)) if mask else None
             null = None if model.no_mask is None else encode_mask(model, None, grid)
             velocity = guided_velocity(
-                model, _prompt(batch), cache, null, scale, 1.0 if words else 1.5, has_words=words,
+                model, _prompt(batch), cache, null, scale, mask_scale, has_words=words or not learned,
                 distilled=s.guidance if distilled else None,
             )  # fmt: skip
             noise = draw_noise(batch["latents"].shape[1:], 0, len(batch["latents"])).to(device)
-            return euler(velocity, noise, schedule(s.sample_steps, s.shift))
+            return euler(velocity, noise, schedule(s.sample_steps, self.shift))
 
 
 def flow_loss(
-    model: nn.Module, batch: dict[str, Tensor], times: Tensor, noise: Tensor, words: Tensor, mask: Tensor
+    model: nn.Module,
+    batch: dict[str, Tensor],
+    times: Tensor,
+    noise: Tensor,
+    words: Tensor,
+    mask: Tensor,
+    empty: EmptyPrompt | None = None,
 ) -> Tensor:
     """Squared error of the velocity, mean over each face's latents: (B,).
 
-    times: (B,); noise: (B, C, h, w); words, mask: (B,) bool, False where the condition is dropped.
+    times: (B,); noise: (B, C, h, w); words, mask: (B,) bool, False where the condition is dropped. empty: what stands
+    in for dropped words of a model that has learned no stand-in.
     """
     assert isinstance(model, MDiT)
     latents = batch["latents"]
@@ -240,16 +287,26 @@ def flow_loss(
     features = _mask_features(model, mask_input(model, batch), mask, grid)
     noisy = interpolate(latents, noise, times)
     guidance = torch.ones_like(times) if model.config.guidance_embed else None  # 1: as if it were not distilled
-    prompt = _prompt(batch).without(~words) if model.config.null_conditions else _prompt(batch)
+    if empty is None:
+        prompt = _prompt(batch).without(~words)
+    else:
+        prompt = _prompt(without_words(batch, ~words, empty))
     velocity = model(noisy, times, prompt, features, guidance)
     return F.mse_loss(velocity.float(), noise - latents, reduction="none").mean((1, 2, 3))
 
 
 def _mask_features(model: MDiT, masks: Tensor, keep: Tensor, grid: tuple[int, int]) -> MaskFeatures:
-    """Static path of a batch; the rows without mask share one run of the null mask, which saves their share of it."""
+    """Static path of a batch; the rows without mask share one run of the null mask, which saves their share of it.
+
+    In a model without a null mask such rows have no mask tokens: their logits are -inf, so no query reads them. The
+    static path runs for them too, because all processes of a sharded run must call the same blocks.
+    """
     if model.no_mask is None:
-        assert bool(keep.all()), "nothing is dropped where there is nothing to put in its place"
-        return model.static_path(model.embed_mask(masks), grid)
+        features = model.static_path(model.embed_mask(masks), grid)
+        if bool(keep.all()):
+            return features
+        hidden = torch.zeros(keep.shape, device=keep.device).masked_fill(~keep, -torch.inf)
+        return features._replace(counts=hidden[None, :, None].expand(len(features.keys), -1, features.keys[0].shape[2]))
     tokens = [model.embed_mask(None, grid=grid)]
     if bool(keep.any()):
         tokens.append(model.embed_mask(masks[keep]))

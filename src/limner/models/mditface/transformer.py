@@ -21,6 +21,7 @@ from torch.nn import functional as F
 from .blocks import DoubleBlock, MaskKV, SingleBlock
 from .config import MDiTConfig
 from .embedding import LabelEmbedding, Prompt, TextEmbedding, VectorEmbedder, pack, timestep_embedding, unpack
+from .lora import StreamAdapter
 from .modulation import Conditioning, SharedModulation, modulate
 from .rope import grid_rotations, with_text
 
@@ -42,6 +43,7 @@ class MDiT(nn.Module):
     def __init__(self, config: MDiTConfig) -> None:
         super().__init__()
         self.config = config
+        self.adapter: StreamAdapter | None = None  # corrections of the layers around the blocks
         width = config.width
         self.image_in = nn.Linear(config.packed_channels, width)
         self.time_in = VectorEmbedder(256, width)
@@ -147,7 +149,11 @@ class MDiT(nn.Module):
 
     def embed_image(self, latents: Tensor) -> Tensor:
         """(B, C, h, w) to image tokens (B, N, D)."""
-        return self._placed(self.image_in(pack(latents.to(self.image_in.weight.dtype), self.config.patch)))
+        packed = pack(latents.to(self.image_in.weight.dtype), self.config.patch)
+        return self._placed(self._stem("image_in", packed, self.image_in(packed)))
+
+    def _stem(self, name: str, x: Tensor, y: Tensor) -> Tensor:
+        return y if self.adapter is None else self.adapter.apply_to(name, x, y)
 
     def _placed(self, tokens: Tensor) -> Tensor:
         if self.position is None:
@@ -161,7 +167,7 @@ class MDiT(nn.Module):
         if (guidance is None) != (self.guidance_in is None):
             raise ValueError("guidance: an input of models with guidance_embed=True, and of no others")
         dtype = self.time_in.first.weight.dtype
-        text, pooled = self.text_in(prompt)
+        text, pooled = self.text_in(prompt, self.adapter)
         c = self.time_in(timestep_embedding(t).to(dtype))  # (B, D)
         if guidance is not None and self.guidance_in is not None:
             c = c + self.guidance_in(timestep_embedding(guidance).to(dtype))
@@ -176,8 +182,10 @@ class MDiT(nn.Module):
 
     def read_out(self, x: Tensor, conditioning: Conditioning, rows: int, columns: int) -> Tensor:
         """Image tokens (B, N, D) to latents (B, C, h, w); text and mask tokens are not read."""
-        scale, shift = self.head_modulation(conditioning.active)[:, None].chunk(2, dim=2)
-        return unpack(self.head(modulate(x, shift, scale)), self.config.patch, rows, columns)
+        modulation = self._stem("head_modulation", conditioning.active, self.head_modulation(conditioning.active))
+        scale, shift = modulation[:, None].chunk(2, dim=2)
+        h = modulate(x, shift, scale)
+        return unpack(self._stem("head", h, self.head(h)), self.config.patch, rows, columns)
 
     def rotary_frequencies(self, grid: tuple[int, int], text: int, device: torch.device) -> Tensor:
         """Rotations of ``text`` text tokens and a grid of image tokens: (T + N, E / 2)."""

@@ -101,7 +101,8 @@ class UniF2aceConfig:
             raise ValueError(f"resampler_width={self.resampler_width}: must be a multiple of {self.resampler_heads}")
         if not 0 < self.partial_rotary_factor <= 1 or self.rotary_size % 2:
             raise ValueError(
-                f"partial_rotary_factor={self.partial_rotary_factor}: a share above 0 that turns an even number of a head's dimensions"
+                f"partial_rotary_factor={self.partial_rotary_factor}: choose a share above 0 that rotates an even "
+                f"number of the {self.head_size} dimensions of a head"
             )
         if self.gelu not in ("none", "tanh"):
             raise ValueError(f"gelu={self.gelu!r}: choose 'none' or 'tanh'")

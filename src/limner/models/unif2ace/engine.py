@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import cached_property, reduce
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,7 +34,7 @@ from .caption_instructions import request
 from .generation import DialogState, SamplingParams, converse, likelihood, read_pictures
 from .guidance import encode_prompt, guided_logits
 from .loading import DEFAULT, UniF2aceComponents, companion, load_components, weight_file
-from .paint_settings import SETTINGS, check_request
+from .paint_settings import MOST, GenerationConfig
 from .sequence import words_room
 from .token_decoder import TokenDecoder
 from .tokenizer import TextStream
@@ -247,7 +247,7 @@ class UniF2ace(PretrainedEngine):
         for number in [seed] if isinstance(seed, int | str) else seed:
             check_numbers({"seed": number}, {"seed": (0, 2**63 - 1)}, {})
         if sampling is not None and not isinstance(sampling, SamplingParams):
-            raise InputError(f"choice must be a Choice, not {type(sampling).__name__}")
+            raise InputError(f"sampling must be a SamplingParams, not {type(sampling).__name__}")
         tokenizer, config = self.components.tokenizer, self.components.model.config
         asked = [tokenizer.question(question.strip()) for question in questions]
         seeds = [seed + k for k in range(look.count)] if isinstance(seed, int) else seed
@@ -283,6 +283,15 @@ class UniF2ace(PretrainedEngine):
             config.sot, *tokenizer.question(question.strip()), *tokenizer.encode([answer.strip()])[0], config.eot
         ]  # fmt: skip
 
+    def prompt_tokens(self, question: str, before: Sequence[tuple[str, str]] = ()) -> int:
+        """Tokens that are read before an answer about one face: its picture, the turns before, and the question."""
+        turns = sum(len(self.turn(*each)) for each in before)
+        return (
+            self.components.model.config.image_tokens
+            + turns
+            + len(self.components.tokenizer.question(question.strip()))
+        )
+
     def paint(
         self,
         text: str,
@@ -307,25 +316,23 @@ class UniF2ace(PretrainedEngine):
         check_text(text)
         if temperature is None:
             temperature = self.components.temperature if sampler == "confidence" else 1.0
-        if best < 1:
-            raise InputError(f"best={best}: at least 1 picture is painted for each")
-        settings = {
-            "text": text.strip(),
-            "n": n * best,
-            "steps": steps,
-            "guidance": self.components.guidance if guidance is None else guidance,
-            "seed": seed,
-            "sampler": sampler,
-            "temperature": temperature,
-        }
-        check_request(settings)
+        check_numbers({"n": n, "best": best}, {"n": (1, MOST), "best": (1, MOST)}, {})
+        config = GenerationConfig(
+            text=text.strip(),
+            n=n * best,
+            steps=steps,
+            guidance=self.components.guidance if guidance is None else guidance,
+            seed=seed,
+            sampler=sampler,
+            temperature=temperature,
+        )
         total, pictures = steps * -(-n * best // BATCH), []
         for first in range(0, n * best, BATCH):
             done = first // BATCH * steps
-            pictures += self._batch(settings, first, lambda step: callback(done + step, total) if callback else None)  # noqa: B023
+            pictures += self._batch(config, first, lambda step: callback(done + step, total) if callback else None)  # noqa: B023
         if best == 1:
             return pictures
-        fits = self.reads(np.stack([np.asarray(each.image) for each in pictures]), settings["text"])
+        fits = self.reads(np.stack([np.asarray(each.image) for each in pictures]), config.text)
         chosen = fits.reshape(n, best).argmax(1) + np.arange(n) * best
         return [replace(pictures[k], recipe={**pictures[k].recipe, "best_of": best}) for k in chosen.tolist()]
 
@@ -353,19 +360,20 @@ class UniF2ace(PretrainedEngine):
         ``InputError`` if the recipe is another engine's or was made with other weights.
         """
         try:
-            made = {key: recipe[key] for key in SETTINGS}
+            config = GenerationConfig.from_recipe(recipe)
             picture, threads, weights = int(recipe["picture"]), int(recipe["threads"]), recipe["weights"]
+        except InputError:
+            raise
         except (KeyError, TypeError, ValueError):
             raise InputError("this recipe is not one of UniF²ace's: use the version of limner that wrote it") from None
-        check_request(made)
-        if not 0 <= picture < made["n"] or not 1 <= threads <= MOST_THREADS:
+        if not 0 <= picture < config.n or not 1 <= threads <= MOST_THREADS:
             raise InputError(f"picture={picture}, threads={threads}: no recipe that limner writes says so")
         if weights != self.weights():
             raise InputError("this picture was made with other weights or precision than are loaded: see its recipe")
-        before, first, steps = torch.get_num_threads(), picture // BATCH * BATCH, made["steps"]
+        before, first, steps = torch.get_num_threads(), picture // BATCH * BATCH, config.steps
         torch.set_num_threads(threads)
         try:
-            return self._batch(made, first, lambda step: callback(step, steps) if callback else None)[picture - first]
+            return self._batch(config, first, lambda step: callback(step, steps) if callback else None)[picture - first]
         finally:
             torch.set_num_threads(before)
 
@@ -379,27 +387,25 @@ class UniF2ace(PretrainedEngine):
         return {**hashes, "tokenizer": self.components.tokenizer.hash}
 
     @torch.no_grad()
-    def _batch(self, settings: dict[str, Any], first: int, progress: Callable[[int], Any]) -> list[Picture]:
+    def _batch(self, asked: GenerationConfig, first: int, progress: Callable[[int], Any]) -> list[Picture]:
         """Pictures ``first`` to ``first + BATCH`` of a request, or up to its end."""
         components, config = self.components, self.components.model.config
-        count = min(BATCH, settings["n"] - first)
-        words = encode_prompt(components.model, components.tokenizer.encode([settings["text"]]))
+        count = min(BATCH, asked.n - first)
+        words = encode_prompt(components.model, components.tokenizer.encode([asked.text]))
         words = words.rows(torch.zeros(count, dtype=torch.long))
-        predict = guided_logits(components.model, words, encode_prompt(components.model, [[]]), settings["guidance"])
-        paint = sampler(settings["sampler"], settings["temperature"])
+        predict = guided_logits(components.model, words, encode_prompt(components.model, [[]]), asked.guidance)
+        paint = sampler(asked.sampler, asked.temperature)
         start = all_masked(count, config.image_tokens, config.codebook)
-        codes = paint(
-            predict, start, settings["steps"], settings["seed"] + first, lambda step, gamma, codes: progress(step)
-        )
+        codes = paint(predict, start, asked.steps, asked.seed + first, lambda step, gamma, codes: progress(step))
         pixels = [to_pictures(components.codec.decode(one[None].to(components.device)))[0] for one in codes]
-        return [self._picture(image, settings, first + k) for k, image in enumerate(pixels)]
+        return [self._picture(image, asked, first + k) for k, image in enumerate(pixels)]
 
-    def _picture(self, pixels: np.ndarray, settings: dict[str, Any], index: int) -> Picture:
+    def _picture(self, pixels: np.ndarray, asked: GenerationConfig, index: int) -> Picture:
         recipe = {
             "limner": __version__,
             "engine": "unif2ace",
             "source": self.name,
-            **settings,
+            **asdict(asked),
             "picture": index,
             "weights": self.weights(),
             "precision": str(self.components.model.head.weight.dtype).removeprefix("torch."),

@@ -1,7 +1,9 @@
-"""What can be asked of UniF²ace as a painter: names, types and limits, for a request and for a recipe read back."""
+"""What decides a painting of UniF²ace: names, types and limits, the same for a request and for a recipe read back."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from limner.errors import InputError
@@ -9,20 +11,35 @@ from limner.settings import check_numbers, check_sampler
 
 from .unmasking import SAMPLERS
 
-SETTINGS = ("text", "n", "steps", "guidance", "seed", "sampler", "temperature")
-"""What of a recipe decides the picture, besides weights, machine and the picture's number."""
-
 MOST = 1024  # pictures in one request
 WHOLE = {"n": (1, MOST), "steps": (1, 1000), "seed": (0, 2**63 - 1 - MOST)}
 SCALES = {"guidance": (0, 100), "temperature": (0, 100)}
 
 
-def check_request(settings: dict[str, Any]) -> None:
-    """``InputError`` naming the first setting that cannot be painted; they are as ``UniF2ace.paint`` documents them."""
-    text, sampler = settings["text"], settings["sampler"]
-    if not isinstance(text, str) or not text:
-        raise InputError("nothing to paint: UniF²ace paints from words, so say what")
-    check_sampler(sampler, SAMPLERS)
-    check_numbers(settings, WHOLE, SCALES)
-    if sampler == "leap" and settings["temperature"] == 0:
-        raise InputError("temperature=0: the sampler 'leap' divides by it; choose a number above 0")
+@dataclass(frozen=True, kw_only=True)
+class GenerationConfig:
+    """Everything that decides pictures besides the weights and the machine, as ``UniF2ace.paint`` documents it.
+
+    Types and ranges are checked once, here: ``InputError`` names the first value that cannot be.
+    """
+
+    text: str
+    n: int
+    steps: int
+    guidance: float
+    seed: int
+    sampler: str
+    temperature: float
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.text, str) or not self.text:
+            raise InputError("nothing to paint: UniF²ace paints from words, so say what")
+        check_sampler(self.sampler, SAMPLERS)
+        check_numbers(asdict(self), WHOLE, SCALES)
+        if self.sampler == "leap" and self.temperature == 0:
+            raise InputError("temperature=0: the sampler 'leap' divides by it; choose a number above 0")
+
+    @classmethod
+    def from_recipe(cls, recipe: Mapping[str, Any]) -> GenerationConfig:
+        """Of a picture's recipe; ``KeyError`` for one that lacks a value."""
+        return cls(**{field.name: recipe[field.name] for field in fields(cls)})

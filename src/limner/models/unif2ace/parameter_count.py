@@ -1,4 +1,4 @@
-"""How many parameters a configuration has, part by part: ``python -m limner.models.unif2ace.parameter_count [PRESET…]``.
+"""Parameters of a configuration, part by part: ``python -m limner.models.unif2ace.parameter_count [PRESET …]``.
 
 Built on the meta device, so the 1.8 B need no memory.
 """

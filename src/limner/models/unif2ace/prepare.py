@@ -3,10 +3,10 @@
     python -m limner.models.unif2ace.prepare SETS... --codec lfq-codec-nano --out FOLDER
     torchrun --nproc-per-node 8 -m limner.models.unif2ace.prepare …     # the same, by eight processes
 
-Every training face is there twice, as it is and mirrored. The words a face is painted by are about what its codes show
-(recaption.py); those it is asked about are the set's, many questions in other words (`limner.words.rephrase`). Faces are
-prepared a few at a time, each portion into a shard of its own (`limner.data.preparing`): memory does not grow with
-their number, and a preparation that was stopped continues after its last shard.
+Every training face is stored twice, as it is and mirrored. The prompts of generation describe what the face's codes
+show (recaption.py). Questions and answers are those of the set, many questions rephrased (`limner.words.rephrase`).
+Faces are prepared in portions, each stored as a shard (`limner.data.preparing`). Memory does not grow with their
+number, and a preparation that was stopped continues after its last shard.
 
 Legend: F faces, N image tokens.
 """

@@ -85,8 +85,8 @@ class UniF2aceSettings(BaseModel):
     paint_share: float = Field(default=1.0, gt=0, le=1, description="Share of a batch's faces that are painted.")
     rarity_sampling: bool = Field(
         default=False,
-        description="Whether faces to paint are drawn by the rarity of their looks (data/sampling_weights.py); those that are "
-        "asked about are drawn evenly.",
+        description="Sample faces for generation by the rarity of their attributes (data/sampling_weights.py); faces "
+        "for understanding are sampled uniformly.",
     )
     answer_weight: float = Field(
         default=1.0,

@@ -1,0 +1,1 @@
+"""Whether published checkpoints here are what Limner expects: files, shapes, number types, one forward pass."""

@@ -1,0 +1,1 @@
+"""A folder that diffusers takes as `custom_pipeline`."""
