@@ -128,7 +128,7 @@ def hostile(kind: str, file: Path) -> None:
 def test_a_hostile_file_in_a_set_is_one_line(
     folder: Path, tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(places, "MOST_GROUP_BYTES", 8 << 20)
+    monkeypatch.setattr(storage, "MOST_GROUP_BYTES", 8 << 20)
     shutil.copytree(folder, tmp_path / "set")
     for file in shard_files(tmp_path / "set", "train"):
         hostile(kind, file)

@@ -141,7 +141,7 @@ def facex_ablation(
     from limner.faces.data_folders import data_root
     from limner.training.config import read_training_config
 
-    parsed, chosen = read_training_config(recipe, set_), choose(VARIANTS, variants or [])
+    parsed, chosen = read_training_config(config, set_), choose(VARIANTS, variants or [])
     gallery = read_gallery(data_root() / people, count) if count else None
     judge = LPIPS.load(data_root() / lpips) if count else None
     swaps: dict[str, Sequence[Case]] = {}

@@ -217,7 +217,7 @@ def unif2ace_ablation(
     from limner.evaluation.unif2ace_ablation import COMPARED, FIGURES, VARIANTS, run_variant
     from limner.training.config import read_training_config
 
-    parsed, chosen = read_training_config(recipe, set_), choose(VARIANTS, variants or [])
+    parsed, chosen = read_training_config(config, set_), choose(VARIANTS, variants or [])
     if paint == 1:
         raise InputError("--paint 1: a Fréchet distance needs at least two paintings; 0 for none")
     first = parsed.train.seed
