@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from limner.data import build as build_module
+from limner.data import storage
 from limner.data.build import build
 from limner.data.shards import iterate, shard_files
 from limner.data.sources import open_sources
