@@ -34,7 +34,7 @@ def build(table: JobStore, rows: int) -> None:
             used = [table.upload(picture).id for _ in range(2)]
             job = new_id("job")
             db.execute(
-                "INSERT INTO jobs (id, number, kind, state, request, likeness, created, ended)"
+                "INSERT INTO jobs (id, number, kind, state, request, batch_key, created, ended)"
                 " VALUES (?, ?, 'edit', 'done', ?, 'x', ?, ?)",
                 (job, number + 1, json.dumps({"photo": used[0], "plan": {"identity": used[1]}}), number, number),
             )

@@ -59,7 +59,7 @@ def test_xmp_names_the_kind_of_source(suffix: str, kind: str) -> None:
 )
 def test_pictures_without_a_recipe(file: bytes) -> None:
     assert find_recipe(file) is None
-    with pytest.raises(InputError, match="carries no recipe"):
+    with pytest.raises(InputError, match="has no recipe"):
         read_recipe(file)
 
 
