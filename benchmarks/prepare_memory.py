@@ -152,7 +152,8 @@ def prepare(system: str, folder: Path, out: Path) -> None:
         from limner.models.unif2ace import prepare as room
         from limner.models.unif2ace.tokenizer import Tokenizer
 
-        makers = room.Makers(Codec(codes=True), Features(*CLIP), Features(*FACE), Tokenizer.load())
+        codec: Any = Codec(codes=True)
+        makers = room.Makers(codec, Features(*CLIP), Features(*FACE), Tokenizer.load())
         room.prepare(portions([folder], partial(room.read_faces, mirror=False, size=SIDE)), out, makers, {})
     else:
         from limner.models.facex import prepare as room

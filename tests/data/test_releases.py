@@ -181,7 +181,7 @@ def test_unif2aced_as_parquet(tmp_path: Path) -> None:
             "no captions or questions .* columns image, label",
         ),
         ("a.json", '[{"image": "../x.png", "caption": "c"}]', "outside the folder"),
-        ("a.json", "[1]", "no list of records"),
+        ("a.json", "[1]", "is not a list of records"),
         ("a.jsonl", "{", "is not JSON"),
         ("a.parquet", "PAR1", "no whole Parquet file"),
         ("a.json", '[{"image": "x.png", "qa": ["?"]}]', "'qa' is not a list of question and answer"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ from limner.faces.picture import encode_png, read_picture, read_region_map
 from limner.faces.reader import FaceReader
 
 PHOTOGRAPHS = Path(str(files("limner.demo"))) / "photographs"
-QUIET = {"captions": 0, "prompts": 0, "questions": 0}
+QUIET: dict[str, Any] = {"captions": 0, "prompts": 0, "questions": 0}
 
 
 @pytest.fixture(scope="module")

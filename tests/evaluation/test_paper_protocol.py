@@ -8,6 +8,7 @@ import struct
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -49,7 +50,7 @@ from limner.faces.regions import ORDERS, from_order
 from unif2ace.test_encoders import field
 
 ROOT = Path(__file__).parents[2]
-VISION = {
+VISION: dict[str, Any] = {
     "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 3, "num_attention_heads": 2, "image_size": 32,
     "patch_size": 16,
 }  # fmt: skip
@@ -193,8 +194,9 @@ def flan(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """CLIP-FlanT5's folder, tiny."""
     folder = tmp_path_factory.mktemp("clip-flant5")
     torch.manual_seed(0)
-    sizes = {"d_model": 16, "d_kv": 8, "d_ff": 24, "num_layers": 2, "num_heads": 2, "vocab_size": 9}
-    config = T5Config(**sizes, feed_forward_proj="gated-gelu", tie_word_embeddings=False, decoder_start_token_id=0)
+    sizes: dict[str, Any] = {"d_model": 16, "d_kv": 8, "d_ff": 24, "num_layers": 2, "num_heads": 2, "vocab_size": 9}
+    sizes |= {"feed_forward_proj": "gated-gelu", "tie_word_embeddings": False, "decoder_start_token_id": 0}
+    config = T5Config(**sizes)
     t5 = T5ForConditionalGeneration(config)
     tied = ("encoder.embed_tokens.weight", "decoder.embed_tokens.weight")
     tensors = {name: tensor.clone() for name, tensor in t5.state_dict().items() if name not in tied}
@@ -319,7 +321,7 @@ def test_the_command_prints_the_paper_s_columns(
     weights = write_tiny(tmp_path / "weights")
     command = ["evaluate", "paper", "unif2ace", str(built), "--weights", str(weights), "--steps", "1", "--limit", "2"]
     command += ["--paintings", str(tmp_path / "p"), "--out", str(tmp_path)]
-    assert main(command) == 2 and "no judge is given" in capsys.readouterr().err
+    assert main(command) == 2 and "no metric network given" in capsys.readouterr().err
     assert main([*command, "--cmmd", str(cmmd_folder)]) == 0
     told = capsys.readouterr().out
     (row,) = [line for line in told.splitlines() if line.startswith("UniF²ace (published)")]

@@ -214,7 +214,7 @@ def test_ablations_train_once_and_are_tabulated(data: Path, capsys) -> None:
     assert main(command) == 0
     assert json.loads((data / "unif2ace-ablation.json").read_text())["figures"] == stored["figures"]
     assert not capsys.readouterr().err, "finished runs are not trained again"
-    recipe.write_text("\n".join([*lines, "log_every = 1"]).replace("hidden = 40", "hidden = 24"))
+    recipe.write_text("\n".join([*lines, "log_every = 1"]).replace("mlp_width = 40", "mlp_width = 24"))
     assert main(command) == 2 and "was started with task.model" in capsys.readouterr().err
 
 

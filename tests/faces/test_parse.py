@@ -76,5 +76,5 @@ def test_how_much_of_the_encoder_learns_is_a_setting(tmp_path: Path, crop: np.nd
 
 
 def test_unlabelled_faces_need_a_teacher() -> None:
-    with pytest.raises(ValueError, match="need `start`"):
+    with pytest.raises(ValueError, match="need `init_from`"):
         ParserTask({"pairs": "pairs", "unlabelled": ["faces"]}, 1, 0)

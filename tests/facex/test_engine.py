@@ -58,9 +58,9 @@ def test_the_recipe_makes_it_again_and_knows_its_photos(
     assert recipe["kind"] == "edit" and "identity" in recipe["says"]
     again = editor.replay(recipe, {"photo": photo, "source": other})
     assert np.array_equal(np.asarray(again.image), np.asarray(swapped.image))
-    with pytest.raises(InputError, match="'source' is not the photo"):
+    with pytest.raises(InputError, match="photo 'source' differs"):
         editor.replay(recipe, {"photo": photo, "source": photo})
-    with pytest.raises(InputError, match="other weights"):
+    with pytest.raises(InputError, match="loaded weights or precision differ"):
         editor.replay({**recipe, "weights": {}}, {"photo": photo, "source": other})
     with pytest.raises(InputError, match="missing: 'source'"):
         editor.replay(recipe, {"photo": photo})
@@ -191,7 +191,7 @@ def test_a_mask_of_another_size_is_refused(editor: FaceX, photo: np.ndarray) -> 
 
 def test_what_cannot_be_edited_is_one_line(editor: FaceX, photo: np.ndarray, face: Face) -> None:
     plan = EditPlan.motion(yaw=5)
-    with pytest.raises(InputError, match="nothing to edit"):
+    with pytest.raises(InputError, match="the plan is empty"):
         editor.edit(photo, EditPlan())
     with pytest.raises(InputError, match="no face was found in photo"):
         editor.edit(np.full((80, 80, 3), 128, np.uint8), plan)
@@ -238,14 +238,14 @@ def test_stable_diffusions_layout_edits(photo: np.ndarray, tmp_path: Path, reade
     plan = EditPlan.motion(yaw=10) + EditPlan(prompt="a smiling woman")
     made = [np.asarray(editor.edit(photo, plan, sampler=sampler, **QUICK).image) for sampler in ("ddim", "euler")]
     assert all((picture != photo).any() for picture in made)
-    with pytest.raises(InputError, match="which base it steers"):
+    with pytest.raises(InputError, match="does not name its base model"):
         FaceX.load(tmp_path / "sd.safetensors", device="cpu", reader=reader)
 
 
 def test_weights_that_are_not_there_say_how_to_get_them(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no weights are called 'nowhere'"):
         FaceX.load("nowhere")
-    with pytest.raises(InputError, match=r"holds no controller\.safetensors"):
+    with pytest.raises(InputError, match=r"no controller\.safetensors in"):
         FaceX.load(tmp_path)
 
 

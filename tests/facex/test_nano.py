@@ -65,5 +65,7 @@ def test_the_style_that_comes_along_draws_in_pencil_and_draws_it_again(model: To
     assert made.recipe["base"] == "facex-nano-pencil"
     again = edit_again(made.recipe, None, [f"photo={photo}"])
     assert np.array_equal(np.asarray(again.image), np.asarray(made.image))
-    with pytest.raises(InputError, match="other weights"):  # a recipe that someone wrote names no style
+    with pytest.raises(
+        InputError, match="loaded weights or precision differ"
+    ):  # a recipe that someone wrote names no style
         edit_again({**made.recipe, "base": []}, None, [f"photo={photo}"])

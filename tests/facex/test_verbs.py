@@ -82,7 +82,7 @@ class Terminal(io.StringIO):
 
 def test_consent_is_asked_once_and_noted(limner_home: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
     monkeypatch.setattr(sys, "stdin", Terminal("no\n"))
-    with pytest.raises(InputError, match="not agreed"):
+    with pytest.raises(InputError, match="consent was not confirmed"):
         require_consent(False)
     assert not (limner_home / FILE).exists()
     monkeypatch.setattr(sys, "stdin", Terminal("yes\n"))
@@ -211,13 +211,13 @@ def test_the_next_work_of_a_bar_has_its_own_rate(monkeypatch: pytest.MonkeyPatch
             ["edit", "her.png", "--from", "her.png:hat", "--from-face", "1", "--from-face", "2"],
             "--from-face is given 2",
         ),
-        (["animate", "her.png", "--style", "crayon"], "there is no style 'crayon': Limner comes with pencil; or give"),
+        (["animate", "her.png", "--style", "crayon"], "unknown style 'crayon': choose pencil, or give"),
         (["edit", "her.png", "--yaw", "3", "-o", "x.bmp"], "name a folder, or a .png"),
         (["edit", "her.png", "--yaw", "3", "--engine", "nowhere"], "no weights are called 'nowhere'"),
-        (["swap", "her.png", "x.mp4", "-o", "x.png"], "name the film, ending in .mp4"),
+        (["swap", "her.png", "x.mp4", "-o", "x.png"], "give an .mp4 file or a folder"),
         (["swap", "her.png", "x.mxf", "-o", "x.mp4"], "x.mxf: .mxf is not a film format that is read"),
-        (["swap", "her.png", "x.xyz", "-o", "x.mp4"], "x.xyz is not one that is read"),
-        (["reenact", "her.png", "other.png", "-o", "x.mp4"], "other.png is not one that is read"),
+        (["swap", "her.png", "x.xyz", "-o", "x.mp4"], "x.xyz is not a supported video"),
+        (["reenact", "her.png", "other.png", "-o", "x.mp4"], "other.png is not a supported video"),
         (["swap", "her.png", "other.png", "-o", "other.png"], "other.png exists"),
     ],
 )

@@ -153,5 +153,5 @@ def test_a_face_is_swapped_into_every_frame(clip: Path, editor: FaceX, photo: np
     for old, new in zip(before, after):
         change = np.abs(old.astype(int) - new).mean(-1)
         assert change[90:170, 100:170].mean() > 3 * change[:, :40].mean()
-    with pytest.raises(InputError, match=r"name the film \.mp4"):
+    with pytest.raises(InputError, match=r"must be an \.mp4 file"):
         edit_video(editor, EditPlan.swap("source"), clip, CANVAS, other, tmp_path / "film.avi", **QUICK)

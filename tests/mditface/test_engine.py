@@ -98,9 +98,9 @@ def test_recipes_make_the_same_bits_again(painter: MDiTFace, face_map: np.ndarra
 def test_replaying_with_other_weights_or_a_broken_recipe_is_refused(painter: MDiTFace, tmp_path: Path) -> None:
     picture = painter.paint(WORDS, steps=1)[0]
     other = MDiTFace.load(write_nano(tmp_path, seed=1), precision="fp32")
-    with pytest.raises(InputError, match="other weights"):
+    with pytest.raises(InputError, match="loaded weights or precision differ"):
         other.replay(picture.recipe)
-    with pytest.raises(InputError, match="not one of MDiTFace"):
+    with pytest.raises(InputError, match="invalid MDiTFace recipe"):
         painter.replay({"engine": "facex"})
     (tmp_path / "plain.png").write_bytes(encode_png(pixels(picture)))
     with pytest.raises(InputError, match="no recipe"):
@@ -147,14 +147,14 @@ def test_progress_counts_steps_and_can_cancel(painter: MDiTFace) -> None:
 @pytest.mark.parametrize(
     "request_, message",
     [
-        ({"text": None}, "nothing to paint"),
-        ({"text": "  "}, "nothing to paint"),
+        ({"text": None}, "nothing to generate"),
+        ({"text": "  "}, "nothing to generate"),
         ({"steps": 0}, "steps=0"),
         ({"n": 0}, "n=0"),
         ({"seed": -1}, "seed=-1"),
         ({"sampler": "ddim"}, "euler or heun"),
         ({"size": 128}, "size=128"),
-        ({"merge": 4}, "no mask"),
+        ({"merge": 4}, "merge needs a mask"),
         ({"guidance": float("nan")}, "guidance=nan"),
         ({"mask_guidance": -3}, "mask_guidance=-3"),
         ({"mask": np.zeros((64, 64), np.uint8)}, "no face"),

@@ -106,7 +106,7 @@ def test_edited_mask_reaches_the_recipe(weights: str, face_map: Path, tmp_path: 
 @pytest.mark.parametrize(
     "words, message",
     [
-        ([], "give words, a mask, or both"),
+        ([], "give a prompt, a mask, or both"),
         (["x", "--edit-mask", "hair: longer"], "needs a mask"),
         (["x", "--mask", "a.png", "--like", "b.png"], "give one of them"),
         (["x", "--mask", "nothing.png"], "no such file"),
@@ -130,7 +130,7 @@ def test_faults_are_one_line_and_status_two(
 def test_replaying_what_is_no_painting_is_refused(tmp_path: Path, capsys) -> None:
     (tmp_path / "plain.png").write_bytes(encode_png(np.zeros((32, 32, 3), np.uint8)))
     assert main(["replay", str(tmp_path / "plain.png")]) == 2
-    assert "carries no recipe" in capsys.readouterr().err
+    assert "has no recipe" in capsys.readouterr().err
 
 
 def test_like_follows_the_regions_of_a_photo(weights: str, tmp_path: Path, capsys) -> None:

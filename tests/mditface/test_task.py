@@ -132,7 +132,7 @@ def test_conditions_are_dropped_in_their_shares(folder: Path, monkeypatch: pytes
 
     kept = []
 
-    def record(model, batch, times, noise, words, mask):
+    def record(model, batch, times, noise, words, mask, empty):
         kept.append((words, mask))
         return torch.zeros(len(times))
 
@@ -246,7 +246,7 @@ def test_rare_faces_are_drawn_more_often(folder: Path) -> None:
     index["weights"][2] = 4
     save_tensors(folder / INDEX, index, {})
     third = PreparedSet.open(folder).stored.column("latents")[2].float()
-    rare = task(folder, balanced=True)
+    rare = task(folder, rarity_sampling=True)
     drawn = [latents for step in range(200) for latents in rare.batch(step)["latents"]]
     share = np.mean([torch.equal(one, third) for one in drawn])
     expected = 4 / (len(rare.train) + 3)

@@ -52,7 +52,7 @@ def test_mistakes_are_named(tmp_path: Path, text: str, overrides: list[str] | No
 
 
 def test_a_missing_recipe_is_one_line(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="no recipe at"):
+    with pytest.raises(InputError, match="no training config at"):
         read_training_config(tmp_path / "nowhere.toml")
 
 

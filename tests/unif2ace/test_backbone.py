@@ -160,7 +160,9 @@ SHOWO = dense(
 def write_showo(folder: Path, tensors: dict[str, Tensor], vocabulary: int = 58_498) -> None:
     save_file(tensors, folder / "model.safetensors")
     values = {"w_clip_vit": False, "vocab_size": vocabulary, "llm_vocab_size": 50_295, "codebook_size": 8192}
-    (folder / "config.json").write_text(json.dumps({**values, "num_vq_tokens": 256, "mask_token_id": vocabulary - 1}))
+    (folder / "config.json").write_text(
+        json.dumps({**values, "num_vq_tokens": SHOWO.image_tokens, "mask_token_id": vocabulary - 1})
+    )
 
 
 @torch.no_grad()
@@ -280,9 +282,9 @@ def test_configurations_survive_json(name: str) -> None:
 @pytest.mark.parametrize(
     "field, value",
     [
-        ("width", 25), ("layers", 0), ("codebook", 12), ("text_length", 2), ("sot", 20), ("rotary", 0.0),
-        ("rotary", 0.3), ("gelu", "relu"), ("token_experts", -1), ("token_top_k", 5), ("shared_experts", 3),
-        ("sequence_top_k", 1), ("resampler_width", 9),
+        ("width", 25), ("layers", 0), ("codebook", 12), ("text_length", 2), ("sot", 20),
+        ("partial_rotary_factor", 0.0), ("partial_rotary_factor", 0.3), ("gelu", "relu"), ("token_experts", -1),
+        ("token_top_k", 5), ("shared_experts", 3), ("sequence_top_k", 1), ("resampler_width", 9),
     ],
 )  # fmt: skip
 def test_bad_fields_are_named(field: str, value: object) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -121,13 +122,18 @@ def test_clip_features_are_the_last_layer_but_one_with_clip_s_own_activation() -
     from limner.models.unif2ace.features import CLIPFeatures
 
     torch.manual_seed(0)
-    sizes = {"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 3, "num_attention_heads": 2}
+    sizes: dict[str, Any] = {
+        "hidden_size": 16,
+        "intermediate_size": 24,
+        "num_hidden_layers": 3,
+        "num_attention_heads": 2,
+    }
     tower = CLIPVisionModel(CLIPVisionConfig(**sizes, image_size=42, patch_size=14, hidden_act="quick_gelu")).eval()
     picture = np.random.default_rng(0).integers(0, 256, (42, 42, 3), dtype=np.uint8)
     found = CLIPFeatures(tower).encode(torch.from_numpy(picture).permute(2, 0, 1)[None].float() / 127.5 - 1)
     processor = CLIPImageProcessor(size={"shortest_edge": 42}, crop_size={"height": 42, "width": 42})
     pixels = processor(images=picture, return_tensors="pt")["pixel_values"]
-    vision = tower.vision_model if hasattr(tower, "vision_model") else tower
+    vision: Any = tower.vision_model if hasattr(tower, "vision_model") else tower
     with torch.no_grad():
         hidden = vision.pre_layrnorm(vision.embeddings(pixels))
         for layer in vision.encoder.layers[:-1]:

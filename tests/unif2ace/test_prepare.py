@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ from limner.faces.picture import encode_png, read_picture
 from limner.faces.reader import FaceReader
 from limner.faces.record import Attribute
 from limner.models.unif2ace.prepare import Face, PrepareModels, make_part, prepare, read_faces
-from limner.models.unif2ace.prepared import ABSENT, FOILS, SHOWN, TEXTS, PreparedConversations, unpad
+from limner.models.unif2ace.prepared import ABSENT, FOILS, SHOWN, TEXTS, PreparedConversations, unpad, unpad_turns
 from limner.models.unif2ace.tokenizer import Tokenizer
 from limner.weights.registry import hash_file
 from limner.words.claims import read_claims
@@ -180,3 +181,40 @@ def test_words_to_paint_by_are_about_what_the_codes_show(tmp_path: Path) -> None
         np.array([0, 0]), np.random.default_rng(0), long=False
     )
     assert set(map(tuple, unpad(drawn["texts"]))) <= set(map(tuple, unpad(part["shown_prompts"][0])))
+
+
+def test_texts_of_the_source_or_of_the_grammar(makers: PrepareModels, tmp_path: Path) -> None:
+    picture = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    mine = {"question": "Is she happy?", "answer": "Yes.", "kind": "yes/no", "about": "smile", "value": "yes"}
+    theirs = {"question": "What is shown?", "answer": "A woman.", "kind": "open", "about": "", "value": ""}
+    unknown = {**theirs, "question": "What is her name?", "answer": "I cannot tell.", "kind": "cannot be seen"}
+    words: dict[str, Any] = {"captions": ["the source's own", "the grammar's"], "prompts": ["a prompt"]}
+    words["questions"] = [theirs, mine, unknown]
+    words["stated"] = [{"style": style, "facts": "{}"} for style in ("carried", "plain", "short")]
+    row = {**dict.fromkeys(name for name, _ in FIELDS), "id": "one", "attributes": [], **words}
+    row["image"] = {"bytes": encode_png(picture), "path": None}
+    file = tmp_path / "train-00000.parquet"
+    write_shard(file, [row, {**row, "questions": [mine]}], {})
+
+    def read(texts: str, start: int = 0) -> Face:
+        (found,) = read_faces(file, "train", start, start + 1, False, salient=4, texts=texts, size=64)
+        return found
+
+    carried, grammar, both = (read(texts) for texts in ("carried", "grammar", "both"))
+    assert carried.captions == carried.prompts == ("the source's own",)
+    assert carried.questions == (("What is shown?", "A woman."),)
+    assert grammar.captions == ("the grammar's",) and grammar.prompts[-1] == "a prompt"
+    assert [question for question, _ in grammar.questions] == ["Is she happy?", "What is her name?"]
+    assert set(both.captions) == {"the source's own", "the grammar's"} and len(both.questions) == 3
+    assert "the source's own" in both.prompts and "a prompt" in both.prompts
+    silent = read("carried", 1)
+    assert silent.questions == () and silent.captions == ("the source's own",)
+    data = prepare([Portion(lambda: [carried, silent], 0, {"of": 1})], tmp_path / "out", makers, {})
+    assert data is not None
+    batch = data.batch(np.array([0, 1]), np.random.default_rng(0), long=False)
+    talks = unpad_turns(batch["questions"], batch["answers"])
+    assert len(talks[1]) == 1, "a face without questions is asked for its text"
+    assert makers.tokenizer.decode(talks[1][0][1]) == "the source's own"
+    write_shard(file, [{**row, "stated": [{**row["stated"][1]}] * 3}], {})
+    with pytest.raises(InputError, match="brought no captions along: use --texts both, or grammar"):
+        read("carried")

@@ -77,7 +77,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def task(**settings):
-    return make_task({"kind": "unif2ace", "data": "set", "model": TINY.to_dict(), "sheets": False, **settings}, 2, 0)
+    return make_task(
+        {"kind": "unif2ace", "data": "set", "model": TINY.to_dict(), "sample_sheets": False, **settings}, 2, 0
+    )
 
 
 def test_a_batch_has_text_and_its_loss_counts_a_tenth(folder: Path) -> None:
@@ -89,7 +91,7 @@ def test_a_batch_has_text_and_its_loss_counts_a_tenth(folder: Path) -> None:
     assert sorted(batch["plain"][:, 0].tolist()) == [3, 6, 7]
     losses = [t.loss(model, b, torch.Generator().manual_seed(0), 5) for t, b in ((with_text, batch), (without, plain))]
     text = losses[0][1]["text"]
-    even = with_text.settings.balance
+    even = with_text.settings.balance_weight
     routing = text_loss(model, [[3, 4, 5], [6], [7, 8]])
     from limner.models.unif2ace.losses import balance
 
@@ -100,5 +102,5 @@ def test_a_batch_has_text_and_its_loss_counts_a_tenth(folder: Path) -> None:
     with pytest.raises(InputError, match="another tokenizer"):
         task(text="text")
     with pytest.raises(InputError, match="leave one out"):
-        task(text="text", only="paint")
+        task(text="text", train_only="paint")
     assert np.isfinite(float(losses[0][0]))

@@ -1,9 +1,10 @@
 """InceptionV3's weights for FID → safetensors.
 
-    python tools/convert/inception.py weights-inception-2015-12-05-6726825d.pth --out inception.safetensors
+    python tools/convert/inception.py [weights-inception-2015-12-05-6726825d.pth] --out inception.safetensors
 
-The file is torch-fidelity's or pytorch-fid's conversion of the TensorFlow Inception of 2015-12-05 (Apache-2.0). The
-pickle is read with torch's `weights_only`, which runs no code.
+Without a file the one in torch.hub's cache is taken, where torch-fidelity and torchmetrics put it. It is
+torch-fidelity's conversion of the TensorFlow Inception of 2015-12-05 (Apache-2.0); pytorch-fid's serves too. The pickle
+is read with torch's `weights_only`, which runs no code.
 """
 
 from __future__ import annotations
@@ -19,6 +20,9 @@ import torch
 from limner.errors import InputError
 from limner.evaluation.inception import Inception
 from limner.weights.tensors import check_keys, save_tensors
+
+NAME = "weights-inception-2015-12-05-6726825d.pth"
+URL = f"https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/{NAME}"
 
 
 def convert(file: Path, out: Path) -> None:
@@ -36,13 +40,21 @@ def convert(file: Path, out: Path) -> None:
     save_tensors(out, state, {"source": file.name})
 
 
+def cached() -> Path:
+    """The published file in torch.hub's cache. Raises InputError where it is not."""
+    file = Path(torch.hub.get_dir()) / "checkpoints" / NAME
+    if not file.is_file():
+        raise InputError(f"{file} is not there: download it from {URL}, or name the file")
+    return file
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command line above."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("file", type=Path)
+    parser.add_argument("file", type=Path, nargs="?", help="default: in torch.hub's cache")
     parser.add_argument("--out", type=Path, required=True)
     given = parser.parse_args(arguments)
-    convert(given.file, given.out)
+    convert(given.file or cached(), given.out)
     print(f"{given.out}: {given.out.stat().st_size:,} bytes")
 
 

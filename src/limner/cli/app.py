@@ -31,25 +31,32 @@ class Verb(NamedTuple):
 VERBS = (
     Verb("read", "limner.cli.read", "read", "Read the faces in photos: boxes, landmarks, regions, attributes."),
     Verb("compare", "limner.cli.compare", "compare", "Do two photos show the same person?"),
-    Verb("find", "limner.cli.compare", "find", "Find the faces in a folder most like the one in a photo."),
+    Verb(
+        "find", "limner.cli.compare", "find", "Find the faces in a folder that are most similar to the one in a photo."
+    ),
     Verb("describe", "limner.cli.describe", "describe", "Describe the faces in photos in words."),
     Verb("ask", "limner.cli.describe", "ask", "Ask questions about the faces in photos."),
-    Verb("chat", "limner.cli.describe", "chat", "Talk about a photo, turn by turn."),
-    Verb("paint", "limner.cli.paint", "paint", "Paint portraits from words, a region map, or both."),
-    Verb("replay", "limner.cli.paint", "replay", "Make a picture again from the recipe inside its file."),
+    Verb("chat", "limner.cli.describe", "chat", "Chat about a photo; later questions see earlier answers."),
+    Verb("paint", "limner.cli.paint", "paint", "Generate portraits from text, a region map, or both."),
+    Verb("replay", "limner.cli.paint", "replay", "Reproduce a picture from the recipe inside its file."),
     Verb("edit", "limner.cli.edit", "edit", "Change pose, gaze, expression or parts of a face."),
-    Verb("swap", "limner.cli.swap", "swap", "Put one person's face, or head, on another; photos and videos."),
-    Verb("reenact", "limner.cli.swap", "reenact", "Let a photo move as another photo or a video does."),
-    Verb("animate", "limner.cli.edit", "animate", "Paint a face in the style of another base model."),
-    Verb("verify", "limner.cli.verify", "verify", "Is this picture Limner's? Recipe, watermark and manifest."),
-    Verb("studio", "limner.cli.serve", "studio", "Open the studio: a page to read, ask, paint and edit."),
-    Verb("serve", "limner.cli.serve", "serve", "Serve the HTTP API, also in OpenAI's shapes."),
-    Verb("data", "limner.cli.data", "app", "Make, build and show sets of face records."),
-    Verb("train", "limner.cli.train", "train", "Train what a recipe describes, or go on with it."),
-    Verb("evaluate", "limner.cli.evaluate", "app", "Measure weights and write tables and figures."),
-    Verb("models", "limner.cli.models", "app", "List, pull, verify and find weights."),
+    Verb("swap", "limner.cli.swap", "swap", "Swap faces or heads in photos and videos."),
+    Verb(
+        "reenact",
+        "limner.cli.swap",
+        "reenact",
+        "Animate a photo with the expression, pose and gaze of a photo or video.",
+    ),
+    Verb("animate", "limner.cli.edit", "animate", "Render a face in the style of another base model."),
+    Verb("verify", "limner.cli.verify", "verify", "Check whether Limner made a picture: recipe, watermark, manifest."),
+    Verb("studio", "limner.cli.serve", "studio", "Open the studio, a web page to read, ask, paint and edit."),
+    Verb("serve", "limner.cli.serve", "serve", "Serve the HTTP API, including OpenAI-compatible endpoints."),
+    Verb("data", "limner.cli.data", "app", "Generate, build and inspect data sets of faces."),
+    Verb("train", "limner.cli.train", "train", "Train a model from a training config, or resume a run."),
+    Verb("evaluate", "limner.cli.evaluate", "app", "Evaluate weights; write tables and figures."),
+    Verb("models", "limner.cli.models", "app", "List, download, verify and locate weights."),
     Verb("doctor", "limner.cli.doctor", "doctor", "Check the installation, or published checkpoints on this machine."),
-    Verb("demo", "limner.cli.demo", "demo", "Read and repaint the bundled photographs; writes one page."),
+    Verb("demo", "limner.cli.demo", "demo", "Run the main functions on bundled photographs and write one page."),
 )
 
 LASTING = ("serve", "studio", "train", "data")
@@ -153,10 +160,10 @@ def show_help() -> int:
     """Print the verbs without loading any of them."""
     width = max(len(verb.name) for verb in VERBS)
     print("usage: limner VERB …\n")
-    print("Reads faces, describes them in words, paints them from words and masks, and edits them.\n")
+    print("Reads faces, describes them, generates them from text and masks, and edits them.\n")
     for verb in VERBS:
         print(f"  {verb.name:<{width}}  {verb.help}")
-    print("\n`limner VERB --help` says more about a verb; `limner --version` prints the version,")
+    print("\n`limner VERB --help` prints the options of a verb; `limner --version` prints the version,")
     print("`limner --install-completion` completes words in this shell.")
     return 0
 

@@ -1,4 +1,4 @@
-"""Verbs `compare` and `find`: whether two faces show the same person, and who in a folder looks like someone."""
+"""Verbs `compare` and `find`: face verification and face search."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ def compare(
     face_b: Annotated[int | None, typer.Option(min=1, help="Which face of B, from 1, largest first.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Compare the largest faces of two photographs: do they show the same person?
+    """Decide whether the largest faces of two photographs show the same person.
 
-    Status 0: the same person. 1: different people.
+    Exit code 0: same person. 1: different people.
     """
     import limner
 
@@ -37,24 +37,24 @@ def compare(
 
 
 def find(
-    photo: Annotated[Path, typer.Argument(metavar="PHOTO", help="A photograph of whom to look for.")],
-    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Photographs to search, with its subfolders.")],
-    top: Annotated[int, typer.Option(min=1, help="How many faces to list.")] = 10,
+    photo: Annotated[Path, typer.Argument(metavar="PHOTO", help="Photograph of the person to search for.")],
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Folder to search, including subfolders.")],
+    top: Annotated[int, typer.Option(min=1, help="Number of faces to list.")] = 10,
     face: Annotated[int | None, typer.Option(min=1, help="Which face of PHOTO, from 1, largest first.")] = None,
     index: Annotated[
         Path | None, typer.Option(help="The index, a .parquet file. Default: limner-faces.parquet in FOLDER.")
     ] = None,
-    min_score: Annotated[float, typer.Option(min=0.1, max=1, help="Leave out detections less sure than this.")] = 0.5,
+    min_score: Annotated[float, typer.Option(min=0.1, max=1, help="Minimum detection score.")] = 0.5,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV: file, face, box, distance, same.")] = False,
 ) -> None:
-    """List the faces in a folder that are most like the one in a photograph, most similar first.
+    """List the faces in a folder by similarity to the face in a photograph.
 
-    The folder's faces are kept in an index, so that only new and changed photographs are read the next time. A file
-    that cannot be read is named on standard error, and the status is 2.
+    Results are stored in an index, so that later searches read only new and changed photographs. Unreadable files are
+    reported on standard error, and the exit code is 2.
     """
     if as_json and as_csv:
-        raise InputError("--json and --csv are two forms of the same: choose one")
+        raise InputError("--json and --csv are alternatives: choose one")
     from limner.cli.progress_bar import bar
     from limner.faces.reader import FaceReader
     from limner.faces.record import choose_face

@@ -30,7 +30,7 @@ def require_consent(given: bool) -> Statement:
         raise InputError(f"{NOTICE} If they did, add --i-have-consent")
     print(f"{NOTICE} Agreed? [y/N] ", end="", file=sys.stderr, flush=True)
     if sys.stdin.readline().strip().lower() not in ("y", "yes"):
-        raise InputError("not agreed: nothing was done")
+        raise InputError("consent was not confirmed: nothing was done")
     when = datetime.now(timezone.utc).isoformat(timespec="seconds")
     write_json_atomic(record, {"agreed": True, "when": when, "notice": NOTICE})
     return "asked"

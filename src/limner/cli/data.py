@@ -17,7 +17,9 @@ from limner.cli.result_file import keep
 from limner.cli.terminal import console
 from limner.errors import InputError
 
-app = typer.Typer(add_completion=False, no_args_is_help=True, help="Make, build, write and show sets of face records.")
+app = typer.Typer(
+    add_completion=False, no_args_is_help=True, help="Generate, build, caption and inspect data sets of faces."
+)
 app.command("write")(write)
 
 for _verb in (data_pairs.directions, data_pairs.pairs, data_pairs.shape):
@@ -28,15 +30,15 @@ Out = data_pairs.Out
 
 @app.command()
 def synth(
-    count: Annotated[int, typer.Argument(metavar="N", min=1, help="How many faces.")],
+    count: Annotated[int, typer.Argument(metavar="N", min=1, help="Number of faces.")],
     out: Out,
     start: Annotated[int, typer.Option(min=0, help="Index of the first face.")] = 0,
-    threads: Annotated[int | None, typer.Option(min=1, help="Cores to use; all of them by default.")] = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="Threads. Default: all cores.")] = None,
     varied: Annotated[
-        bool, typer.Option("--varied", help="Older faces, glasses and beards as often as the others.")
+        bool, typer.Option("--varied", help="Balance attributes: more older faces, glasses and beards.")
     ] = False,
 ) -> None:
-    """Make N faces of people who do not exist: face i is the same everywhere (extra `synth`)."""
+    """Generate N synthetic faces. Face i is the same on every machine. Needs the extra `synth`."""
     from limner.data.balanced_generator import BalancedGenerator
     from limner.data.synthetic import LICENCE, FaceGenerator, write_set
 
@@ -56,43 +58,45 @@ def synth(
 def build(
     sources: Annotated[
         list[str],
-        typer.Argument(metavar="SOURCE…", help="Folders of photos, lists (.txt, .csv, .jsonl), sets; here or s3://…"),
+        typer.Argument(
+            metavar="SOURCE…", help="Folders of photos, lists (.txt, .csv, .jsonl) or built sets; local or s3://…"
+        ),
     ],
-    out: Annotated[str, typer.Option("--out", help="Folder, or s3://…, to write to; an earlier run is continued.")],
-    limit: Annotated[int | None, typer.Option(min=1, help="Take only the first so many pictures.")] = None,
-    workers: Annotated[int | None, typer.Option(min=1, help="Processes; one a core by default.")] = None,
-    aligned: Annotated[bool, typer.Option("--aligned", help="The photos are FFHQ-aligned faces already.")] = False,
-    people: Annotated[str, typer.Option(help="Who is one person: file, folder, or auto.")] = "auto",
+    out: Annotated[str, typer.Option("--out", help="Output folder or s3://…; an interrupted build is continued.")],
+    limit: Annotated[int | None, typer.Option(min=1, help="Use only the first N pictures.")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Worker processes. Default: one per core.")] = None,
+    aligned: Annotated[bool, typer.Option("--aligned", help="The photos are already FFHQ-aligned.")] = False,
+    people: Annotated[str, typer.Option(help="What identifies a person: file, folder or auto.")] = "auto",
     layout: Annotated[
-        str, typer.Option(help="auto, photos, unif2aced, celebv-hq, ffhq-text or mm-celeba-hq.")
+        str, typer.Option(help="Layout of the source: auto, photos, unif2aced, celebv-hq, ffhq-text or mm-celeba-hq.")
     ] = "auto",
     column: Annotated[
         list[str] | None,
-        typer.Option(metavar="ROLE=NAME", help="unif2aced: which column is image, captions, questions, …"),
+        typer.Option(metavar="ROLE=NAME", help="unif2aced: name of the column for image, captions, questions, …"),
     ] = None,
-    licence: Annotated[str | None, typer.Option(help="Licence of pictures that do not say theirs.")] = None,
-    shares: Annotated[str, typer.Option(help="Percent of people in train/validation/test.")] = "90/5/5",
+    licence: Annotated[str | None, typer.Option(help="Licence of pictures without licence information.")] = None,
+    shares: Annotated[str, typer.Option(help="Percentage of people in train/validation/test.")] = "90/5/5",
     split_list: Annotated[
         list[str] | None,
         typer.Option(metavar="FORM=PLACE", help="Published splits: train=LIST, test=LIST, celeba=FOLDER or ffhq=JSON."),
     ] = None,
-    captions: Annotated[int, typer.Option(min=0, help="Long captions a face.")] = 5,
-    prompts: Annotated[int, typer.Option(min=0, help="Short texts a face.")] = 6,
-    questions: Annotated[int, typer.Option(min=0, help="Questions a face.")] = 10,
-    min_size: Annotated[
-        int, typer.Option(min=16, help="Leave out faces of photos narrower than this, in pixels.")
-    ] = 64,
+    captions: Annotated[int, typer.Option(min=0, help="Captions per face.")] = 5,
+    prompts: Annotated[int, typer.Option(min=0, help="Prompts per face.")] = 6,
+    questions: Annotated[int, typer.Option(min=0, help="Questions per face.")] = 10,
+    min_size: Annotated[int, typer.Option(min=16, help="Minimum width of a face in the photo, in pixels.")] = 64,
     size: Annotated[
-        int, typer.Option(help="Side of the pictures: 256, 512 or 1024. Above 256 smaller faces are left out.")
+        int, typer.Option(help="Side of the pictures: 256, 512 or 1024. Above 256, smaller faces are skipped.")
     ] = 256,
-    seed: Annotated[int, typer.Option(help="Changes the wording.")] = 0,
-    rebuild: Annotated[bool, typer.Option("--rebuild", help="Make anew what other settings or code made.")] = False,
-    engine: Annotated[
-        str, typer.Option(help="local, or ray: the machines of a Ray cluster (extra `scale`).")
-    ] = "local",
-    block_size: Annotated[int, typer.Option(min=1, help="Pictures a file and unit of work; 1024 for millions.")] = 64,
+    seed: Annotated[int, typer.Option(help="Random seed of the wording.")] = 0,
+    rebuild: Annotated[
+        bool, typer.Option("--rebuild", help="Rebuild blocks that other settings or code made.")
+    ] = False,
+    engine: Annotated[str, typer.Option(help="local, or ray for a Ray cluster (extra `scale`).")] = "local",
+    block_size: Annotated[
+        int, typer.Option(min=1, help="Pictures per file and work unit; use 1024 for millions of pictures.")
+    ] = 64,
 ) -> None:
-    """Read faces, measure them, write captions and questions; a set that `datasets` opens."""
+    """Build a data set: detect and measure faces, write captions and questions. `datasets` can load the result."""
     from limner.data.build import BuildProgress
     from limner.data.build import build as build_set
     from limner.data.published_splits import read_splits, with_splits
@@ -124,18 +128,18 @@ def build(
     parts = ", ".join(f"{name} {number}" for name, number in manifest["splits"].items())
     print(f"{manifest['rows']} faces in {out} ({parts}); {took:.0f} s")
     if manifest["errors"]:
-        print(f"{manifest['errors']} pictures gave no face: see {out.rstrip('/')}/errors.jsonl")
+        print(f"{manifest['errors']} pictures were skipped: see {out.rstrip('/')}/errors.jsonl")
 
 
 @app.command()
 def show(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A built set.")],
-    out: Annotated[Path | None, typer.Option("--out", help="Where to write; DIR/show by default.")] = None,
-    faces: Annotated[int, typer.Option(min=1, help="Faces on the contact sheet.")] = 24,
-    seed: Annotated[int, typer.Option(help="Which faces.")] = 0,
+    out: Annotated[Path | None, typer.Option("--out", help="Output folder. Default: DIR/show.")] = None,
+    faces: Annotated[int, typer.Option(min=1, help="Number of faces on the contact sheet.")] = 24,
+    seed: Annotated[int, typer.Option(help="Random seed of the choice of faces.")] = 0,
     plots: Annotated[bool, typer.Option("--plots/--no-plots", help="Draw plots (extra `eval`).")] = True,
 ) -> None:
-    """Write a contact sheet, statistics and, where matplotlib is, plots of a built set; print its numbers."""
+    """Write a contact sheet, statistics and plots of a built set, and print the statistics."""
     from limner.data.pairs import is_pair_set
     from limner.data.set_report import contact_sheet, statistics, write_plots
     from limner.faces.picture import save_png
@@ -144,13 +148,13 @@ def show(
     place = out or folder / "show"
     numbers = statistics(folder)
     if not numbers["rows"]:
-        raise InputError(f"{folder} holds no rows: see {folder / 'errors.jsonl'} for why")
+        raise InputError(f"{folder} has no rows: see {folder / 'errors.jsonl'}")
     write_json_atomic(place / "statistics.json", numbers)
     save_png(place / "sheet.png", contact_sheet(folder, faces, seed=seed))
     _print_numbers(numbers)
     print(f"contact sheet: {place / 'sheet.png'}")
     if plots and find_spec("matplotlib") is None:
-        typer.echo("no plots: they need the package 'matplotlib', `pip install 'limner[eval]'`", err=True)
+        typer.echo("plots are skipped: they need the package 'matplotlib' (`pip install 'limner[eval]'`)", err=True)
     elif plots:
         for path in write_plots(numbers, folder, place):
             print(f"plot: {path}")
@@ -161,11 +165,11 @@ def show(
 @app.command()
 def stats(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A built set.")],
-    out: Annotated[Path | None, typer.Option("--out", help="Where to write; DIR/stats by default.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Output folder. Default: DIR/stats.")] = None,
     plots: Annotated[bool, typer.Option("--plots/--no-plots", help="Draw plots (extra `eval`).")] = True,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the numbers as JSON instead of a table.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
-    """Statistics of captions and questions beside those published for UniF²aceD-1M: JSON, plots, one HTML page."""
+    """Compare the statistics of captions and questions with those of UniF²aceD-1M: JSON, plots, one HTML page."""
     from limner.data.stats import compare, word_statistics
     from limner.data.stats_page import write_page, write_word_plots
 
@@ -174,7 +178,7 @@ def stats(
     figures = keep(place / "words.json", numbers, None, {"set": str(folder)})["figures"]
     drawn: dict[str, Path] = {}
     if plots and find_spec("matplotlib") is None:
-        typer.echo("no plots: they need the package 'matplotlib', `pip install 'limner[eval]'`", err=True)
+        typer.echo("plots are skipped: they need the package 'matplotlib' (`pip install 'limner[eval]'`)", err=True)
     elif plots:
         drawn = write_word_plots(numbers, place)
     write_page(numbers, drawn, place / "index.html", f"Words of {folder.resolve().name}")

@@ -18,10 +18,10 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print the numbers as JSON.
 
 def directions(
     folder: Annotated[Path, typer.Argument(metavar="SET", help="A built set of synthetic faces.")],
-    out: Annotated[Path, typer.Option("--out", help="The .safetensors file to write.")],
+    out: Annotated[Path, typer.Option("--out", help="Output .safetensors file.")],
     as_json: AsJson = False,
 ) -> None:
-    """Fit the directions in the generator's w that change one factor each (yaw, smile, light, age …)."""
+    """Fit directions in the generator's w space, each changing one factor (yaw, smile, light, age …)."""
     from limner.data.directions import fit_directions, read_measured
 
     w, factors, identity = read_measured(folder)
@@ -37,10 +37,10 @@ def directions(
 
 def shape(
     folders: Annotated[list[Path], typer.Argument(metavar="SET…", help="Built sets of faces.")],
-    out: Annotated[Path, typer.Option("--out", help="The .safetensors file to write.")],
+    out: Annotated[Path, typer.Option("--out", help="Output .safetensors file.")],
     as_json: AsJson = False,
 ) -> None:
-    """Fit the linear face-shape model (identity and expression apart) on the meshes of built sets."""
+    """Fit the linear face shape model (identity and expression bases) on the meshes of built sets."""
     from limner.data.fit_shape import fit_sets
 
     facts = fit_sets(folders, out)
@@ -49,40 +49,44 @@ def shape(
 
 def pairs(
     out: Out,
-    count: Annotated[int, typer.Option("--people", min=1, help="Synthetic people to try.")] = 1000,
+    count: Annotated[int, typer.Option("--people", min=1, help="Number of synthetic people to try.")] = 1000,
     start: Annotated[int, typer.Option(min=0, help="Index of the first synthetic person.")] = 0,
     from_folders: Annotated[
-        Path | None, typer.Option(help="Take people from videos or frames in DIR/<person>/ instead (extra `video`).")
+        Path | None,
+        typer.Option(help="Use videos or frames in DIR/<person>/ instead of synthetic people (extra `video`)."),
     ] = None,
     variants: Annotated[
-        int | None, typer.Option(min=2, help="Pictures a person: 4 made for synthetic ones, at most 8 kept of videos.")
+        int | None,
+        typer.Option(min=2, help="Pictures per person. Default: 4 for synthetic people, at most 8 from videos."),
     ] = None,
-    limit: Annotated[float, typer.Option(help="Identity distance under which two pictures are one person.")] = 0.5,
-    differs: Annotated[float, typer.Option(help="Standard deviations by which motion or light must change.")] = 0.5,
-    moved: Annotated[float, typer.Option(help="Probability that a factor of a synthetic picture is moved.")] = 0.4,
-    every: Annotated[float, typer.Option(help="Seconds between frames of a video that are looked at.")] = 0.5,
-    stride: Annotated[int, typer.Option(min=1, help="The same for folders of frames, in frames.")] = 12,
-    frames: Annotated[int, typer.Option(min=1, help="Frames looked at in one clip, at most.")] = 40,
-    min_size: Annotated[int, typer.Option(min=16, help="Leave out faces of videos narrower than this.")] = 64,
+    limit: Annotated[float, typer.Option(help="Maximum identity distance between pictures of one person.")] = 0.5,
+    differs: Annotated[float, typer.Option(help="Minimum change of motion or light, in standard deviations.")] = 0.5,
+    moved: Annotated[float, typer.Option(help="Probability of changing each factor of a synthetic picture.")] = 0.4,
+    every: Annotated[float, typer.Option(help="Seconds between the frames taken from a video.")] = 0.5,
+    stride: Annotated[int, typer.Option(min=1, help="Frames between those taken from a folder of frames.")] = 12,
+    frames: Annotated[int, typer.Option(min=1, help="Maximum number of frames per clip.")] = 40,
+    min_size: Annotated[int, typer.Option(min=16, help="Minimum width of a face in a video, in pixels.")] = 64,
     size: Annotated[
-        int, typer.Option(help="Side of the pictures: 256, 512 or 1024. Above 256 smaller faces are left out.")
+        int, typer.Option(help="Side of the pictures: 256, 512 or 1024. Above 256, smaller faces are skipped.")
     ] = 256,
     directions_from: Annotated[
         str, typer.Option("--directions", help="File of `limner data directions`, or a name from `limner models list`.")
     ] = "synth-directions",
     licence: Annotated[str | None, typer.Option(help="Licence of the videos.")] = None,
-    shares: Annotated[str, typer.Option(help="Percent of people in train/validation/test.")] = "90/5/5",
-    seed: Annotated[int, typer.Option(help="Which motions are drawn.")] = 0,
-    workers: Annotated[int | None, typer.Option(min=1, help="Processes; one a core by default.")] = None,
-    rebuild: Annotated[bool, typer.Option("--rebuild", help="Make anew what other settings or code made.")] = False,
+    shares: Annotated[str, typer.Option(help="Percentage of people in train/validation/test.")] = "90/5/5",
+    seed: Annotated[int, typer.Option(help="Random seed of the motions.")] = 0,
+    workers: Annotated[int | None, typer.Option(min=1, help="Worker processes. Default: one per core.")] = None,
+    rebuild: Annotated[
+        bool, typer.Option("--rebuild", help="Rebuild blocks that other settings or code made.")
+    ] = False,
     keep: Annotated[
-        bool, typer.Option("--keep", help="Keep what other code or weights made; make only what is missing.")
+        bool, typer.Option("--keep", help="Keep blocks that other code or weights made; build only missing ones.")
     ] = False,
     sheet: Annotated[Path | None, typer.Option(help="Write a contact sheet to this PNG file.")] = None,
     plots: Annotated[bool, typer.Option("--plots/--no-plots", help="Draw plots into OUT/show (extra `eval`).")] = True,
     as_json: AsJson = False,
 ) -> None:
-    """Make pictures of one person with different motion and light, from the generator or from videos."""
+    """Build a pair set: pictures of one person with different motion and light, synthetic or from videos."""
     from limner.cli.data import parse_shares
     from limner.data import synthetic_pairs, video_people
     from limner.data.build import build
@@ -110,7 +114,7 @@ def pairs(
         manifest = build(items, out, settings, workers, rebuild, told, build_spec=build_spec, keep=keep)
     took = time.monotonic() - began
     if not manifest["rows"]:
-        raise InputError(f"nobody was left with two pictures: see {out / 'errors.jsonl'} for why")
+        raise InputError(f"no person has two usable pictures: see {out / 'errors.jsonl'} for why")
     if not as_json:
         rate = f", {made[1] / took:.2f} pictures kept a second" if made[1] else ""
         print(f"{made[0]} people in {took:.0f} s{rate}; {manifest['rows']} pictures in {out}")
@@ -130,7 +134,7 @@ def report(folder: Path, place: Path, sheet: Path | None, plots: bool, as_json: 
     if sheet is not None:
         save_png(sheet, pair_sheet(folder))
     if plots and find_spec("matplotlib") is None:
-        typer.echo("no plots: they need the package 'matplotlib', `pip install 'limner[eval]'`", err=True)
+        typer.echo("plots are skipped: they need the package 'matplotlib' (`pip install 'limner[eval]'`)", err=True)
     elif plots:
         write_pair_plots(folder, place)
     if as_json:

@@ -22,43 +22,54 @@ if TYPE_CHECKING:
     from limner.chat.session import Session
 
 SAMPLE = 16  # faces an estimate looks at
-Limit = Annotated[int | None, typer.Option(min=1, help="Only the first so many.")]
-Threads = Annotated[int, typer.Option("--concurrency", min=1, max=256, help="Requests that are out at a time.")]
-Rpm = Annotated[float | None, typer.Option("--rpm", help="Most requests a minute to each endpoint.")]
-Tpm = Annotated[float | None, typer.Option("--tpm", help="Most tokens a minute to each endpoint.")]
-Timeout = Annotated[float, typer.Option(help="Seconds for one whole answer.")]
-Tries = Annotated[int, typer.Option(min=1, help="How often one request is sent at most.")]
-MaxCost = Annotated[float | None, typer.Option(min=0, help="Money this may cost, earlier runs in it included.")]
-Yes = Annotated[bool, typer.Option("--yes", help="Do not ask before the first request.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Only estimate.")]
-Prompts = Annotated[Path | None, typer.Option(help="Folder of prompt files to use instead of ours of the same name.")]
+Limit = Annotated[int | None, typer.Option(min=1, help="Use only the first N rows.")]
+Threads = Annotated[int, typer.Option("--concurrency", min=1, max=256, help="Concurrent requests.")]
+Rpm = Annotated[float | None, typer.Option("--rpm", help="Rate limit per endpoint, in requests per minute.")]
+Tpm = Annotated[float | None, typer.Option("--tpm", help="Rate limit per endpoint, in tokens per minute.")]
+Timeout = Annotated[float, typer.Option(help="Timeout of a request in seconds.")]
+Tries = Annotated[int, typer.Option(min=1, help="Maximum attempts per request.")]
+MaxCost = Annotated[
+    float | None, typer.Option(min=0, help="Maximum cost, including earlier runs into the same folder.")
+]
+Yes = Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation before the first request.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the cost estimate and exit.")]
+Prompts = Annotated[
+    Path | None, typer.Option(help="Folder of prompt files that replace the built-in ones of the same name.")
+]
 
 
 def write(
     folder: Annotated[Path, typer.Argument(metavar="SET", help="A built set.")],
-    out: Annotated[Path, typer.Option("--out", help="The new set; an earlier run in it is continued.")],
-    vlm: Annotated[str | None, typer.Option(help="Vision-language model; without it the grammar writes.")] = None,
-    llm: Annotated[str | None, typer.Option(help="Language model for questions; the VLM by default.")] = None,
-    questions: Annotated[int | None, typer.Option(min=1, help="Questions a face: 8 by models, 10 by rules.")] = None,
-    captions: Annotated[int, typer.Option(min=1, help="Captions a face, by rules; models write one.")] = 5,
-    seed: Annotated[int, typer.Option(help="Changes the wording, by rules.")] = 0,
+    out: Annotated[Path, typer.Option("--out", help="Output set; an interrupted run is continued.")],
+    vlm: Annotated[
+        str | None, typer.Option(help="Vision-language model. Default: texts come from the grammar.")
+    ] = None,
+    llm: Annotated[str | None, typer.Option(help="Language model for questions. Default: the VLM.")] = None,
+    questions: Annotated[
+        int | None, typer.Option(min=1, help="Questions per face. Default: 8 by models, 10 by the grammar.")
+    ] = None,
+    captions: Annotated[int, typer.Option(min=1, help="Captions per face by the grammar; models write one.")] = 5,
+    seed: Annotated[int, typer.Option(help="Random seed of the grammar.")] = 0,
     limit: Limit = None,
     concurrency: Threads = 8,
     rpm: Rpm = None,
     tpm: Tpm = None,
     timeout: Timeout = 120.0,
     tries: Tries = 6,
-    vlm_price: Annotated[str | None, typer.Option(metavar="IN/OUT", help="Of a million tokens, as 0.15/0.60.")] = None,
-    llm_price: Annotated[str | None, typer.Option(metavar="IN/OUT", help="As --vlm-price.")] = None,
+    vlm_price: Annotated[
+        str | None,
+        typer.Option(metavar="IN/OUT", help="Price of the VLM per million input/output tokens, e.g. 0.15/0.60."),
+    ] = None,
+    llm_price: Annotated[str | None, typer.Option(metavar="IN/OUT", help="Price of the LLM, as --vlm-price.")] = None,
     max_cost: MaxCost = None,
     prompts: Prompts = None,
     yes: Yes = False,
     dry_run: DryRun = False,
 ) -> None:
-    """Write captions and questions of a set anew: by rules, or by a VLM and an LLM behind OpenAI-compatible endpoints.
+    """Rewrite captions and questions of a set, with the grammar or with models behind OpenAI-compatible endpoints.
 
-    LIMNER_VLM_URL and LIMNER_VLM_KEY say where the model is (…_PRICE, …_EXTRA: see docs/data.md); LIMNER_LLM_… the same
-    for the LLM, by default the VLM's.
+    LIMNER_VLM_URL and LIMNER_VLM_KEY configure the VLM endpoint (…_PRICE, …_EXTRA: see docs/data.md), LIMNER_LLM_… the
+    LLM endpoint, which defaults to the VLM's.
     """
     from limner.data.caption_writers import RuleWriter
     from limner.data.recaption import write_set
@@ -66,12 +77,12 @@ def write(
 
     total = min(read_shards(folder, ["id"]).num_rows, limit or sys.maxsize)
     if not total:
-        raise InputError(f"{folder} holds no rows: there is nothing to write about")
+        raise InputError(f"{folder} has no rows")
     source = json.loads((folder / "manifest.json").read_text("utf-8")).get("files", {})
     origin = {name: found["sha256"][:16] for name, found in source.items()}
     if vlm is None:
         if llm is not None:
-            raise InputError("--llm alone writes nothing: the LLM makes questions of what the VLM (--vlm) described")
+            raise InputError("--llm needs --vlm: the LLM writes questions about the descriptions of the VLM")
         rules = RuleWriter(captions=captions, questions=questions or 10, seed=seed)
         made = {"by": "rules", "captions": captions, "questions": questions or 10, "seed": seed, "source": origin}
         with _bar(total) as show:
@@ -158,7 +169,7 @@ def agree(estimates: list[Estimate], ledger: Ledger, yes: bool, dry_run: bool) -
     if yes or not any(estimate.requests for estimate in estimates):
         return True
     if not sys.stdin.isatty():
-        raise InputError("nobody is there to agree to the cost: pass --yes")
+        raise InputError("the cost must be confirmed, but the input is not a terminal: pass --yes")
     return typer.confirm("Ask them?", err=True)
 
 

@@ -1,4 +1,4 @@
-"""`limner demo`: the main job on bundled photographs, in one page."""
+"""`limner demo`: the main functions on bundled photographs, on one page."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import typer
 
 
 def demo(
-    out: Annotated[Path, typer.Option(help="Folder for sheet.png and index.html.")] = Path("demo"),
-    steps: Annotated[int, typer.Option(help="Sampling steps a portrait; 8 for a quick look.")] = 28,
+    out: Annotated[Path, typer.Option(help="Output folder for sheet.png and index.html.")] = Path("demo"),
+    steps: Annotated[int, typer.Option(help="Sampling steps per portrait; 8 give a quick preview.")] = 28,
 ) -> None:
-    """Read the bundled photographs, draw their regions, and paint new portraits from regions and words."""
+    """Read the bundled photographs, draw their regions, and generate portraits from regions and text."""
     import limner
     from limner.demo.show import run
 

@@ -18,31 +18,38 @@ if TYPE_CHECKING:
     from limner.models.unif2ace.answers import Answer, EncodedPhoto
     from limner.models.unif2ace.engine import UniF2ace
 
-Engine = Annotated[str, typer.Option(help="UniF²ace weights: a registry name, a weight file or its folder.")]
-Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
-Precision = Annotated[str, typer.Option(help="auto, bf16 or fp32.")]
+Engine = Annotated[str, typer.Option(help="UniF²ace weights: a registry name, a weight file or a folder.")]
+Device = Annotated[str, typer.Option(help="Device: auto, cpu or cuda.")]
+Precision = Annotated[str, typer.Option(help="Precision: auto, bf16 or fp32.")]
 Streamed = Annotated[
-    bool | None, typer.Option("--stream/--no-stream", help="Print words as they are written; default: on a terminal.")
+    bool | None,
+    typer.Option("--stream/--no-stream", help="Print text while it is generated. Default: on in a terminal."),
 ]
 AsJson = Annotated[
-    bool, typer.Option("--json", help="Print JSON: an object for one photo; for several, a line each, as they come.")
+    bool, typer.Option("--json", help="Print JSON: one object for one photo, one line per photo for several.")
 ]
 AsCsv = Annotated[bool, typer.Option("--csv", help="Print CSV: file, position, box, question, answer.")]
-Temperature = Annotated[float, typer.Option(min=0, help="0: always the likeliest word; above, words are drawn.")]
-TopK = Annotated[int | None, typer.Option(min=1, help="Draw from the k likeliest words only.")]
-TopP = Annotated[float, typer.Option(min=0.01, max=1, help="Draw from the likeliest words up to this probability.")]
-NoRepeatNgramSize = Annotated[
-    int, typer.Option(min=0, help="Say so many word parts in a row only once; 0: let them repeat.")
+Temperature = Annotated[float, typer.Option(min=0, help="Sampling temperature; 0 is greedy decoding.")]
+TopK = Annotated[int | None, typer.Option(min=1, help="Sample from the k most likely tokens.")]
+TopP = Annotated[
+    float,
+    typer.Option(
+        min=0.01, max=1, help="Nucleus sampling: sample from the most likely tokens up to this total probability."
+    ),
 ]
-Limit = Annotated[int, typer.Option(min=1, max=4096, help="Most tokens of an answer.")]
-Seed = Annotated[int, typer.Option(help="Seed of drawn words.")]
+NoRepeatNgramSize = Annotated[int, typer.Option(min=0, help="Do not repeat n-grams of this size; 0 allows repetition.")]
+Limit = Annotated[int, typer.Option(min=1, max=4096, help="Maximum tokens per answer.")]
+Seed = Annotated[int, typer.Option(help="Random seed for temperatures above 0.")]
 AT_ONCE = 8  # photos read before they are asked in one batch
 
 
 def describe(
     photos: Annotated[list[Path], typer.Argument(metavar="PHOTO…", help="Photographs, or folders of them.")],
     length: Annotated[
-        str, typer.Option(help="long: several sentences; short: one; full: all it is sure of, asked one by one.")
+        str,
+        typer.Option(
+            help="long: several sentences; short: one sentence; full: every attribute the model is confident about."
+        ),
     ] = "long",
     stream: Streamed = None,
     as_json: AsJson = False,
@@ -57,10 +64,10 @@ def describe(
     device: Device = "auto",
     precision: Precision = "auto",
 ) -> None:
-    """Describe the faces in photographs in words; with several faces, each is named by its place.
+    """Describe the faces in photographs. With several faces, each one is named by its position.
 
-    A full description is worded by rule: only --seed changes it. With --json, every attribute has its probability.
-    A file that cannot be used is named on standard error, the others are described all the same, and the status is 2.
+    The wording of full descriptions comes from a grammar; --seed changes it. --json adds the probability of every
+    attribute. Unusable files are reported on standard error, the others are processed, and the exit code is 2.
     """
     from limner.models.unif2ace.caption_instructions import request
 
@@ -84,7 +91,7 @@ def ask(
     device: Device = "auto",
     precision: Precision = "auto",
 ) -> None:
-    """Ask one or more questions about the faces in photographs. Each is asked on its own; `chat` remembers."""
+    """Ask questions about the faces in photographs. Questions are independent; use `chat` for a conversation."""
     settings = {"limit": limit, "sampling": _sampling(temperature, top_k, top_p, no_repeat_ngram_size), "seed": seed}
     _answer_all([photos], questions, engine, device, precision, stream, as_json, as_csv, settings)
 
@@ -92,7 +99,7 @@ def ask(
 def chat(
     photo: Annotated[Path, typer.Argument(help="A photograph.")],
     stream: Streamed = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print every answer as a line of JSON.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print each answer as a line of JSON.")] = False,
     temperature: Temperature = 0.0,
     top_k: TopK = None,
     top_p: TopP = 1.0,
@@ -103,7 +110,7 @@ def chat(
     device: Device = "auto",
     precision: Precision = "auto",
 ) -> None:
-    """Talk about a photograph: one question a line, until an empty line or the end of input."""
+    """Chat about a photograph: one question per line, until an empty line or the end of input."""
     model, talks = _load(engine, device, precision), []
     look = model.encode_photo(photo)
     streamed = not as_json and _is_streamed(stream)
@@ -138,7 +145,7 @@ def _answer_all(
     from limner.cli.progress_bar import each
 
     if as_json and as_csv:
-        raise InputError("--json and --csv are two forms of the same: choose one")
+        raise InputError("--json and --csv are alternatives: choose one")
     files = list(named_photos(photos))
     model = _load(engine, device, precision)
     plain = not as_json and not as_csv

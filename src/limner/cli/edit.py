@@ -1,4 +1,4 @@
-"""Verbs `edit` and `animate`: sliders, regions from other photos, erasing, filling in, styles; all at once."""
+"""Verbs `edit` and `animate`: sliders, region transfer, erasing, inpainting and styles, in one pass."""
 
 from __future__ import annotations
 
@@ -47,12 +47,12 @@ if TYPE_CHECKING:
 def edit(
     photos: Annotated[list[Path], typer.Argument(metavar="PHOTO…", help="Photographs, or folders of them.")],
     yaw: Annotated[
-        float | None, typer.Option(help="Turn the head, -45 to 45 degrees; + is to the subject's own left.")
+        float | None, typer.Option(help="Head yaw in degrees, -45 to 45; positive turns to the subject's left.")
     ] = None,
-    pitch: Annotated[float | None, typer.Option(help="Nod, -30 to 30 degrees; + is up.")] = None,
+    pitch: Annotated[float | None, typer.Option(help="Head pitch in degrees, -30 to 30; positive is up.")] = None,
     gaze: Annotated[
         str | None,
-        typer.Option(metavar="X,Y", help="Move the eyes, -30 to 30 degrees each; + is to their left, and up."),
+        typer.Option(metavar="X,Y", help="Gaze in degrees, -30 to 30 each; positive is to the subject's left, and up."),
     ] = None,
     smile: Annotated[float | None, typer.Option(help="Smile (+) or look sad (-), -1 to 1.")] = None,
     mouth: Annotated[float | None, typer.Option(help="Open (+) or close (-) the mouth, -1 to 1.")] = None,
@@ -60,26 +60,31 @@ def edit(
     eyes: Annotated[float | None, typer.Option(help="Open (+) or close (-) the eyes, -1 to 1.")] = None,
     pucker: Annotated[float | None, typer.Option(help="Pucker (+) or stretch (-) the lips, -1 to 1.")] = None,
     expression: Annotated[
-        str | None, typer.Option(help="happy, laughing, sad, angry, surprised, kiss or sleepy; sliders add to it.")
+        str | None,
+        typer.Option(
+            help="Named expression: happy, laughing, sad, angry, surprised, kiss or sleepy. Sliders are added to it."
+        ),
     ] = None,
     from_: Annotated[
         list[str] | None,
         typer.Option(
-            "--from", metavar="OTHER:PART,…", help="Take parts of another photo, as her.jpg:lips,hair. May be repeated."
+            "--from",
+            metavar="OTHER:PART,…",
+            help="Transfer regions from another photo, e.g. her.jpg:lips,hair. Repeatable.",
         ),
     ] = None,
     from_face: Annotated[
         list[int] | None,
-        typer.Option(help="Which face of OTHER, counted as for --face; may be repeated, once for each --from."),
+        typer.Option(help="Number of the face in OTHER, counted as in --face. Repeatable, one per --from."),
     ] = None,
     erase: Annotated[
         list[str] | None,
         typer.Option(
             metavar="PART,…|MASK",
-            help="Paint parts away, as glasses,beard; or anew what is white in a picture of the photo's size.",
+            help="Erase regions, e.g. glasses,beard; or inpaint the white area of a mask image of the photo's size.",
         ),
     ] = None,
-    prompt: Annotated[str, typer.Option(help="Words that say how what is painted shall look.")] = "",
+    prompt: Annotated[str, typer.Option(help="Text prompt for the edited region.")] = "",
     out: Out = Path("edited"),
     face: FaceNumber = None,
     seed: Seed = 0,
@@ -99,14 +104,14 @@ def edit(
     manifest: Manifest = None,
     as_json: AsJson = False,
     overwrite: Overwrite = False,
-    plan_only: Annotated[bool, typer.Option("--plan", help="Only say in a sentence what would be done.")] = False,
+    plan_only: Annotated[bool, typer.Option("--plan", help="Print the edit plan in one sentence and exit.")] = False,
     i_have_consent: Consent = False,
 ) -> None:
-    """Change pose, gaze, expression or parts of the face; everything asked for happens in one pass.
+    """Edit pose, gaze, expression or regions of a face. All edits are applied in one pass.
 
-    Parts: brows, eyes, nose, lips, mouth, skin, hair, ears, neck, cloth, glasses, hat, jewellery, beard.
+    Regions: brows, eyes, nose, lips, mouth, skin, hair, ears, neck, cloth, glasses, hat, jewellery, beard.
 
-    Asks once whether the people shown agreed, where --from takes a part of a face.
+    With --from, you are asked once to confirm that the people shown consented.
     """
     from limner.models.facex.consent import needs_consent
 
@@ -118,7 +123,7 @@ def edit(
         print(plan)
         return
     if plan.empty:
-        raise InputError("nothing to edit: give a slider (--yaw, --smile …), --from, or --erase")
+        raise InputError("nothing to edit: give a slider (--yaw, --smile …), --expression, --from or --erase")
     check_out(out, overwrite)
     consent = require_consent(i_have_consent) if needs_consent(plan) or i_have_consent else None
     editor = load_editor(engine, base, device, precision, identity, tower, motion)
@@ -135,10 +140,10 @@ def animate(
         str,
         typer.Option(
             metavar="NAME|FOLDER",
-            help="The style: pencil, a folder that `limner train` wrote, or another base model of the same family.",
+            help="Style: pencil, a folder written by `limner train`, or another base model of the same family.",
         ),
     ] = "pencil",
-    prompt: Annotated[str, typer.Option(help="Words that call the style, where its model wants some.")] = "",
+    prompt: Annotated[str, typer.Option(help="Trigger words of the style, if its model needs any.")] = "",
     out: Out = Path("animated"),
     face: FaceNumber = None,
     seed: Seed = 0,
@@ -156,9 +161,9 @@ def animate(
     as_json: AsJson = False,
     overwrite: Overwrite = False,
 ) -> None:
-    """Paint the person in a style, which a base model has learned.
+    """Render the person in the style of another base model.
 
-    `limner train configs/facex-nano-pencil.toml` shows how to train another (docs/facex.md, Training).
+    `configs/facex-nano-pencil.toml` is an example of training a style (docs/facex.md, Training).
     """
     from limner.models.facex.loading import find_style
     from limner.models.facex.plan import EditPlan
@@ -182,10 +187,10 @@ def edit_again(recipe: dict[str, Any], engine: str | None, photos: list[str]) ->
         given[name] = file
     wanted = recipe.get("photos")
     if not isinstance(wanted, dict) or "video" in recipe:
-        raise InputError("this recipe is not one of a single picture's: it cannot be made again alone")
+        raise InputError("this recipe belongs to a video or a set of pictures: it cannot be replayed as one picture")
     for name, about in wanted.items():
         if name not in given and not Path(name).is_file():
-            raise InputError(f"making this edit again needs the photo {about.get('file')}: give --photo {name}=FILE")
+            raise InputError(f"replaying this edit needs the photo {about.get('file')}: give --photo {name}=FILE")
     precision = {"bfloat16": "bf16", "float32": "fp32"}.get(str(recipe.get("precision")), "auto")
     source = engine or str(recipe.get("source", "facex-nano"))
     named = str(recipe.get("base"))

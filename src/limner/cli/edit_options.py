@@ -1,4 +1,4 @@
-"""What the verbs that edit have in common: options, where results go, many photos at once."""
+"""Options shared by the editing verbs, output paths, and editing of many photos."""
 
 from __future__ import annotations
 
@@ -21,63 +21,70 @@ if TYPE_CHECKING:
     from limner.models.facex.engine import FaceX
     from limner.provenance.picture import Picture
 
-Out = Annotated[Path, typer.Option("-o", "--out", help="A folder, or a .png, .jpg or .webp file.")]
+Out = Annotated[Path, typer.Option("-o", "--out", help="Output folder, or a .png, .jpg or .webp file.")]
 FilmOut = Annotated[
-    Path, typer.Option("-o", "--out", help="A folder, or a .png, .jpg or .webp file; of a video a folder or an .mp4.")
+    Path,
+    typer.Option(
+        "-o", "--out", help="Output folder, or a .png, .jpg or .webp file; for a video a folder or an .mp4 file."
+    ),
 ]
 FaceNumber = Annotated[
     int | None,
-    typer.Option("--face", help="Which face to edit, counted from 1, the largest first. Default: the largest."),
+    typer.Option("--face", help="Number of the face to edit, from 1, largest first. Default: the largest."),
 ]
-Seed = Annotated[int, typer.Option(help="Another number gives another picture; the same one, the same picture again.")]
-Steps = Annotated[int, typer.Option(help="Sampling steps; 8 for a quick look.")]
-Guidance = Annotated[
-    float | None, typer.Option(help="How strongly the edit is followed; 1: unguided. Default: the weights' own.")
-]
+Seed = Annotated[int, typer.Option(help="Random seed.")]
+Steps = Annotated[int, typer.Option(help="Sampling steps. 8 give a quick preview.")]
+Guidance = Annotated[float | None, typer.Option(help="Guidance scale; 1 disables guidance. Default: from the weights.")]
 WarpStrength = Annotated[
     float | None,
     typer.Option(
         min=0,
         max=1,
-        help="How much of the photos, warped to fit, is kept to start from; 0: nothing. Default: the weights' own.",
+        help="How much of the warped photos to keep as the starting point, as in SDEdit; 0 starts from noise. "
+        "Default: from the weights.",
     ),
 ]
 IdentityGuidance = Annotated[
     float | None,
     typer.Option(
-        help="How much further than --guidance to go towards the photo that a face or part is taken from; 0: not. "
-        "Default: the weights' own."
+        help="Extra guidance towards the identity of the source photo; 0 disables it. Default: from the weights."
     ),
 ]
-Sampler = Annotated[str, typer.Option(help="euler or ddim.")]
-Engine = Annotated[str, typer.Option(help="Weights to edit with: a registry name, or the folder of your own.")]
+Sampler = Annotated[str, typer.Option(help="Sampler: euler or ddim.")]
+Engine = Annotated[str, typer.Option(help="FaceX weights: a registry name or a folder.")]
 BaseModel = Annotated[
     str | None,
-    typer.Option("--base", help="Other base model of the same family to paint with: a folder in diffusers' layout."),
+    typer.Option("--base", help="Another base model of the same family: a folder in diffusers format."),
 ]
-Identity = Annotated[str | None, typer.Option(help="ArcFace weights, for your own weights trained with them.")]
-Tower = Annotated[str | None, typer.Option(help="Folder of the vision model, for your own weights trained with one.")]
+Identity = Annotated[
+    str | None, typer.Option(help="ArcFace weights. Needed for FaceX weights that were trained with ArcFace.")
+]
+Tower = Annotated[
+    str | None,
+    typer.Option(help="Folder of a vision transformer. Needed for FaceX weights that were trained with one."),
+]
 MotionWeights = Annotated[
     str | None,
     typer.Option(
-        "--motion", help="D3DFR-style regressor (.safetensors, .onnx), for your own weights trained with one."
+        "--motion",
+        help="D3DFR-style regressor (.safetensors, .onnx). Needed for FaceX weights that were trained with one.",
     ),
 ]
-Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
-Precision = Annotated[str, typer.Option(help="auto, bf16 or fp32.")]
-Watermark = Annotated[
-    bool, typer.Option("--watermark/--no-watermark", help="Mark the pixels invisibly. The recipe says which.")
-]
+Device = Annotated[str, typer.Option(help="Device: auto, cpu or cuda.")]
+Precision = Annotated[str, typer.Option(help="Precision: auto, bf16 or fp32.")]
+Watermark = Annotated[bool, typer.Option("--watermark/--no-watermark", help="Embed an invisible watermark.")]
 Manifest = Annotated[
     bool | None,
-    typer.Option("--manifest/--no-manifest", help="Sign a C2PA manifest; default: if the extra is installed."),
+    typer.Option(
+        "--manifest/--no-manifest", help="Sign a C2PA manifest. Default: on if the extra `provenance` is installed."
+    ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the files and their recipes as JSON.")]
 Consent = Annotated[
     bool,
     typer.Option(
         "--i-have-consent",
-        help="The people shown agreed to this. For this run only; for scripts, where nobody is asked.",
+        help="Confirm that the people shown consented. For scripts; applies to this run only.",
     ),
 ]
 
@@ -100,9 +107,11 @@ def check_out(out: Path, overwrite: bool, video: bool = False, made_from: Path |
 
     if video:
         if out.suffix and out.suffix.lower() != ".mp4":
-            raise InputError(f"--out {out}: name the film, ending in .mp4, or a folder")
+            raise InputError(f"--out {out}: give an .mp4 file or a folder")
     elif made_from is not None and out.suffix.lower() in SUFFIXES:
-        raise InputError(f"--out {out} is a film, but {made_from.name} is not one that is read ({', '.join(SUFFIXES)})")
+        raise InputError(
+            f"--out {out} is a video file, but {made_from.name} is not a supported video ({', '.join(SUFFIXES)})"
+        )
     elif out.suffix and out.suffix.lower() not in MIME:
         raise InputError(f"--out {out}: name a folder, or a .png, .jpg or .webp file, which can hold the recipe")
     if out.suffix:

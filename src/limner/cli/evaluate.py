@@ -17,16 +17,16 @@ from limner.cli.result_file import picture, store
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
-    help="Measure weights and write tables and figures. Paths of data sets start from LIMNER_DATA.",
+    help="Evaluate weights; write tables and figures. Data paths are relative to LIMNER_DATA.",
 )
 app.add_typer(judge_app, name="judge")
 app.add_typer(paper_app, name="paper")
-Out = Annotated[Path, typer.Option(help="Folder the result (JSON) is written to.")]
+Out = Annotated[Path, typer.Option(help="Folder for the JSON result.")]
 Sheet = Annotated[
     Path | None,
-    typer.Option(help="Also draw a sheet (.png, .jpg) of the set's pictures: mind their licence."),
+    typer.Option(help="Also write a sheet (.png, .jpg) with pictures of the set; check their licence."),
 ]
-Seed = Annotated[int, typer.Option(help="Seed of noise and prompts.")]
+Seed = Annotated[int, typer.Option(help="Random seed of noise and prompts.")]
 Steps = Annotated[int, typer.Option(help="Sampling steps.")]
 Engine = Annotated[str, typer.Option(help="Weights: a registry name or a path.")]
 RESULTS = Path("results")
@@ -39,7 +39,7 @@ def parser(
     out: Out = RESULTS,
     sheet: Sheet = None,
 ) -> None:
-    """Pixel accuracy and F1 of the region parser on 350 photographs it has never seen."""
+    """Pixel accuracy and F1 of the region parser on 350 held-out photographs."""
     from limner.evaluation.parser_accuracy import evaluate_parser, parser_sheet
 
     figures = evaluate_parser(pairs, weights)
@@ -50,18 +50,18 @@ def parser(
 
 @app.command()
 def codec(
-    pictures: Annotated[str, typer.Option(help="Folder of faces the codec was not trained on.")] = "synth",
-    last: Annotated[int, typer.Option(help="How many of its last pictures, by name; 0: all of them.")] = 500,
-    align: Annotated[bool, typer.Option("--align", help="Find each face and cut it out aligned first.")] = False,
+    pictures: Annotated[str, typer.Option(help="Folder of held-out faces.")] = "synth",
+    last: Annotated[int, typer.Option(help="Use the last N pictures by name; 0 uses all.")] = 500,
+    align: Annotated[bool, typer.Option("--align", help="Detect and align each face first.")] = False,
     weights: Engine = "kl-codec-nano",
     lpips: Annotated[str, typer.Option(help="LPIPS weights.")] = "lpips/alex.safetensors",
     attributes: Annotated[
-        bool, typer.Option("--attributes", help="Also what of age, hair, glasses, … is still read afterwards.")
+        bool, typer.Option("--attributes", help="Also measure how many attributes survive (age, hair, glasses …).")
     ] = False,
     out: Out = RESULTS,
     sheet: Sheet = None,
 ) -> None:
-    """PSNR, LPIPS, sharpness and decoding time of a codec; of a discrete one also how much of its codebook is used."""
+    """PSNR, LPIPS, sharpness and decoding time of a codec; for a discrete codec also codebook usage."""
     from limner.codecs.discrete import load_codec
     from limner.codecs.perceptual import LPIPS
     from limner.evaluation.codec_fidelity import attributes_kept, codec_sheet, evaluate_codec
@@ -85,15 +85,17 @@ def codec(
 @app.command()
 def masks(
     pairs: Annotated[str, typer.Option(help="Folder of labelled faces.")] = "celebamask",
-    count: Annotated[int, typer.Option(help="How many unseen maps to repaint.")] = 300,
-    words: Annotated[bool, typer.Option("--words", help="Also give words read from the photographs.")] = False,
+    count: Annotated[int, typer.Option(help="Number of held-out maps.")] = 300,
+    words: Annotated[
+        bool, typer.Option("--words", help="Also condition on prompts read from the photographs.")
+    ] = False,
     weights: Engine = "mditface-nano",
     steps: Steps = 28,
     seed: Seed = 0,
     out: Out = RESULTS,
     sheet: Sheet = None,
 ) -> None:
-    """How well paintings follow hand-drawn region maps: repaint, parse again, compare."""
+    """Mask accuracy: generate from hand-drawn region maps, parse the pictures, compare."""
     from limner.evaluation.generation_metrics import follow_masks
     from limner.models.mditface.engine import MDiTFace
 
@@ -107,13 +109,13 @@ def masks(
 
 @app.command()
 def words(
-    count: Annotated[int, typer.Option(help="How many prompts to paint.")] = 500,
+    count: Annotated[int, typer.Option(help="Number of prompts.")] = 500,
     weights: Engine = "mditface-nano",
     steps: Steps = 28,
     seed: Seed = 0,
     out: Out = RESULTS,
 ) -> None:
-    """How many of the wishes stated in prompts the analysers find again in the paintings."""
+    """Prompt alignment: share of the attributes stated in prompts that the reader measures in the pictures."""
     from limner.evaluation.generation_metrics import follow_words
     from limner.models.mditface.engine import MDiTFace
 
@@ -125,17 +127,17 @@ def words(
 
 @app.command()
 def fidelity(
-    faces: Annotated[Path, typer.Argument(metavar="SET", help="Built set whose training faces the painter saw.")],
-    mode: Annotated[str, typer.Option(help="Paint from words, mask, or both.")] = "both",
-    count: Annotated[int, typer.Option(help="How many unseen faces to paint after; 0: all there are.")] = 0,
-    texts: Annotated[str, typer.Option(help="Words of the source (carried), the grammar's, or both.")] = "grammar",
+    faces: Annotated[Path, typer.Argument(metavar="SET", help="Built set that the model was trained on.")],
+    mode: Annotated[str, typer.Option(help="Condition on words, mask or both.")] = "both",
+    count: Annotated[int, typer.Option(help="Number of held-out faces; 0 uses all.")] = 0,
+    texts: Annotated[str, typer.Option(help="Texts: of the source (carried), of the grammar, or both.")] = "grammar",
     weights: Engine = "mditface-nano",
     steps: Steps = 28,
     seed: Seed = 0,
     out: Out = RESULTS,
     sheet: Sheet = None,
 ) -> None:
-    """Fréchet and kernel distance to unseen faces, and how like the nearest training face paintings are."""
+    """Fréchet and kernel distance to held-out faces, and similarity to the nearest training face."""
     import numpy as np
 
     from limner.data.texts import check_choice
@@ -168,13 +170,13 @@ def fidelity(
 
 @app.command()
 def samples(
-    count: Annotated[int, typer.Option(help="How many pictures, in rows of eight.")] = 64,
+    count: Annotated[int, typer.Option(help="Number of pictures, in rows of eight.")] = 64,
     weights: Engine = "mditface-nano",
     steps: Steps = 28,
     seed: Seed = 0,
-    out: Annotated[Path, typer.Option(help="The sheet.")] = Path("docs/images/mditface-samples.jpg"),
+    out: Annotated[Path, typer.Option(help="Output file.")] = Path("docs/images/mditface-samples.jpg"),
 ) -> None:
-    """A sheet of uncurated paintings of drawn prompts."""
+    """A sheet of uncurated samples for random prompts."""
     from limner.evaluation.generation_metrics import sample_sheet
     from limner.models.mditface.engine import MDiTFace
 
@@ -184,13 +186,13 @@ def samples(
 
 @app.command()
 def watermark(
-    pictures: Annotated[list[str], typer.Option(help="Folder of photographs; may be given several times.")],
-    marked: Annotated[int, typer.Option(help="How many to mark, attack and look at.")] = 500,
-    unmarked: Annotated[int, typer.Option(help="How many to look at as they are.")] = 2000,
-    seed: Annotated[int, typer.Option(help="Seed of the draw, the messages and the crops.")] = 0,
+    pictures: Annotated[list[str], typer.Option(help="Folder of photographs. Repeatable.")],
+    marked: Annotated[int, typer.Option(help="Number of pictures to watermark and attack.")] = 500,
+    unmarked: Annotated[int, typer.Option(help="Number of unmarked pictures, for the false positive rate.")] = 2000,
+    seed: Annotated[int, typer.Option(help="Random seed.")] = 0,
     out: Out = RESULTS,
 ) -> None:
-    """How often the watermark is found again after each attack, false alarms, and PSNR."""
+    """Detection rate of the watermark after each attack, false positive rate, and PSNR."""
     from limner.evaluation.watermark import evaluate_watermark
 
     with bar("looking for marks") as progress:
@@ -202,12 +204,13 @@ def watermark(
 @app.command()
 def groups(
     pairs: Annotated[str, typer.Option(help="Folder of labelled faces.")] = "celebamask",
-    count: Annotated[int, typer.Option(min=1, help="How many of its unseen photographs to read.")] = 350,
-    words: Annotated[Path, typer.Option(help="What `limner evaluate words` stored.")] = RESULTS / "mditface-words.json",
+    count: Annotated[int, typer.Option(min=1, help="Number of held-out photographs.")] = 350,
+    words: Annotated[Path, typer.Option(help="Result file of `limner evaluate words`.")] = RESULTS
+    / "mditface-words.json",
     out: Out = RESULTS,
     document: Annotated[Path | None, typer.Option(help="Also write the tables into this document.")] = None,
 ) -> None:
-    """How well reading and painting do by perceived gender, age and skin tone. The groups are the reader's guesses."""
+    """Reading accuracy and prompt alignment by perceived gender, age and skin tone, as predicted by the reader."""
     from limner.errors import InputError
     from limner.evaluation.subgroups import fill, measure_painting, measure_reading
     from limner.files import write_bytes_atomic

@@ -1,4 +1,4 @@
-"""`limner evaluate facex…`: every editing task on people the editor never saw; ablations."""
+"""`limner evaluate facex…`: editing tasks on held-out people; ablations."""
 
 from __future__ import annotations
 
@@ -24,37 +24,41 @@ SUITES = (
 
 
 def facex(
-    people: Annotated[Path, typer.Argument(metavar="PEOPLE", help="Set of pairs, folder of people, or of photos.")],
+    people: Annotated[Path, typer.Argument(metavar="PEOPLE", help="Pair set, folder of people, or folder of photos.")],
     suite: Annotated[str, typer.Option(help=f"One of {', '.join(SUITES)}.")] = "swap",
-    count: Annotated[int, typer.Option(min=0, help="How many people; 0: all of them.")] = 100,
+    count: Annotated[int, typer.Option(min=0, help="Number of people; 0 uses all.")] = 100,
     weights: Annotated[str, typer.Option(help="Weights: a registry name or a path.")] = "facex-nano",
-    base: Annotated[str | None, typer.Option(help="Base model to steer, if not the weights' own.")] = None,
+    base: Annotated[str | None, typer.Option(help="Base model. Default: from the weights.")] = None,
     steps: Annotated[int, typer.Option(min=1, help="Sampling steps.")] = 20,
-    guidance: Annotated[float | None, typer.Option(help="Guidance; default: the weights' own.")] = None,
-    identity_guidance: Annotated[float | None, typer.Option(help="Likeness; default: the weights' own.")] = None,
-    warp_strength: Annotated[float | None, typer.Option(help="Draft; default: the weights' own.")] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of noise, of slider values and of holes.")] = 0,
+    guidance: Annotated[float | None, typer.Option(help="Guidance scale. Default: from the weights.")] = None,
+    identity_guidance: Annotated[
+        float | None, typer.Option(help="Identity guidance. Default: from the weights.")
+    ] = None,
+    warp_strength: Annotated[
+        float | None, typer.Option(help="Warp strength, 0 to 1. Default: from the weights.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Random seed of noise, slider values and holes.")] = 0,
     judge: Annotated[
         Path | None,
-        typer.Option(
-            help="ArcFace-style network (.onnx, or .safetensors of an iresnet) as a second judge of identity."
-        ),
+        typer.Option(help="ArcFace network (.onnx, or .safetensors of an IResNet) as an independent identity metric."),
     ] = None,
     lpips: Annotated[str, typer.Option(help="LPIPS weights.")] = "lpips/alex.safetensors",
-    log: Annotated[Path | None, typer.Option(help="Also write what was measured on every edit to this file.")] = None,
-    sheet: Annotated[Path | None, typer.Option(help="Also draw the first edits: mind the pictures' licence.")] = None,
-    out: Annotated[Path, typer.Option(help="Folder the result (JSON) is written to.")] = Path("results"),
+    log: Annotated[Path | None, typer.Option(help="Also write the measurements of every edit to this file.")] = None,
+    sheet: Annotated[
+        Path | None, typer.Option(help="Also write a sheet of the first edits; check the licence of the pictures.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder for the JSON result.")] = Path("results"),
 ) -> None:
-    """Measure FaceX on people it never saw, task by task.
+    """Evaluate FaceX on held-out people.
 
-    swap, swap-head: whose face it is, and whether it moves as the target did. reenact: the driver's motion on another
-    person; same: on the same person, against the second picture. reconstruct: the person painted anew as they are,
-    without a draft. itself: a face swapped onto its own photo. sliders: asked against measured. regions: nearer to the
-    donor than to what was there? erase: are glasses and beards gone? inpaint: beside biharmonic filling. mixed: three
-    edits in one pass, beside one after another.
+    swap, swap-head: identity of the source and motion of the target. reenact: the driver's motion on another person.
+    same: reenactment of the same person, compared with the second picture. reconstruct: regeneration of the person
+    from their own factors, from pure noise. itself: a face swapped onto its own photo. sliders: requested against
+    measured motion. regions: similarity of a transferred region to the donor. erase: are glasses and beards gone?
+    inpaint: compared with biharmonic inpainting. mixed: three edits in one pass, compared with three passes.
 
-    PEOPLE may be a set of `limner data pairs` (its test split), a folder with a sub-folder of videos, frames or photos
-    for each person (VoxCeleb, VFHQ, CelebV), FaceForensics++, or a folder of photos of people who are each there once.
+    PEOPLE: a set of `limner data pairs` (its test split), a folder with one sub-folder of videos, frames or photos per
+    person (VoxCeleb, VFHQ, CelebV), FaceForensics++, or a folder with one photo per person.
     """
     if suite not in SUITES:
         raise InputError(f"--suite {suite}: choose {', '.join(SUITES)}")
@@ -107,31 +111,35 @@ def facex(
 
 
 def facex_ablation(
-    config: Annotated[Path, typer.Argument(help="Budget of one cell.")] = Path("configs/facex-ablation.toml"),
+    config: Annotated[Path, typer.Argument(help="Training config of one cell.")] = Path("configs/facex-ablation.toml"),
     variants: Annotated[
-        list[str] | None, typer.Option("--variant", help="A variant; may be given several times. Default: all.")
+        list[str] | None, typer.Option("--variant", help="Variant to run. Repeatable. Default: all.")
     ] = None,
-    seeds: Annotated[int, typer.Option(min=1, help="How many seeds each.")] = 2,
-    people: Annotated[Path, typer.Option(help="People to edit, as of `limner evaluate facex`.")] = Path("pairs"),
-    count: Annotated[int, typer.Option(min=0, help="How many of them; 0: report losses alone.")] = 16,
+    seeds: Annotated[int, typer.Option(min=1, help="Seeds per variant.")] = 2,
+    people: Annotated[Path, typer.Option(help="People to edit, as in `limner evaluate facex`.")] = Path("pairs"),
+    count: Annotated[int, typer.Option(min=0, help="Number of people; 0 reports only losses.")] = 16,
     steps: Annotated[int, typer.Option(min=1, help="Sampling steps.")] = 20,
     lpips: Annotated[str, typer.Option(help="LPIPS weights.")] = "lpips/alex.safetensors",
-    runs: Annotated[Path, typer.Option(help="Folder of the runs; finished ones are not trained again.")] = Path(
+    runs: Annotated[Path, typer.Option(help="Folder of the runs; finished runs are reused.")] = Path(
         "runs/facex-ablation"
     ),
-    set_: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="As of `limner train`.")] = None,
-    plot: Annotated[Path, typer.Option(help="Where to draw it.")] = Path("docs/images/facex-ablation.png"),
-    sheet: Annotated[Path | None, typer.Option(help="Also draw the first swaps: mind the pictures' licence.")] = None,
-    out: Annotated[Path, typer.Option(help="Folder the result (JSON) is written to.")] = Path("results"),
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a setting, as in `limner train`.")
+    ] = None,
+    plot: Annotated[Path, typer.Option(help="File of the plot.")] = Path("docs/images/facex-ablation.png"),
+    sheet: Annotated[
+        Path | None, typer.Option(help="Also write a sheet of the first swaps; check the licence of the pictures.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder for the JSON result.")] = Path("results"),
 ) -> None:
-    """Train and compare FaceX without its region assembler, without its representation assembler, and with the UNet
-    kept as it is, at a small budget, and draw them.
+    """Ablation of FaceX at a small budget: without the region assembler, without the representation assembler, and with
+    a frozen UNet.
 
-    Stop with Ctrl-C and start again at will: runs go on after their checkpoints. The sheet has a row for each person:
-    source, target, then the swap of each variant's first seed.
+    Interrupted runs continue from their checkpoints. The sheet has one row per person: source, target, and the swap
+    of each variant's first seed.
     """
     if sheet is not None and not count:
-        raise InputError("--sheet shows people who are edited: give a --count above 0")
+        raise InputError("--sheet needs edited people: give --count above 0")
     from limner.codecs.perceptual import LPIPS
     from limner.evaluation.ablation_runner import choose, draw, markdown, summarise
     from limner.evaluation.edit_measurement import EditSampling

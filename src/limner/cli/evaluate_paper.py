@@ -1,4 +1,4 @@
-"""`limner evaluate paper …`: the table of a paper, with its published columns beside it."""
+"""`limner evaluate paper …`: the evaluation protocol of a paper, beside its published figures."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
-    help="The papers' own tables: published test split, published judges (weights from you), published columns.",
+    help="Evaluation protocols of the papers: published test splits and metrics. You supply the metric networks.",
 )
-Set = Annotated[Path, typer.Argument(metavar="SET", help="Built set, with the splits the data set is published with.")]
-Split = Annotated[str, typer.Option(help="Split whose faces are painted after, and compared with.")]
-Texts = Annotated[str, typer.Option(help="The data set's own words (carried), the grammar's, or both.")]
-Limit = Annotated[int | None, typer.Option(min=2, help="Only the first so many faces.")]
-Paintings = Annotated[Path, typer.Option(help="Folder for the paintings; a stopped run continues in it.")]
+Set = Annotated[Path, typer.Argument(metavar="SET", help="Built set with the published splits of its data set.")]
+Split = Annotated[str, typer.Option(help="Split to evaluate on.")]
+Texts = Annotated[str, typer.Option(help="Texts: of the data set (carried), of the grammar, or both.")]
+Limit = Annotated[int | None, typer.Option(min=2, help="Use only the first N faces.")]
+Paintings = Annotated[Path, typer.Option(help="Folder for the samples; an interrupted run is continued.")]
 InceptionFile = Annotated[
     Path | None, typer.Option("--inception", help="FID, KID: InceptionV3 as safetensors (tools/convert/inception.py).")
 ]
@@ -34,15 +34,15 @@ ParserFile = Annotated[Path | None, typer.Option("--parser", help="Masks: ONNX f
 ParserOrder = Annotated[str, typer.Option(help="Order of the parser's labels: celebamask or bisenet.")]
 VqaFolder = Annotated[Path | None, typer.Option("--vqa", help="VQAscore: folder of CLIP-FlanT5.")]
 Weights = Annotated[str, typer.Option(help="Weights: a registry name or a path.")]
-Seed = Annotated[int, typer.Option(help="Seed of the paintings and of KID's subsets.")]
-Out = Annotated[Path, typer.Option(help="Folder the result (JSON) is written to.")]
+Seed = Annotated[int, typer.Option(help="Random seed of the samples and of the KID subsets.")]
+Out = Annotated[Path, typer.Option(help="Folder for the JSON result.")]
 MODES = ("words", "mask", "both")
 
 
 @app.command()
 def mditface(
     faces: Set,
-    mode: Annotated[list[str] | None, typer.Option(help="words, mask or both; may be given several times.")] = None,
+    mode: Annotated[list[str] | None, typer.Option(help="Conditioning: words, mask or both. Repeatable.")] = None,
     split: Split = "test",
     texts: Texts = "carried",
     limit: Limit = None,
@@ -55,11 +55,11 @@ def mditface(
     vqa: VqaFolder = None,
     weights: Weights = "mditface-nano",
     steps: Annotated[int, typer.Option(help="Sampling steps.")] = 28,
-    size: Annotated[int | None, typer.Option(help="Side of the paintings, for FLUX.")] = None,
+    size: Annotated[int | None, typer.Option(help="Picture side in pixels, for FLUX.1.")] = None,
     seed: Seed = 0,
     out: Out = Path("results"),
 ) -> None:
-    """MDiTFace's table: FID, KID, CMMD, CLIP score, mask accuracy and mIoU, from words, masks, or both."""
+    """Protocol of MDiTFace: FID, KID, CMMD, CLIP score, mask accuracy and mIoU."""
     import numpy as np
 
     from limner.evaluation.paper_protocol import Judges, measure, real_pictures
@@ -106,13 +106,15 @@ def unif2ace(
     judge: Annotated[
         str | None, typer.Option(help="Desc, Conv, VLM-score: the model at LIMNER_JUDGE_URL, beside these judges.")
     ] = None,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask before the judge's first request.")] = False,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Do not ask for confirmation before the first request to the judge.")
+    ] = False,
     weights: Weights = "unif2ace-nano",
     steps: Annotated[int, typer.Option(help="Sampling steps.")] = 50,
     seed: Seed = 0,
     out: Out = Path("results"),
 ) -> None:
-    """UniF²ace's table: VQAscore, FID, CMMD, VLM-score of paintings; Desc and Conv of captions and answers."""
+    """Protocol of UniF²ace: VQAscore, FID, CMMD and VLM-score of samples; Desc and Conv of captions and answers."""
     import numpy as np
 
     from limner.evaluation.paper_protocol import Judges, measure, real_pictures
@@ -144,7 +146,9 @@ def unif2ace(
 def _given(judges: Judges, judge: str | None = None) -> Judges:
     """The judges, if there is any."""
     if judge is None and not any((judges.inception, judges.clip, judges.cmmd, judges.parser, judges.vqa)):
-        raise InputError("no judge is given: name the weights of at least one (--inception, --clip, --cmmd, …)")
+        raise InputError(
+            "no metric network given: pass at least one of --inception, --clip, --cmmd, --parser, --vqa or --judge"
+        )
     return judges
 
 

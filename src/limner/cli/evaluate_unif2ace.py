@@ -1,4 +1,4 @@
-"""`limner evaluate unif2ace…`: answers, captions and paintings; ablations; the picture of experts."""
+"""`limner evaluate unif2ace…`: answers, captions and generation; ablations; expert usage."""
 
 from __future__ import annotations
 
@@ -16,56 +16,54 @@ from limner.cli.terminal import console
 from limner.errors import InputError
 
 SUITES = ("answers", "phrasings", "refusals", "captions", "painting", "prompted")
-Out = Annotated[Path, typer.Option(help="Folder the result (JSON) is written to.")]
+Out = Annotated[Path, typer.Option(help="Folder for the JSON result.")]
 RESULTS = Path("results")
 
 
 def unif2ace(
-    faces: Annotated[Path, typer.Argument(metavar="SET", help="Built set whose held-out faces to measure on.")],
+    faces: Annotated[Path, typer.Argument(metavar="SET", help="Built set; its held-out faces are used.")],
     suite: Annotated[str, typer.Option(help=f"{', '.join(SUITES[:-1])} or {SUITES[-1]}.")] = "answers",
     count: Annotated[
-        int, typer.Option(min=0, help="How many faces, 0: all; painting: prompts with wishes, 0: 200.")
+        int, typer.Option(min=0, help="Number of faces, 0 uses all; painting: number of prompts, 0 uses 200.")
     ] = 0,
     unseen: Annotated[
         int | None,
-        typer.Option("--faces", min=0, help="Painting: faces whose prompts to paint for the Fréchet distance; 0: all."),
+        typer.Option("--faces", min=0, help="Painting: faces for the Fréchet distance; 0 uses all."),
     ] = None,
     weights: Annotated[str, typer.Option(help="Weights: a registry name or a path.")] = "unif2ace-nano",
-    steps: Annotated[int, typer.Option(help="Sampling steps of paintings.")] = 18,
-    guidance: Annotated[float | None, typer.Option(help="Guidance of paintings; default: the weights' own.")] = None,
+    steps: Annotated[int, typer.Option(help="Sampling steps.")] = 18,
+    guidance: Annotated[float | None, typer.Option(help="Guidance scale. Default: from the weights.")] = None,
     temperature: Annotated[
-        float | None, typer.Option(help="Temperature of paintings; default: the weights' own; of leap 1.")
+        float | None, typer.Option(help="Sampling temperature. Default: from the weights (leap: 1).")
     ] = None,
-    sampler: Annotated[str, typer.Option(help="Sampler of paintings: confidence or leap.")] = "confidence",
+    sampler: Annotated[str, typer.Option(help="Sampler: confidence or leap.")] = "confidence",
     best: Annotated[
         int | None,
-        typer.Option(min=1, help="Paintings for each prompt, of which the one it reads the words from best counts."),
+        typer.Option(min=1, help="Candidates per prompt; the one that best matches the prompt counts."),
     ] = None,
     texts: Annotated[
         str | None,
-        typer.Option(help="Answers, captions, painting: texts of the source (carried), the grammar's, or both."),
+        typer.Option(help="Answers, captions, painting: texts of the source (carried), of the grammar, or both."),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Seed of prompts, paintings, and of questions about prompts.")] = 0,
+    seed: Annotated[int, typer.Option(help="Random seed.")] = 0,
     log: Annotated[Path | None, typer.Option(help="Also write every question, caption or prompt to this file.")] = None,
-    sheet: Annotated[Path | None, typer.Option(help="Also draw a sheet of the first paintings.")] = None,
+    sheet: Annotated[Path | None, typer.Option(help="Also write a sheet of the first samples.")] = None,
     judge_files: Annotated[
-        Path | None, typer.Option(help="Also write what `limner evaluate judge` reads into this folder.")
+        Path | None, typer.Option(help="Also write the inputs of `limner evaluate judge` into this folder.")
     ] = None,
     plot: Annotated[
-        bool | None, typer.Option("--plot/--no-plot", help="Draw bars beside the JSON; default: if --out is given.")
+        bool | None, typer.Option("--plot/--no-plot", help="Plot the result. Default: on with --out.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON instead of a table.")] = False,
-    out: Annotated[Path | None, typer.Option(help="Folder the result (JSON) is written to; default: results.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+    out: Annotated[Path | None, typer.Option(help="Folder for the JSON result. Default: results.")] = None,
 ) -> None:
-    """Measure UniF²ace on faces of people it never saw.
+    """Evaluate UniF²ace on held-out people.
 
-    answers: share right by kind of question, beside the commonest answer's. phrasings: the same for
-    questions in the set's words and in words that no training text has. refusals: share declined of questions that
-    no picture answers, on topics that no training text has. captions: precision and recall of what
-    they claim, how varied and how long they are, and whether short ones are one sentence. painting: wishes granted,
-    and the Fréchet distance to unseen faces. prompted: answers about age and sex of generated portraits, held against
-    the words they were made from: prompts.csv or labels.csv in the folders, below LIMNER_DATA, that the set was built
-    from.
+    answers: accuracy by kind of question, with the majority-answer baseline. phrasings: the same for questions in
+    held-out wordings. refusals: refusal rate on unanswerable questions about held-out topics. captions: precision and
+    recall of claimed attributes, diversity and length. painting: prompt alignment, and Fréchet distance to held-out
+    faces. prompted: answers about age and sex of generated portraits, compared with their prompts (prompts.csv or
+    labels.csv in the source folders of the set, below LIMNER_DATA).
     """
     if texts is not None:
         from limner.data.texts import check_choice
@@ -169,17 +167,17 @@ def _print_table(suite: str, figures: dict[str, Any]) -> None:
 
 
 def unif2ace_experts(
-    data: Annotated[Path, typer.Argument(metavar="PREPARED", help="Prepared set whose held-out faces to route.")],
+    data: Annotated[Path, typer.Argument(metavar="PREPARED", help="Prepared set; its held-out faces are used.")],
     weights: Annotated[
         Path,
         typer.Option(help="A registry name, exported weights, or the folder of a run (newest checkpoint)."),
     ] = Path("unif2ace-nano"),
-    faces: Annotated[int, typer.Option(min=1, help="How many held-out faces.")] = 128,
-    plot: Annotated[Path, typer.Option(help="Where to draw it.")] = Path("docs/images/unif2ace-experts.png"),
-    seed: Annotated[int, typer.Option(help="Seed of masks and of the words chosen.")] = 0,
+    faces: Annotated[int, typer.Option(min=1, help="Number of held-out faces.")] = 128,
+    plot: Annotated[Path, typer.Option(help="File of the plot.")] = Path("docs/images/unif2ace-experts.png"),
+    seed: Annotated[int, typer.Option(help="Random seed.")] = 0,
     out: Out = RESULTS,
 ) -> None:
-    """Draw which experts each layer uses for each task, on both levels."""
+    """Plot expert usage by layer and task, on both levels."""
     from limner.evaluation.expert_usage import draw_experts, load_model, measure_experts
     from limner.faces.data_folders import data_root
     from limner.models.unif2ace.prepared import PreparedConversations
@@ -191,26 +189,30 @@ def unif2ace_experts(
 
 
 def unif2ace_ablation(
-    config: Annotated[Path, typer.Argument(help="Budget of one cell.")] = Path("configs/unif2ace-ablation.toml"),
+    config: Annotated[Path, typer.Argument(help="Training config of one cell.")] = Path(
+        "configs/unif2ace-ablation.toml"
+    ),
     variants: Annotated[
-        list[str] | None, typer.Option("--variant", help="A variant, or loss, or experts; may be given several times.")
+        list[str] | None,
+        typer.Option("--variant", help="Variant, or group of variants (loss, experts). Repeatable. Default: all."),
     ] = None,
-    seeds: Annotated[int, typer.Option(min=1, help="How many seeds each.")] = 2,
+    seeds: Annotated[int, typer.Option(min=1, help="Seeds per variant.")] = 2,
     paint: Annotated[
-        int, typer.Option(min=0, help="Held-out faces a cell paints and describes; 0: only losses are compared.")
+        int, typer.Option(min=0, help="Held-out faces for generation and captioning per cell; 0 compares only losses.")
     ] = 128,
-    runs: Annotated[Path, typer.Option(help="Folder of the runs; finished ones are not trained again.")] = Path(
+    runs: Annotated[Path, typer.Option(help="Folder of the runs; finished runs are reused.")] = Path(
         "runs/unif2ace-ablation"
     ),
-    set_: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="As of `limner train`.")] = None,
-    plot: Annotated[Path, typer.Option(help="Where to draw it.")] = Path("docs/images/unif2ace-ablation.png"),
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a setting, as in `limner train`.")
+    ] = None,
+    plot: Annotated[Path, typer.Option(help="File of the plot.")] = Path("docs/images/unif2ace-ablation.png"),
     out: Out = RESULTS,
 ) -> None:
-    """Train and compare the paper's ablations of loss and experts at a small budget, and draw them.
+    """The paper's ablations of loss and experts, at a small budget.
 
-    Of each cell: held-out losses, Fréchet and kernel distance, wishes granted, and what captions claim (for Desc); then
-    whether the rows come in the paper's order. Stop with Ctrl-C and start again at will: runs go on after their
-    checkpoints.
+    Reports held-out losses, Fréchet and kernel distance, prompt alignment and caption F1 (instead of Desc) of each
+    cell, and whether the ranking agrees with the paper's. Interrupted runs continue from their checkpoints.
     """
     from limner.evaluation.ablation_order import compare_orders, spell_orders
     from limner.evaluation.ablation_runner import choose, draw, markdown, summarise

@@ -1,4 +1,4 @@
-"""`limner evaluate judge`: pictures and texts held against words by models, beside the figures UniF²ace publishes."""
+"""`limner evaluate judge`: model-based metrics of pictures and texts, beside the published figures of UniF²ace."""
 
 from __future__ import annotations
 
@@ -25,19 +25,21 @@ if TYPE_CHECKING:
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
-    help="Judge paintings, descriptions and answers by models: VQAscore, CLIP score, KID, VLM-score, Desc, Conv.",
+    help="Model-based metrics: VQAscore, CLIP score, KID, VLM-score, Desc, Conv.",
 )
 Pairs = Annotated[
-    Path, typer.Argument(metavar="PAIRS", help="A .jsonl with image and text on each line, or a built set.")
+    Path, typer.Argument(metavar="PAIRS", help="A .jsonl file with image and text on each line, or a built set.")
 ]
-Split = Annotated[str | None, typer.Option(help="Of a built set: train, validation or test; all by default.")]
-Column = Annotated[str, typer.Option(help="Of a built set: prompts or captions.")]
-Folder = Annotated[Path, typer.Option("--model", help="Folder of a model in transformers' format.")]
-Out = Annotated[Path, typer.Option(help="Folder the result (JSON) is written to.")]
+Split = Annotated[str | None, typer.Option(help="Split of a built set: train, validation or test. Default: all.")]
+Column = Annotated[str, typer.Option(help="Texts of a built set: prompts or captions.")]
+Folder = Annotated[Path, typer.Option("--model", help="Folder of a model in transformers format.")]
+Out = Annotated[Path, typer.Option(help="Folder for the JSON result.")]
 Model = Annotated[
-    str | None, typer.Option("--model", help="The judge at LIMNER_JUDGE_URL; LIMNER_JUDGE_MODEL if not given.")
+    str | None, typer.Option("--model", help="Judge model at LIMNER_JUDGE_URL. Default: LIMNER_JUDGE_MODEL.")
 ]
-PriceOption = Annotated[str | None, typer.Option("--judge-price", metavar="IN/OUT", help="Of a million tokens.")]
+PriceOption = Annotated[
+    str | None, typer.Option("--judge-price", metavar="IN/OUT", help="Price per million input/output tokens.")
+]
 RESULTS = Path("results")
 
 
@@ -46,7 +48,7 @@ def vqascore(
     pairs: Pairs, model: Folder, split: Split = None, column: Column = "prompts", limit: Limit = None,
     out: Out = RESULTS,
 ) -> None:  # fmt: skip
-    """Probability that a visual question answering model says "Yes, the picture shows these words"."""
+    """VQAscore: probability that a VQA model answers "Yes" to whether the picture shows the text."""
     from limner.evaluation.image_text_pairs import read_pairs
     from limner.evaluation.llm_judge import summarise
     from limner.evaluation.vqascore import load_vqa_model, vqa_scores
@@ -64,7 +66,7 @@ def clip(
     pairs: Pairs, model: Folder, split: Split = None, column: Column = "prompts", limit: Limit = None,
     out: Out = RESULTS,
 ) -> None:  # fmt: skip
-    """Cosine of pictures and words in CLIP's space, times 100."""
+    """CLIP score: 100 times the cosine of picture and text embeddings."""
     from limner.evaluation.clip_score import ClipScorer
     from limner.evaluation.image_text_pairs import read_pairs
     from limner.evaluation.llm_judge import summarise
@@ -80,8 +82,8 @@ def clip(
 def kid(
     painted: Annotated[Path, typer.Argument(metavar="PAINTED", help="Folder of pictures, or a built set.")],
     real: Annotated[Path, typer.Argument(metavar="REAL", help="Folder of pictures, or a built set.")],
-    subsets: Annotated[int, typer.Option(min=1, help="Random subsets.")] = 100,
-    size: Annotated[int, typer.Option(min=2, help="Pictures a subset.")] = 1000,
+    subsets: Annotated[int, typer.Option(min=1, help="Number of random subsets.")] = 100,
+    size: Annotated[int, typer.Option(min=2, help="Pictures per subset.")] = 1000,
     seed: Annotated[int, typer.Option(help="Seed of the subsets.")] = 0,
     limit: Limit = None,
     out: Out = RESULTS,
@@ -111,7 +113,7 @@ def vlm(
     tries: Tries = 6, price: PriceOption = None, max_cost: MaxCost = None, prompts: Prompts = None, yes: Yes = False,
     dry_run: DryRun = False,
 ) -> dict[str, Any] | None:  # fmt: skip
-    """VLM-score: a vision-language model rates from 0 to 100 how well pictures do what their words ask."""
+    """VLM-score: a vision-language model rates from 0 to 100 how well pictures match their texts."""
     from limner.evaluation.image_text_pairs import read_pairs
     from limner.evaluation.llm_judge import picture_requests
 
@@ -122,7 +124,7 @@ def vlm(
 
 @app.command()
 def desc(
-    answers: Annotated[Path, typer.Argument(metavar="FILE", help="A .jsonl with answer and reference on each line.")],
+    answers: Annotated[Path, typer.Argument(metavar="FILE", help="A .jsonl file with answer and reference per line.")],
     model: Model = None, limit: Limit = None, out: Out = RESULTS, concurrency: Threads = 8, rpm: Rpm = None,
     tpm: Tpm = None, timeout: Timeout = 120.0, tries: Tries = 6, price: PriceOption = None, max_cost: MaxCost = None,
     prompts: Prompts = None, yes: Yes = False, dry_run: DryRun = False,
@@ -138,7 +140,7 @@ def desc(
 @app.command()
 def conv(
     answers: Annotated[
-        Path, typer.Argument(metavar="FILE", help="A .jsonl with question, answer and reference on each line.")
+        Path, typer.Argument(metavar="FILE", help="A .jsonl file with question, answer and reference on each line.")
     ],
     model: Model = None, limit: Limit = None, out: Out = RESULTS, concurrency: Threads = 8, rpm: Rpm = None,
     tpm: Tpm = None, timeout: Timeout = 120.0, tries: Tries = 6, price: PriceOption = None, max_cost: MaxCost = None,
@@ -154,9 +156,9 @@ def conv(
 
 @app.command()
 def published(
-    as_json: Annotated[bool, typer.Option("--json", help="Print everything that is stored, as JSON.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print all stored figures as JSON.")] = False,
 ) -> None:
-    """The figures that UniF²ace publishes for itself and others."""
+    """Published figures of UniF²ace and its baselines."""
     from rich.table import Table
 
     from limner.evaluation.published import published as stored

@@ -1,4 +1,4 @@
-"""Verb `models`: which weights there are, which are here, whether they are whole."""
+"""Verb `models`: list, download, verify and locate weights."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from limner.weights.registry import Entry, find_entry, registry
 from limner.weights.store import home, installed, locate
 from limner.weights.store import verify as verify_weights
 
-app = typer.Typer(add_completion=False, no_args_is_help=True, help="List, pull, verify and find weights.")
+app = typer.Typer(add_completion=False, no_args_is_help=True, help="List, download, verify and locate weights.")
 
 Names = Annotated[list[str] | None, typer.Argument(metavar="[NAME]…", show_default=False)]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
@@ -41,7 +41,7 @@ def describe(entry: Entry) -> dict[str, Any]:
 
 @app.command("list")
 def list_models(as_json: AsJson = False) -> None:
-    """List every set of weights: whether it is here, its size, its licence."""
+    """List all weights with their status, size and licence."""
     rows = [describe(entry) for entry in registry().values()]
     if as_json:
         print(json.dumps(rows, indent=2, ensure_ascii=False))
@@ -64,10 +64,12 @@ def list_models(as_json: AsJson = False) -> None:
 @app.command()
 def pull(
     names: Annotated[list[str], typer.Argument(metavar="NAME…", show_default=False)],
-    revision: Annotated[str | None, typer.Option(help="Commit, tag or branch on the hub; one NAME only.")] = None,
-    offline: Annotated[bool, typer.Option("--offline", help="Use no network: only check what is here.")] = False,
+    revision: Annotated[
+        str | None, typer.Option(help="Commit, tag or branch on the hub. Only with a single NAME.")
+    ] = None,
+    offline: Annotated[bool, typer.Option("--offline", help="Do not use the network; only check local files.")] = False,
 ) -> None:
-    """Bring weights here from the Hugging Face hub; prints the licence, continues what was interrupted."""
+    """Download weights from the Hugging Face hub and print their licence. Interrupted downloads are continued."""
     from limner.weights.hub import pull as pull_weights
 
     if revision is not None and len(names) > 1:
@@ -78,7 +80,7 @@ def pull(
 
 @app.command()
 def verify(names: Names = None, as_json: AsJson = False) -> None:
-    """Check size and sha256 of the named weights, or of all that are here. Status 1 when a file is wrong."""
+    """Check size and SHA-256 of the named weights, or of all local ones. Exit code 1 if a file is wrong."""
     chosen = names or [entry.name for entry in registry().values() if installed(entry) is not None]
     faults: dict[str, str | None] = {}
     for name in chosen:
@@ -101,6 +103,6 @@ def verify(names: Names = None, as_json: AsJson = False) -> None:
 
 @app.command()
 def where(names: Names = None, as_json: AsJson = False) -> None:
-    """Print the path of the named weights; without a NAME, the folder downloads go to (LIMNER_HOME)."""
+    """Print the path of the named weights; without NAME, the download folder (LIMNER_HOME)."""
     paths = {name: str(locate(name)) for name in names} if names else {"home": str(home())}
     print(json.dumps(paths, indent=2) if as_json else "\n".join(paths.values()))

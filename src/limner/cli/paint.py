@@ -1,4 +1,4 @@
-"""Verbs `paint` and `replay`: words and masks to pictures, and a picture's recipe to the same picture."""
+"""Verbs `paint` and `replay`: text and masks to pictures, and a picture's recipe to the same picture."""
 
 from __future__ import annotations
 
@@ -17,96 +17,97 @@ if TYPE_CHECKING:
 
 Engine = Annotated[
     str,
-    typer.Option(help="Weights to paint with: a registry name, a weight file, a FLUX.1 folder; unif2ace: from words."),
+    typer.Option(
+        help="Weights: a registry name, a weight file, or a FLUX.1 folder. `unif2ace` generates from text only."
+    ),
 ]
-Precision = Annotated[str, typer.Option(help="auto, bf16 or fp32.")]
-Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
+Precision = Annotated[str, typer.Option(help="Precision: auto, bf16 or fp32.")]
+Device = Annotated[str, typer.Option(help="Device: auto, cpu or cuda.")]
 Lora = Annotated[
     list[Path] | None,
-    typer.Option(
-        help="For FLUX.1: a LoRA, ours (mask corrections) or any in diffusers' or peft's format. Several add up."
-    ),
+    typer.Option(help="For FLUX.1: LoRA weights, of the mask stream or in diffusers or peft format. Repeatable."),
 ]
 TextLength = Annotated[
     int | None,
-    typer.Option(
-        help="For FLUX.1: T5 tokens of a prompt, padding included. Fewer are cheaper. Default: 512, schnell 256."
-    ),
+    typer.Option(help="For FLUX.1: maximum T5 tokens of a prompt. Fewer are faster. Default: 512, schnell 256."),
 ]
 
 
 def paint(
-    words: Annotated[
-        str | None, typer.Argument(help='What to paint, for example "a smiling woman with grey hair".')
-    ] = None,
-    mask: Annotated[
-        Path | None, typer.Option(help="Region map to follow: a picture of ids or of a known palette's colours.")
-    ] = None,
-    like: Annotated[Path | None, typer.Option(help="Photo whose largest face's regions to follow.")] = None,
+    words: Annotated[str | None, typer.Argument(help='Prompt, for example "a smiling woman with grey hair".')] = None,
+    mask: Annotated[Path | None, typer.Option(help="Region map: an image of class ids or of palette colours.")] = None,
+    like: Annotated[Path | None, typer.Option(help="Use the region map of the largest face in this photo.")] = None,
     palette: Annotated[
         str,
-        typer.Option(help="Label order or colours of --mask: celebamask, bisenet, or auto, which finds out."),
+        typer.Option(help="Label order or colours of --mask: celebamask, bisenet or auto."),
     ] = "auto",
     edit_mask: Annotated[
-        str | None, typer.Option(help='Change the mask first: "hair: longer; glasses: removed; lips: wider 4".')
+        str | None,
+        typer.Option(help='Edit the region map first, e.g. "hair: longer; glasses: removed; lips: wider 4".'),
     ] = None,
-    n: Annotated[int, typer.Option("-n", "--number", help="How many pictures.")] = 1,
+    n: Annotated[int, typer.Option("-n", "--number", help="Number of pictures.")] = 1,
     steps: Annotated[
         int | None,
         typer.Option(help="Sampling steps; 8 for a quick look. Default: 28 (FLUX.1-schnell: 4, UniF²ace: 18)."),
     ] = None,
     guidance: Annotated[
         float | None,
-        typer.Option(
-            help="How strongly to follow the words. Default: the weights' own. Unguided at 1 (UniF²ace: at 0)."
-        ),
+        typer.Option(help="Guidance scale of the prompt. 1 disables it (UniF²ace: 0). Default: from the weights."),
     ] = None,
-    mask_guidance: Annotated[float | None, typer.Option(help="How strongly to follow the mask; 1: unguided.")] = None,
-    seed: Annotated[int, typer.Option(help="Picture k is that of seed + k, on every machine.")] = 0,
+    mask_guidance: Annotated[
+        float | None, typer.Option(help="Guidance scale of the region map; 1 disables it.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Random seed. Picture k uses seed + k.")] = 0,
     sampler: Annotated[
         str | None,
-        typer.Option(help="euler, or heun: second order, twice the work a step (UniF²ace: confidence, or leap)."),
+        typer.Option(
+            help="Sampler: euler, or heun (second order, two evaluations per step). UniF²ace: confidence or leap."
+        ),
     ] = None,
     temperature: Annotated[
         float | None,
-        typer.Option(help="UniF²ace alone: how freely codes are chosen. Default: the weights' own; of leap 1."),
+        typer.Option(help="UniF²ace only: sampling temperature. Default: from the weights (leap: 1)."),
     ] = None,
     best: Annotated[
         int | None,
         typer.Option(
-            min=1, help="UniF²ace alone: paint so many for each, and keep the one it reads the words from best."
+            min=1,
+            help="UniF²ace only: generate this many candidates per picture and keep the one that best matches "
+            "the prompt.",
         ),
     ] = None,
     merge: Annotated[
-        str | None, typer.Option(help="Mask tokens to keep after encoding (a number, or 'regions'): faster, not exact.")
+        str | None,
+        typer.Option(help="Merge mask tokens after encoding: how many to keep, or 'regions'. Faster, approximate."),
     ] = None,
-    size: Annotated[int | None, typer.Option(help="Side in pixels, for FLUX.1.")] = None,
+    size: Annotated[int | None, typer.Option(help="Picture side in pixels, for FLUX.1.")] = None,
     out: Annotated[
         Path,
-        typer.Option(help="A folder, or a .png, .jpg or .webp file; of several pictures it holds all, as a grid."),
+        typer.Option(
+            help="Output folder, or a .png, .jpg or .webp file; several pictures are written to a file as a grid."
+        ),
     ] = Path("painted"),
     engine: Engine = "mditface-nano",
     lora: Lora = None,
     text_length: TextLength = None,
     precision: Precision = "auto",
     device: Device = "auto",
-    watermark: Annotated[
-        bool, typer.Option("--watermark/--no-watermark", help="Mark the pixels invisibly. The recipe says which.")
-    ] = True,
+    watermark: Annotated[bool, typer.Option("--watermark/--no-watermark", help="Embed an invisible watermark.")] = True,
     manifest: Annotated[
         bool | None,
-        typer.Option("--manifest/--no-manifest", help="Sign a C2PA manifest; default: if the extra is installed."),
+        typer.Option(
+            "--manifest/--no-manifest", help="Sign a C2PA manifest. Default: on if the extra `provenance` is installed."
+        ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the files and their recipes as JSON.")] = False,
     overwrite: Overwrite = False,
 ) -> None:
-    """Paint portraits from words, a region map, or both.
+    """Generate portraits from text, a region map, or both.
 
-    Every picture carries its recipe, with which `limner replay` makes it again, and says where it came from:
-    `limner verify` reads that.
+    Every picture contains its recipe: `limner replay` reproduces it, and `limner verify` shows its origin.
     """
     if mask is not None and like is not None:
-        raise InputError("--mask and --like both say which regions to follow: give one of them")
+        raise InputError("--mask and --like are alternatives: give one of them")
     if edit_mask is not None and mask is None and like is None:
         raise InputError("--edit-mask needs a mask to edit: give --mask or --like")
     from limner.provenance.recipe import MIME
@@ -122,7 +123,7 @@ def paint(
         given = {"--mask": mask, "--like": like, "--mask-guidance": mask_guidance, "--merge": merge, "--size": size,
                  "--lora": lora or None, "--text-length": text_length}  # fmt: skip
         if unfit := [name for name, value in given.items() if value is not None]:
-            raise InputError(f"UniF²ace paints from words alone: leave {unfit[0]} out, or choose another --engine")
+            raise InputError(f"UniF²ace generates from text only: remove {unfit[0]}, or choose another --engine")
         wanted = {"steps": steps, "guidance": guidance, "sampler": sampler, "temperature": temperature, "best": best}
         settings = {name: value for name, value in wanted.items() if value is not None}
         pictures = _paint_words(words, engine, device, precision, n, seed, settings, quiet=as_json)
@@ -130,7 +131,7 @@ def paint(
         return
     for name, value in (("--temperature", temperature), ("--best", best)):
         if value is not None:
-            raise InputError(f"{name} is UniF²ace's: leave it out, or paint with --engine unif2ace")
+            raise InputError(f"{name} works only with UniF²ace: remove it, or add --engine unif2ace")
     regions = _regions(mask, like)
     from limner.models.mditface.engine import MDiTFace, region_map
     from limner.models.mditface.mask_edits import edit_mask as edited
@@ -180,25 +181,28 @@ def _paint_words(
 
     painter = UniF2ace.load(engine, device=device, precision=precision)
     if rest := painter.unread(words or ""):
-        typer.echo(f'too long for this model, left out: "{rest}"', err=True)
+        typer.echo(f'the prompt is longer than this model reads; ignored: "{rest}"', err=True)
     with bar(f"painting ({painter.why})", shown=not quiet) as show:
         return painter.paint(words or "", n=n, seed=seed, callback=show, **settings)
 
 
 def replay(
-    file: Annotated[Path, typer.Argument(help="A file that limner painted or edited.")],
-    out: Annotated[Path | None, typer.Option(help="Where to write the new picture; default: only compare.")] = None,
-    engine: Annotated[str | None, typer.Option(help="Weights to paint with; default: those the recipe names.")] = None,
+    file: Annotated[Path, typer.Argument(help="A picture made by Limner.")],
+    out: Annotated[Path | None, typer.Option(help="File for the new picture. Default: only compare.")] = None,
+    engine: Annotated[str | None, typer.Option(help="Weights. Default: those named in the recipe.")] = None,
     lora: Lora = None,
     photo: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME=FILE", help="For an edit: the photos it was made from, as its recipe names them."),
+        typer.Option(
+            metavar="NAME=FILE", help="For an edit: its input photos, by the names in the recipe. Repeatable."
+        ),
     ] = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Make a picture again from the recipe inside its file, and compare the two.
+    """Reproduce a picture from the recipe inside its file, and compare the two.
 
-    Status 0: the same pixels. 1: another machine or version rounded differently; the largest difference is printed.
+    Exit code 0: identical pixels. 1: pixels differ (rounding of another machine or version); the largest difference
+    is printed.
     """
     from limner.models.mditface.engine import MDiTFace
     from limner.models.mditface.paint_settings import MOST
@@ -228,7 +232,7 @@ def replay(
         painter = MDiTFace.load(source, device=where, precision=precision, lora=lora or None, text_length=length)
     count = recipe.get("n")
     if not isinstance(count, int) or not 1 <= count <= MOST:
-        raise InputError(f"the recipe in {file.name} asks for n={count} pictures: the file was changed")
+        raise InputError(f"invalid recipe in {file.name}: n={count} pictures")
     places = range(count) if recipe.get("grid") else [recipe.get("picture")]
     with bar("painting again") as show:
         pictures = [painter.replay({**recipe, "picture": place}, callback=show) for place in places]
@@ -304,5 +308,5 @@ def _format(file: Path) -> str:
 
     mime = mime_of(file.read_bytes())
     if mime is None:
-        raise InputError(f"{file.name} is no PNG, JPEG or WebP: give the file that limner wrote")
+        raise InputError(f"{file.name} is not a PNG, JPEG or WebP file: give a file written by Limner")
     return next(suffix for suffix, kind in MIME.items() if kind == mime)

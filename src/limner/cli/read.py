@@ -26,28 +26,33 @@ if TYPE_CHECKING:
 
 def read(
     photos: Annotated[list[Path], typer.Argument(metavar="PHOTO…", help="Photographs, or folders of them.")],
-    as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON, one object a photo.")] = False,
-    as_jsonl: Annotated[bool, typer.Option("--jsonl", help="The same, one line a photo, as they are read.")] = False,
-    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV: a row a face; attributes with confidence.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, one object per photo.")] = False,
+    as_jsonl: Annotated[
+        bool, typer.Option("--jsonl", help="Print JSON lines, one per photo, as they are read.")
+    ] = False,
+    as_csv: Annotated[
+        bool, typer.Option("--csv", help="Print CSV, one row per face, attributes with confidence.")
+    ] = False,
     parquet: Annotated[
-        Path | None, typer.Option(help="Write a Parquet file: the same rows, with landmarks and identity vectors.")
+        Path | None,
+        typer.Option(help="Write a Parquet file with the rows of --csv, landmarks and identity embeddings."),
     ] = None,
     overlay: Annotated[
-        Path | None, typer.Option(help="Draw what was read: a .png file, or a folder when there are several photos.")
+        Path | None, typer.Option(help="Draw the results on the photo: a .png file, or a folder for several photos.")
     ] = None,
     regions: Annotated[
-        Path | None, typer.Option(help="Folder for one region map a face: NAME.0.png is the largest face of NAME.")
+        Path | None, typer.Option(help="Folder for region maps, one per face: NAME.0.png is the largest face of NAME.")
     ] = None,
     overwrite: Overwrite = False,
-    min_score: Annotated[float, typer.Option(min=0.1, max=1, help="Leave out detections less sure than this.")] = 0.5,
+    min_score: Annotated[float, typer.Option(min=0.1, max=1, help="Minimum detection score.")] = 0.5,
 ) -> None:
-    """Read the faces in photographs: box, pose, gaze, expression, regions, attributes; the largest face first.
+    """Read the faces in photographs: box, pose, gaze, expression, regions and attributes, largest face first.
 
-    A photo without a face is no error. A file that cannot be used is named on standard error, the others are read all
-    the same, and the status is 2.
+    A photo without a face is not an error. Unusable files are reported on standard error, the others are processed,
+    and the exit code is 2.
     """
     if sum((as_json, as_jsonl, as_csv)) > 1:
-        raise InputError("--json, --jsonl and --csv are forms of the same: choose one")
+        raise InputError("--json, --jsonl and --csv are alternatives: choose one")
     if parquet is not None and parquet.suffix.lower() != ".parquet":
         raise InputError(f"--parquet {parquet}: name it .parquet")
     names = named_photos(photos)

@@ -16,21 +16,23 @@ from limner.errors import InputError
 if TYPE_CHECKING:
     from limner.serving.limits import Limits
 
-Host = Annotated[str, typer.Option(help="Address to listen on. Any but this machine's own needs --token.")]
-Port = Annotated[int, typer.Option(min=0, max=65535, help="Port; 0: one that is free.")]
-Token = Annotated[str | None, typer.Option(envvar="LIMNER_TOKEN", help="Ask everybody for this token.")]
-Folder = Annotated[Path | None, typer.Option(help="Where jobs and pictures are kept; default: below LIMNER_HOME.")]
-Source = Annotated[str, typer.Option(help="Weights: nano, or a registry name or folder of a painter.")]
+Host = Annotated[str, typer.Option(help="Address to listen on. Addresses other than localhost need --token.")]
+Port = Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 chooses a free one.")]
+Token = Annotated[str | None, typer.Option(envvar="LIMNER_TOKEN", help="Access token that clients must send.")]
+Folder = Annotated[Path | None, typer.Option(help="Folder for jobs and pictures. Default: below LIMNER_HOME.")]
+Source = Annotated[str, typer.Option(help="Weights: nano, a registry name, or a folder.")]
 Editor = Annotated[
     str | None,
-    typer.Option(help="Weights to edit with: name or folder of FaceX; default: those of --source."),
+    typer.Option(help="FaceX weights: a registry name or a folder. Default: those of --source."),
 ]
-Queue = Annotated[int, typer.Option(min=1, help="Jobs that may wait.")]
-JobSeconds = Annotated[float, typer.Option(min=1, help="Stop a job that computes for longer.")]
-UploadMegabytes = Annotated[float, typer.Option(min=0.001, help="Largest request.")]
-KeepHours = Annotated[float, typer.Option(min=0.01, help="Remove jobs, pictures and uploads after this time.")]
-StoreMegabytes = Annotated[float, typer.Option(min=1, help="Take at most this much of the disk; the oldest go first.")]
-Preload = Annotated[bool, typer.Option("--preload", help="Load reader and painter before listening.")]
+Queue = Annotated[int, typer.Option(min=1, help="Maximum number of queued jobs.")]
+JobSeconds = Annotated[float, typer.Option(min=1, help="Time limit of a job in seconds.")]
+UploadMegabytes = Annotated[float, typer.Option(min=0.001, help="Maximum request size in megabytes.")]
+KeepHours = Annotated[float, typer.Option(min=0.01, help="Hours until jobs, pictures and uploads are removed.")]
+StoreMegabytes = Annotated[
+    float, typer.Option(min=1, help="Disk limit in megabytes; the oldest pictures are removed first.")
+]
+Preload = Annotated[bool, typer.Option("--preload", help="Load models before listening.")]
 
 
 def serve(
@@ -48,7 +50,7 @@ def serve(
     preload: Preload = False,
     page: Annotated[bool, typer.Option("--page", help="Also serve the studio's page, on the same jobs.")] = False,
 ) -> None:
-    """Serve the HTTP API (docs/server.md), also in OpenAI's shapes. Logs are JSON lines on standard error."""
+    """Serve the HTTP API (docs/server.md), including OpenAI-compatible endpoints. Logs are JSON lines on stderr."""
     limits = _limits(folder, queue, job_seconds, upload_megabytes, keep_hours, store_megabytes)
     _run(host, port, token, limits, source, editor, preload=preload, page=page, browser=False)
 
@@ -68,7 +70,7 @@ def studio(
     preload: Preload = False,
     browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open the page in a browser.")] = True,
 ) -> None:
-    """Open the studio (docs/studio.md): a page to read, ask, paint and edit. The HTTP API is there, too."""
+    """Open the studio (docs/studio.md), a web page to read, ask, paint and edit. It also serves the HTTP API."""
     limits = _limits(folder, queue, job_seconds, upload_megabytes, keep_hours, store_megabytes)
     _run(host, port, token, limits, source, editor, preload=preload, page=True, browser=browser)
 
@@ -102,7 +104,7 @@ def _run(
     preload: bool, page: bool, browser: bool,
 ) -> None:  # fmt: skip
     if token is not None and len(token) < 8:
-        raise InputError("a token has at least 8 characters: anybody could guess this one")
+        raise InputError("the token is too short: use at least 8 characters")
     if not is_local(host) and token is None:
         raise InputError(
             f"{host} can be reached by other machines: give a token (--token, or LIMNER_TOKEN) that they must send"

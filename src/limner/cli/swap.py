@@ -47,14 +47,12 @@ if TYPE_CHECKING:
 
 
 def swap(
-    source: Annotated[Path, typer.Argument(metavar="SOURCE", help="Photo of the person whose face is taken.")],
-    target: Annotated[
-        Path, typer.Argument(metavar="TARGET", help="Photo, folder of photos, or video that it is put into.")
-    ],
-    head: Annotated[bool, typer.Option("--head", help="Put in the whole head, with hair and ears.")] = False,
+    source: Annotated[Path, typer.Argument(metavar="SOURCE", help="Photo of the person whose face to use.")],
+    target: Annotated[Path, typer.Argument(metavar="TARGET", help="Photo, folder of photos, or video to edit.")],
+    head: Annotated[bool, typer.Option("--head", help="Swap the whole head, including hair and ears.")] = False,
     out: FilmOut = Path("swapped"),
     face: FaceNumber = None,
-    source_face: Annotated[int | None, typer.Option(help="Which face of SOURCE to take, counted likewise.")] = None,
+    source_face: Annotated[int | None, typer.Option(help="Number of the face in SOURCE, counted as in --face.")] = None,
     seed: Seed = 0,
     steps: Steps = 25,
     guidance: Guidance = None,
@@ -74,13 +72,13 @@ def swap(
     overwrite: Overwrite = False,
     i_have_consent: Consent = False,
 ) -> None:
-    """Put the face in SOURCE on the person in TARGET, whose pose, expression, light, hair and background stay.
+    """Swap the face of SOURCE onto the person in TARGET. Pose, expression, light, hair and background of TARGET stay.
 
-    Full photographs in, full photographs out. Pixels outside the painted region are exactly TARGET's.
+    Input and output are full photographs. Pixels outside the edited region do not change.
 
-    The file says what was done; `limner verify` reads it.
+    The output records the edit; `limner verify` reads it.
 
-    Asks once whether the people shown agreed.
+    You are asked once to confirm that the people shown consented.
     """
     from limner.faces.video import is_video
     from limner.models.facex.plan import CANVAS, EditPlan
@@ -102,12 +100,12 @@ def swap(
 
 def reenact(
     source: Annotated[
-        Path, typer.Argument(metavar="SOURCE", help="Photo of the person who is to move, or a folder of photos.")
+        Path, typer.Argument(metavar="SOURCE", help="Photo of the person to animate, or a folder of photos.")
     ],
-    driver: Annotated[Path, typer.Argument(metavar="DRIVER", help="Photo or video of the person who is followed.")],
+    driver: Annotated[Path, typer.Argument(metavar="DRIVER", help="Photo or video with the motion to copy.")],
     out: FilmOut = Path("reenacted"),
     face: FaceNumber = None,
-    driver_face: Annotated[int | None, typer.Option(help="Which face of DRIVER to follow, counted likewise.")] = None,
+    driver_face: Annotated[int | None, typer.Option(help="Number of the face in DRIVER, counted as in --face.")] = None,
     seed: Seed = 0,
     steps: Steps = 25,
     guidance: Guidance = None,

@@ -19,7 +19,7 @@ from limner.errors import InputError
 if TYPE_CHECKING:
     from limner.training.config import TrainingConfig
 
-# kind in a recipe's [task] table → where that task lives; a task is loaded only when a recipe asks for it
+# `kind` in the [task] table → class of the task, imported when it is used
 TASKS = {
     "parser": ("limner.faces.parse_task", "ParserTask"),
     "codec": ("limner.codecs.kl_task", "CodecTask"),
@@ -29,7 +29,7 @@ TASKS = {
     "mditface": ("limner.models.mditface.task", "MDiTFaceTask"),
     "unif2ace": ("limner.models.unif2ace.task", "UniF2aceTask"),
 }
-# The same for `--plan`: a function from the [task] table to sizes.
+# `kind` → module whose `shape` gives the sizes for `--plan`
 PLANS = {
     "facex": "limner.models.facex.memory_estimate",
     "mditface": "limner.models.mditface.memory_estimate",
@@ -38,24 +38,27 @@ PLANS = {
 
 
 def train(
-    config: Annotated[Path, typer.Argument(help="A config, for example configs/face-parser.toml.")],
+    config: Annotated[Path, typer.Argument(help="Training config, for example configs/face-parser.toml.")],
     run: Annotated[
-        Path | None, typer.Option(help="Folder for log, samples, checkpoints and weights. Default: runs/NAME.")
+        Path | None, typer.Option(help="Run folder: log, samples, checkpoints, weights. Default: runs/NAME.")
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from the newest checkpoint of the run.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Resume from the newest checkpoint of the run.")] = False,
     set_: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a field: train.steps=1000.")
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Override a setting, e.g. train.steps=1000. Repeatable."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print log lines as JSON instead of a progress bar.")] = False,
-    plan: Annotated[bool, typer.Option("--plan", help="Say what it needs and where it fits; train nothing.")] = False,
+    plan: Annotated[
+        bool, typer.Option("--plan", help="Print parameters, memory and speed on typical devices, and exit.")
+    ] = False,
     export: Annotated[
-        bool, typer.Option("--export", help="Write the weights of the newest checkpoint; train nothing.")
+        bool, typer.Option("--export", help="Export the weights of the newest checkpoint, and exit.")
     ] = False,
 ) -> None:
-    """Train what a recipe describes. Stop with Ctrl-C; `--resume` goes on as if nothing had happened.
+    """Train a model from a training config. Ctrl-C stops a run, --resume continues it exactly.
 
-    On several devices: `torchrun --nproc-per-node 8 -m limner train CONFIG`. The recipe's data paths start from the
-    folder in the environment variable LIMNER_DATA (default: here).
+    On several devices: `torchrun --nproc-per-node 8 -m limner train CONFIG`. Data paths in the config are relative to
+    the environment variable LIMNER_DATA (default: the current folder).
     """
     from limner.training.config import read_training_config
 
@@ -94,7 +97,7 @@ def train(
 
 
 def make_task(settings: dict[str, Any], batch_size: int, seed: int) -> Any:
-    """The task that a recipe's [task] table names by `kind`. Raises InputError naming the known kinds or the field."""
+    """The task of a [task] table, by its `kind`. Raises InputError naming the known kinds or the field."""
     kind = settings.get("kind")
     if kind not in TASKS:
         raise InputError(f"task.kind is {kind!r}; known kinds: {', '.join(sorted(TASKS))}")
@@ -117,12 +120,12 @@ def _naming_fields() -> Iterator[None]:
 
 
 def show_plan(config: TrainingConfig, as_json: bool) -> None:
-    """Print a recipe's needs and, for typical devices, whether and how fast it runs there."""
+    """Print what a training config needs, and whether and how fast it runs on typical devices."""
     from limner.training.memory_estimate import GB, plan, table
 
     kind = config.task.get("kind")
     if kind not in PLANS:
-        raise InputError(f"there is no plan for the kind {kind!r}; kinds with one: {', '.join(sorted(PLANS))}")
+        raise InputError(f"--plan does not support task.kind = {kind!r}; supported: {', '.join(sorted(PLANS))}")
     with _naming_fields():
         shape = importlib.import_module(PLANS[kind]).shape(config.task)
     settings, needs = config.train, plan(shape, config.train)

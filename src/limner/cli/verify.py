@@ -1,4 +1,4 @@
-"""Verb `verify`: is this picture or film Limner's, and what do its marks prove?"""
+"""Verb `verify`: did Limner make this picture or video, and what do its marks prove?"""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ STATUS = {"made": 0, "none": 1, "damaged": 2, "unreadable": 2, "claimed": 3}
 
 
 def verify(
-    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Pictures and films to look at.")],
-    as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Pictures and videos to check.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Look for Limner's marks in pictures and films: recipe, watermark, manifest.
+    """Check pictures and videos for Limner's recipe, watermark and manifest.
 
-    Status 0: the watermark or a valid manifest of every file says that Limner made it. 3: a file has only a recipe,
-    which anyone can write. 1: a file has no mark; that proves nothing. 2: a file cannot be read, or its recipe is
-    damaged. Of several files 2 counts before 1, and 1 before 3.
+    Exit code 0: every file has the watermark or a valid manifest of Limner. 3: a file has only a recipe, which anyone
+    can write. 1: a file has no mark, which proves nothing. 2: a file cannot be read, or its recipe is damaged. With
+    several files, 2 takes precedence over 1, and 1 over 3.
     """
     from limner.provenance.verify import verify as look
 

@@ -18,7 +18,7 @@ from limner.weights.tensors import save_tensors
 
 
 class CodecSettings(PictureSettings):
-    """The `[task]` table of a KL codec's recipe."""
+    """The `[task]` table of a KL codec training config."""
 
     kind: str = "codec"
     architecture: dict[str, Any] = Field(description="Arguments of diffusers' AutoencoderDC.")

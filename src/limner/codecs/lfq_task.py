@@ -21,7 +21,7 @@ REMEMBERED = 32_768  # pictures whose latents are kept: half a gigabyte
 
 
 class LFQSettings(PictureSettings):
-    """The `[task]` table of a discrete codec's recipe."""
+    """The `[task]` table of a discrete codec training config."""
 
     kind: str = "lfq"
     architecture: dict[str, Any] = Field(default={}, description="Fields of NanoLFQConfig that differ from nano's.")

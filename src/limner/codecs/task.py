@@ -19,7 +19,7 @@ from limner.faces.picture import read_picture
 
 
 class PictureSettings(BaseModel):
-    """Fields of the `[task]` table that every codec recipe has."""
+    """Fields of the `[task]` table that all codec training configs have."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 

@@ -299,7 +299,7 @@ def _stored_records(file: Path, picture: str | None) -> Iterator[tuple[int, Mapp
     if isinstance(found, dict):
         found = [{"image": name, **record} for name, record in found.items() if isinstance(record, dict)]
     if not isinstance(found, list) or not found or not all(isinstance(record, dict) for record in found):
-        raise InputError(f"{file} is no list of records: see docs/data.md for the layouts that are read")
+        raise InputError(f"{file} is not a list of records: see docs/data.md for the supported layouts")
     yield from enumerate(found)
 
 

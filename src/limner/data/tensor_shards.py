@@ -68,14 +68,12 @@ class Shard:
         return tuple(self.handle.get_slice(name).get_shape())
 
     def take(self, name: str, rows: Sequence[int]) -> Tensor:
-        """Rows of a tensor, in the order given, with memory of their own."""
+        """Rows of a tensor, one or more, in the order given, with memory of their own."""
         stored = self.handle.get_slice(name)
-        out: Tensor | None = None
+        first = stored[rows[0] : rows[0] + 1]
+        out = first.new_empty(len(rows), *first.shape[1:])
         for place, row in enumerate(rows):
-            found = stored[row : row + 1]
-            out = found.new_empty(len(rows), *found.shape[1:]) if out is None else out
-            out[place] = found[0]  # not torch.cat, which autocast would change
-        assert out is not None, "at least one row"
+            out[place] = stored[row : row + 1][0]  # not torch.cat, which autocast would change
         return out
 
     def pieces(self, name: str, numbers: Sequence[int]) -> list[Tensor]:

@@ -115,7 +115,7 @@ def find_people(place: str | os.PathLike[str], licence: str | None = None) -> li
             name = path.stem if path.is_file() else path.name
             found.append(VideoPerson(f"{label}/{name}", label, licence or UNKNOWN_LICENCE, clips))
     if not found:
-        raise InputError(f"{root} holds nobody: put each person's videos or frames into a folder of their own in it")
+        raise InputError(f"no people in {root}: give each person a sub-folder with videos or frames")
     return found
 
 

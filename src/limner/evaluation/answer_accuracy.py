@@ -207,8 +207,8 @@ def measure_captions(
     truths = [choose_facts(unpack_attributes(row["attributes"]), LEAST_CONFIDENCE) for row in rows]
     figures: dict[str, Any] = {"faces": len(rows)}
     for name, key in (("model", "caption"), ("short", "short"), ("full", "full"), ("set", "own")):
-        texts = [each[key] for each in log]
-        figures[name] = {**claims_right(texts, truths), "distinct_4": distinct(texts, 4)}
+        said = [each[key] for each in log]
+        figures[name] = {**claims_right(said, truths), "distinct_4": distinct(said, 4)}
     figures["model"] |= lengths([each["tokens"] for each in log], LIMIT)
     figures["short"] |= lengths([each["short_tokens"] for each in log], LIMIT)
     figures["short"]["one_sentence"] = _share([is_one_sentence(each["short"]) for each in log])

@@ -26,7 +26,7 @@ class ClipScorer:
         from limner.evaluation.vqascore import check_folder
 
         if check_folder(folder).model_type != "clip":
-            raise InputError(f"{folder} holds no CLIP model")
+            raise InputError(f"no CLIP model in {folder}")
         from transformers import AutoTokenizer, CLIPImageProcessor, CLIPModel, CLIPProcessor
 
         processor = CLIPProcessor(CLIPImageProcessor.from_pretrained(folder), AutoTokenizer.from_pretrained(folder))

@@ -82,8 +82,10 @@ class ClipT5:
         tensors.setdefault("lm_head.weight", tensors["shared.weight"])
         t5.load_state_dict(tensors, assign=True)
         clip = CLIPVisionModel.from_pretrained(tower, use_safetensors=True, dtype=dtype)
-        parts = (t5.to(device), projector.to(device), clip.to(device))
-        return cls(*parts, CLIPImageProcessor.from_pretrained(tower), AutoTokenizer.from_pretrained(words))
+        parts: list[nn.Module] = [t5, projector, clip]
+        for part in parts:
+            part.to(device)
+        return cls(t5, projector, clip, CLIPImageProcessor.from_pretrained(tower), AutoTokenizer.from_pretrained(words))
 
     @torch.inference_mode()
     def yes(self, picture: np.ndarray, question: str) -> float:

@@ -49,7 +49,7 @@ class ClipEmbedder:
         from limner.evaluation.vqascore import check_folder
 
         if check_folder(folder).model_type != "clip":
-            raise InputError(f"{folder} holds no CLIP model")
+            raise InputError(f"no CLIP model in {folder}")
         from transformers import CLIPImageProcessor, CLIPVisionModelWithProjection
 
         model = CLIPVisionModelWithProjection.from_pretrained(folder, use_safetensors=True)

@@ -50,7 +50,7 @@ class ExternalParser:
         height, width = picture.shape[:2]
         x = resize(picture, (self.side, self.side)).astype(np.float32) / 255
         x = ((x - MEAN) / DEVIATION).transpose(2, 0, 1)[None]
-        logits = self.session.run(None, {self.input: x})[0][0]  # (19, h, w)
+        logits = np.asarray(self.session.run(None, {self.input: x})[0])[0]  # (19, h, w)
         planes = [
             np.asarray(Image.fromarray(plane).resize((width, height), Image.Resampling.BILINEAR)) for plane in logits
         ]

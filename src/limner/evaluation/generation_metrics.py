@@ -57,10 +57,10 @@ def follow_words(
     progress: ProgressCallback,
     keep: Callable[[str, np.ndarray], None] | None = None,
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """Paint prompts with known wishes, without a mask, and look for the wishes with the analysers.
+    """Prompt alignment: generate from prompts with known targets, without a mask, and measure the targets.
 
-    settings: of ``painter.paint``. keep: called with every prompt and its painting. Returns the share of wishes
-    granted, in all and by attribute and class, and every prompt with its verdicts.
+    settings: of ``painter.paint``. keep: called with every prompt and its painting. Returns the share of
+    matching attributes, in total and by attribute and class, and every prompt with its result.
     """
     reader = FaceReader.load()
     verdicts: dict[str, list[bool]] = defaultdict(list)

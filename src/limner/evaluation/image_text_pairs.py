@@ -47,7 +47,7 @@ def read_pairs(place: Path, split: str | None = None, column: str = "prompts", l
         records = read_records(place, ("image", "text"))
         pairs = [Pair(str(r["id"]), r["text"], place.parent / r["image"]) for r in records[:limit]]
     if not pairs:
-        raise InputError(f"{place} holds no pictures with words")
+        raise InputError(f"{place} has no pictures with texts")
     return pairs
 
 

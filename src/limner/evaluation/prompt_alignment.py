@@ -1,7 +1,7 @@
-"""Prompts with known wishes, and whether a painted face grants them.
+"""Prompt alignment: prompts with known target attributes, and whether a generated face shows them.
 
-A wish is an attribute with the value that was asked for. Values that no one could tell apart by a word are judged as
-one class: a broad smile grants "smiling", stubble does not grant "full beard".
+A target is an attribute with the value that the prompt states. Values that a word does not distinguish are one class: a
+broad smile counts as "smiling", stubble does not count as "full beard".
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def sample_targets(random: np.random.Generator) -> dict[str, Attribute]:
 
 
 def draw_prompt(seed: int) -> tuple[str, dict[str, str]]:
-    """A prompt and the wishes it states, attribute → judged class. At least one wish; the same for the same seed."""
+    """A prompt and its target attributes, attribute → class. At least one target; deterministic in ``seed``."""
     random = np.random.default_rng([seed, 71])
     while True:
         wishes = sample_targets(random)
@@ -66,6 +66,6 @@ def judged(face: Face | None) -> dict[str, str]:
 
 
 def aligned_attributes(stated: Mapping[str, str], face: Face | None) -> dict[str, bool]:
-    """Which wishes the face grants. No face grants none, nor does an attribute that could not be measured."""
+    """Attribute → whether the face shows the target. False without a face, or if the attribute was not measured."""
     found = judged(face)
     return {name: found.get(name) == wanted for name, wanted in stated.items()}

@@ -121,7 +121,11 @@ def tables(found: Mapping[str, Any]) -> str:
     ]
     for name in ATTRIBUTES:
         lines += [_read_row(f"{_words(name)}: {value}", each) for value, each in _shown(reading.get(name), "faces")]
-    lines += ["", "| asked for | prompts | granted | other wishes granted |", "|---|---|---|---|"]
+    lines += [
+        "",
+        "| requested group | prompts | alignment of the group | alignment of other attributes |",
+        "|---|---|---|---|",
+    ]
     for name in ATTRIBUTES:
         for value, each in _shown(painting.get(name), "prompts"):
             shares = f"{_share(each['alignment'])} | {_share(each['other wishes'])}"

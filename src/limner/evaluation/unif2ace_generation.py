@@ -1,4 +1,4 @@
-"""UniF²ace as a painter, measured as MDiTFace is: wishes granted, and how near paintings lie to unseen faces."""
+"""Generation by UniF²ace: prompt alignment, and Fréchet distance to held-out faces."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SHOWN = 64
 """Paintings on a sheet, at most."""
 
 WISHES = 200
-"""Prompts with known wishes, unless told how many."""
+"""Default number of prompts."""
 
 
 def paint_suite(

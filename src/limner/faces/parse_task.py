@@ -24,7 +24,7 @@ from limner.weights.tensors import load_into
 
 
 class ParserSettings(BaseModel):
-    """The `[task]` table of a parser recipe."""
+    """The `[task]` table of a parser training config."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 

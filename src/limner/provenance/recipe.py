@@ -29,7 +29,7 @@ TYPES = {
 """IPTC's digital source types, which C2PA uses too."""
 MIME = {".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".webp": "image/webp"}
 """The formats that hold a recipe, by suffix."""
-_DAMAGED = "the recipe in this picture is damaged: it cannot be made again"
+_DAMAGED = "the recipe in this picture is damaged"
 MOST_CHARACTERS = 2_000_000  # of a recipe: some hold a region map
 SETTINGS = ("watermark", "manifest")
 """What a recipe says of its own file, as against how to make the picture."""
@@ -93,7 +93,7 @@ def read_recipe(source: Source) -> dict[str, Any]:
     """The recipe inside a picture that ``Picture.save`` wrote; ``InputError`` where there is none."""
     recipe = find_recipe(source)
     if recipe is None:
-        raise InputError("this picture carries no recipe: only files as limner saved them can be made again")
+        raise InputError("this picture has no recipe: only files saved by Limner can be replayed")
     return recipe
 
 

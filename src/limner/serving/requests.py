@@ -73,7 +73,7 @@ class FacesRequest(Request):
     """Read the faces in a photo."""
 
     photo: PictureRef
-    min_score: float = Field(default=0.5, ge=0.1, le=1, description="Leave out detections less sure than this.")
+    min_score: float = Field(default=0.5, ge=0.1, le=1, description="Minimum detection score.")
     regions: bool = Field(default=False, description="Also store each face's region map and give its picture id.")
 
 
@@ -104,20 +104,23 @@ class Sampling(Request):
     """How to paint, whatever is painted."""
 
     n: int = Field(default=1, ge=1, le=MOST_PICTURES, description="How many pictures.")
-    steps: int = Field(default=28, ge=1, le=MOST_STEPS, description="Sampling steps; 8 for a quick look.")
+    steps: int = Field(default=28, ge=1, le=MOST_STEPS, description="Sampling steps; 8 give a quick preview.")
     guidance: float | None = Field(
-        default=None, ge=0, le=100, description="How strongly to follow the words; 1: unguided."
+        default=None, ge=0, le=100, description="Guidance scale of the prompt; 1 disables it."
     )
-    mask_guidance: float | None = Field(default=None, ge=0, le=100, description="How strongly to follow the mask.")
-    seed: int = Field(default=0, ge=0, le=2**53 - 1, description="Picture k is that of seed + k.")
+    mask_guidance: float | None = Field(
+        default=None, ge=0, le=100, description="Guidance scale of the region map; 1 disables it."
+    )
+    seed: int = Field(default=0, ge=0, le=2**53 - 1, description="Random seed. Picture k uses seed + k.")
     sampler: Literal["euler", "heun"] = "euler"
     merge: Annotated[int, Field(ge=1, le=4096)] | Literal["regions"] | None = Field(
-        default=None, description="Mask tokens to keep after encoding: faster, not exact."
+        default=None,
+        description="Merge mask tokens after encoding: how many to keep, or 'regions'. Faster, approximate.",
     )
     size: int | None = Field(
         default=None, ge=16, le=4096, description="Side in pixels, for engines that paint several."
     )
-    watermark: bool = Field(default=True, description="Mark the pixels invisibly; the recipe says which.")
+    watermark: bool = Field(default=True, description="Embed an invisible watermark.")
 
     def settings(self) -> dict[str, Any]:
         """As ``MDiTFace.paint`` takes them."""
@@ -137,7 +140,7 @@ class PaintRequest(Sampling):
         json_schema_extra={"examples": [{"text": "a smiling woman with grey hair", "n": 2, "steps": 8, "seed": 7}]}
     )
 
-    text: Words | None = Field(default=None, description="What to paint.")
+    text: Words | None = Field(default=None, description="Prompt.")
     mask: PictureRef | None = Field(
         default=None, description="Region map to follow: ids, or a known palette's colours."
     )
@@ -153,7 +156,7 @@ class PaintRequest(Sampling):
         if self.edit_mask is not None and self.mask is None and self.like is None:
             raise ValueError("edit_mask needs regions to change: give mask or like")
         if not (self.text or "").strip() and self.mask is None and self.like is None:
-            raise ValueError("nothing to paint: give words, a mask, or both")
+            raise ValueError("nothing to generate: give a prompt, a mask, or both")
         return self
 
     def batch_key(self) -> str | None:
@@ -228,7 +231,7 @@ class SwapRequest(Editing):
 
     source: PictureRef
     target: PictureRef
-    head: bool = Field(default=False, description="The whole head instead of the face.")
+    head: bool = Field(default=False, description="Swap the whole head instead of the face.")
     consent: Agreed = False
 
 

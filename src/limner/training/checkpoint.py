@@ -211,7 +211,7 @@ def _check_architecture(checkpoint: Checkpoint, expected: dict[str, Tensor]) -> 
         if key not in found or key not in expected or found[key] != tuple(expected[key].shape):
             raise InputError(
                 f"{checkpoint.path} was made by another architecture (first difference: {key}); "
-                "use the recipe it was made with, or start a new run folder with --run"
+                "use the config it was made with, or start a new run with --run"
             )
 
 

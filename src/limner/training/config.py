@@ -1,4 +1,4 @@
-"""Recipes: one TOML file per trained artefact, validated, with `--set key=value` overrides."""
+"""Training configs: one validated TOML file per trained artefact, with `--set key=value` overrides."""
 
 from __future__ import annotations
 
@@ -20,15 +20,17 @@ class TrainSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    steps: int = Field(gt=0, description="Optimiser steps in all.")
+    steps: int = Field(gt=0, description="Total number of optimiser steps.")
     batch_size: int = Field(gt=0, description="Samples per micro-batch.")
-    accumulate: int = Field(default=1, gt=0, description="Micro-batches per step, shared by all processes.")
-    strategy: Literal["ddp", "fsdp"] = Field(default="ddp", description="Several processes: copies, or pieces (FSDP2).")
+    accumulate: int = Field(
+        default=1, gt=0, description="Gradient accumulation: micro-batches per step, over all processes."
+    )
+    strategy: Literal["ddp", "fsdp"] = Field(default="ddp", description="Several processes: data parallel, or FSDP2.")
     mixed_precision_param: Literal["fp32", "bf16"] = Field(
         default="fp32", description="fsdp: number type in which blocks are gathered and computed; masters stay."
     )
-    recompute: bool = Field(default=False, description="Keep only blocks' inputs; compute the rest again going back.")
-    compile: bool = Field(default=False, description="torch.compile the repeated blocks.")
+    recompute: bool = Field(default=False, description="Activation checkpointing of the blocks.")
+    compile: bool = Field(default=False, description="Use torch.compile for the repeated blocks.")
     optimizer: Literal["adamw", "prodigy", "muon"] = Field(
         default="adamw",
         description="prodigy: finds its step size; muon: Muon for hidden matrices.",
@@ -36,16 +38,18 @@ class TrainSettings(BaseModel):
     learning_rate: float = Field(default=1e-3, gt=0, description="Peak learning rate, reached after the warm-up.")
     final_learning_rate: float = Field(default=0.0, ge=0, description="Learning rate at the end of the cosine.")
     warmup: int = Field(default=100, ge=0, description="Steps of linear warm-up.")
-    weight_decay: float = Field(default=0.01, ge=0, description="Decoupled decay of matrices; never of vectors.")
-    betas: tuple[float, float] = Field(default=(0.9, 0.99), description="Moment decays of AdamW.")
-    clip: float = Field(default=1.0, gt=0, description="Largest gradient norm.")
-    ema: float = Field(default=0.999, ge=0, lt=1, description="Decay of the averaged weights; 0 turns it off.")
-    precision: Literal["bf16", "fp32"] = Field(default="bf16", description="Autocast type of forward and backward.")
-    device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="Where to train.")
-    seed: int = Field(default=0, ge=0, description="Seed of weights, data order and noise.")
-    threads: int = Field(default=0, ge=0, description="Intra-op threads; 0 leaves PyTorch's choice.")
-    loader_threads: int = Field(default=1, ge=1, description="Threads that prepare batches ahead of time.")
-    channels_last: bool = Field(default=False, description="Memory layout of convolutional models.")
+    weight_decay: float = Field(
+        default=0.01, ge=0, description="Decoupled weight decay of matrices; vectors do not decay."
+    )
+    betas: tuple[float, float] = Field(default=(0.9, 0.99), description="β₁ and β₂ of AdamW.")
+    clip: float = Field(default=1.0, gt=0, description="Maximum gradient norm.")
+    ema: float = Field(default=0.999, ge=0, lt=1, description="Decay of the EMA weights; 0 disables EMA.")
+    precision: Literal["bf16", "fp32"] = Field(default="bf16", description="Autocast precision.")
+    device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="Device.")
+    seed: int = Field(default=0, ge=0, description="Random seed of weights, data order and noise.")
+    threads: int = Field(default=0, ge=0, description="Intra-op threads; 0: the default of PyTorch.")
+    loader_threads: int = Field(default=1, ge=1, description="Threads that prefetch batches.")
+    channels_last: bool = Field(default=False, description="channels_last memory format.")
     log_every: int = Field(default=20, gt=0, description="Steps between log lines.")
     validate_every: int = Field(default=1000, gt=0, description="Steps between validations.")
     sample_every: int = Field(default=1000, gt=0, description="Steps between sample sheets.")
@@ -57,20 +61,20 @@ class TrainingConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9.-]*$", description="Name of the artefact; the run folder's name.")
-    task: dict[str, Any] = Field(description="`kind` (a registered task) and that task's own settings.")
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9.-]*$", description="Name of the artefact and of the run folder.")
+    task: dict[str, Any] = Field(description="`kind` of task and its settings.")
     train: TrainSettings
 
 
 def read_training_config(path: Path, overrides: list[str] | None = None) -> TrainingConfig:
-    """Read a recipe and apply overrides such as `train.learning_rate=3e-4`.
+    """Read a training config and apply overrides such as `train.learning_rate=3e-4`.
 
     Raises InputError naming the file, the field and what is wrong with it.
     """
     try:
         data = parse_toml(path.read_text(encoding="utf-8"), MOST_CHARACTERS)
     except FileNotFoundError:
-        raise InputError(f"no recipe at {path}; recipes are in the folder configs/") from None
+        raise InputError(f"no training config at {path}: those of Limner are in configs/") from None
     except (TextError, UnicodeDecodeError) as error:
         raise InputError(f"{path} is not a TOML file: {error}") from None
     for override in overrides or []:
@@ -110,8 +114,8 @@ def check_same_run(run: Path, config: TrainingConfig) -> None:
         old, new = before[table].get(name), now[table].get(name)
         if old != new:
             raise InputError(
-                f"{run} was started with {table}.{name} = {old!r}, not {new!r}: go on with the recipe it was started "
-                "with, or start another run with --run"
+                f"{run} was started with {table}.{name} = {old!r}, not {new!r}: use the config it was started "
+                "with, or start a new run with --run"
             )
 
 

@@ -1,4 +1,4 @@
-"""What a recipe needs before it runs: parameters, memory of a process, speed; computed without weights or data.
+"""Memory and speed of a training config before it runs, computed without weights or data.
 
 Per process, in bytes, with W processes (bf16 means autocast: weights, gradients and moments stay float32):
 

@@ -29,7 +29,7 @@ from .schedule import NANO_SCHEDULE, NoiseSchedule
 
 
 class BaseSettings(BaseModel):
-    """The `[task]` table of a base recipe."""
+    """The `[task]` table of a base training config."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -60,16 +60,16 @@ class FaceXBaseTask:
         self.data = PreparedSet.open(data_root() / self.settings.data)
         self.train, self.held_out = self.data.rows(validation=False), self.data.rows(validation=True)
         if self.settings.trainable and self.settings.init_from is None:
-            raise InputError("learns = … says what of a base learns: give that base with start = …")
+            raise InputError("trainable = … selects parameters of an existing base: give that base with init_from = …")
         if len(self.train) == 0:
-            raise InputError(f"{self.settings.data} holds no faces to train on")
+            raise InputError(f"{self.settings.data} has no training faces")
         self.schedule = NoiseSchedule(NANO_SCHEDULE)
         if self.data.live:
-            raise InputError(f"{self.settings.data} holds words without features: prepare it without --live-text")
+            raise InputError(f"{self.settings.data} contains texts without features: prepare it without --live-text")
         self.order, self.length = self.data.order(self.train, seed), self.data.length
         none = MiniLM.load().encode([""], self.length)
         if none.tokens.shape[2] != self.data.stored.shape("tokens")[0]:
-            raise InputError(f"{self.settings.data} was prepared with another text encoder: prepare it anew")
+            raise InputError(f"{self.settings.data} was prepared with another text encoder: prepare it again")
         self.none = none.tokens.clone(), none.mask.clone()
 
     def build(self) -> nn.Module:

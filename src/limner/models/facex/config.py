@@ -57,8 +57,9 @@ class ControlConfig:
     among many only slowly; the paper's has cross-attention alone."""
 
     hole_fill: bool = False
-    """Whether holes show a draft (``EditPlan.hole_fill``) instead of grey in every task. Our choice for small bases: to
-    turn what is seen is learned sooner than to paint it from tokens. The paper has one in head swaps alone."""
+    """Fill holes of the reference picture with content (``EditPlan.hole_fill``) instead of grey in every task. Our
+    choice for small bases: transforming visible content is easier to learn than generating it from tokens. The paper
+    does this only in head swaps."""
 
     def __post_init__(self) -> None:
         for name in ("width", "latent_channels", "identity_width", "identity_tokens", "expression"):

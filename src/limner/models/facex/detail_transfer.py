@@ -1,9 +1,8 @@
-"""What the codec loses of a draft, given back where the painter kept the draft.
+"""Detail transfer: the codec's error on the warped init, added back where the result kept the init.
 
-A codec that makes 16 × 16 pixels one cell loses eyelids, irises and pores, also those that a draft has just right. What
-it loses is known: the draft less the draft encoded and decoded. Where the finished picture still is what decoding the
-draft alone would give, that difference belongs to it, and is added; where the painter changed something, it does not.
-Our choice, not the paper's: Stable Diffusion's codec loses less.
+A codec with 16 × 16 pixels per latent loses eyelids, irises and pores, even those that the init has right. This error
+is known: the init minus its reconstruction. Where the result equals the reconstruction, the error is added; where the
+model changed something, it is not. Our choice, not the paper's: Stable Diffusion's codec loses less.
 
 Legend: S side of a portrait.
 """

@@ -27,7 +27,7 @@ def read_mask(source: Source) -> np.ndarray:
     else:
         mask = _of_layer(picture, alpha > (int(alpha.min()) + int(alpha.max())) / 2)
     if not mask.any():
-        raise InputError("the mask marks nothing: paint white what is to be made anew, or make it transparent")
+        raise InputError("the mask is empty: mark the area to inpaint in white, or make it transparent")
     return mask
 
 

@@ -1,4 +1,4 @@
-"""An edit between its two halves: faces read and taken apart, tokens and reference ready to be sampled.
+"""An edit between analysis and sampling: decomposed faces, tokens and reference.
 
 Legend: S side of a portrait, N tokens of a face, D their width.
 """
@@ -78,13 +78,13 @@ class EditInputs:
 
 
 def steps_of(batch: Sequence[EditInputs], steps: int, strength: Strength) -> int:
-    """Steps that a batch takes: fewer than asked for where all of it starts from drafts."""
+    """Sampling steps of a batch: fewer than requested if all edits start from warped inits."""
     return steps - min(first_step(each.share(strength.warp_strength), steps) for each in batch)
 
 
 @dataclass(frozen=True, eq=False)
 class BatchInit:
-    """Where sampling of a batch starts besides noise, and what the codec loses of each draft; None without drafts."""
+    """Initial latents of a batch besides noise, and the codec's error on each init; None without inits."""
 
     init: InitLatents | None
     details: tuple[Detail | None, ...]
@@ -93,7 +93,7 @@ class BatchInit:
     @classmethod
     @torch.no_grad()
     def of(cls, batch: Sequence[EditInputs], kept: float, codec: KLCodec) -> BatchInit:
-        """The drafts of a batch after the codec, encoded only where something is kept of them."""
+        """Encode the inits of a batch, only where ``kept`` is above 0."""
         starts = [each.reference.latents for each in batch]
         details: list[Detail | None] = [None] * len(batch)
         weight = next(codec.parameters())
@@ -107,7 +107,7 @@ class BatchInit:
         return cls(InitLatents(torch.cat(starts), tuple(each.share(kept) for each in batch)), tuple(details), kept)
 
     def finished(self, pictures: np.ndarray) -> np.ndarray:
-        """Painted pictures (B, S, S, 3) with what the codec lost of their drafts given back."""
+        """Sampled pictures (B, S, S, 3) with the details of their inits restored."""
         return np.stack(
             [
                 picture if detail is None else detail.restore(picture, self.kept)

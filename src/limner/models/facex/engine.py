@@ -113,7 +113,7 @@ class FaceX(PretrainedEngine):
 
     @cached_property
     def shapes(self) -> ShapeModel:
-        """Who a mesh is and what it does, apart: for drafts."""
+        """The linear face shape model, for warped inits."""
         return ShapeModel.load()
 
     def swap(self, source: Source, target: Source, head: bool = False, **settings: Unpack[SamplingSettings]) -> Picture:
@@ -193,9 +193,7 @@ class FaceX(PretrainedEngine):
                 f"plan must be a limner.EditPlan, not {type(plan).__name__}: for example EditPlan.motion(smile=0.5)"
             )
         if plan.empty:
-            raise InputError(
-                "nothing to edit: the plan paints nothing anew, so name parts in `repaint`, or give a hole"
-            )
+            raise InputError("the plan is empty: give regions in `repaint`, or a mask")
         given: dict[str, Source] = {CANVAS: photo, **(photos or {})}
         chosen = {CANVAS: face, **(faces or {})}
         names = short_names(plan, given)
@@ -247,7 +245,9 @@ class FaceX(PretrainedEngine):
         """
         recipe = with_new_names(recipe, PICTURE_RECIPE)
         if "plan" in recipe and recipe.get("render_version") != RENDER_VERSION:
-            raise InputError("another version of limner draws and blends what it edits: use the one that made this")
+            raise InputError(
+                "this edit was rendered by another version of Limner and cannot be reproduced exactly: use that version"
+            )
         try:
             plan = EditPlan.model_validate(recipe["plan"])
             about, weights, threads = recipe["photos"], recipe["weights"], int(recipe["threads"])
@@ -257,16 +257,18 @@ class FaceX(PretrainedEngine):
                 for key in ("seed", "steps", "guidance", "identity_guidance", "warp_strength", "sampler")
             }
         except KeyError as missing:
-            raise InputError(f"to make this edit again its recipe and photos are needed; missing: {missing}") from None
+            raise InputError(f"replaying an edit needs its complete recipe and photos; missing: {missing}") from None
         except ValueError as error:
-            raise InputError(f"this recipe is not one of this version's: {str(error).splitlines()[0]}") from None
+            raise InputError(f"invalid recipe: {str(error).splitlines()[0]}") from None
         if not 1 <= threads <= MOST_THREADS:
-            raise InputError(f"threads={threads}: no recipe that limner writes says so")
+            raise InputError(f"invalid recipe: `threads` must be between 1 and {MOST_THREADS} (got {threads})")
         if weights != self.weights():
-            raise InputError("this picture was made with other weights or precision than are loaded: see its recipe")
+            raise InputError(
+                "the loaded weights or precision differ from those in the recipe: load the weights named there"
+            )
         for name, source in given.items():
             if hash_of(read_picture(source)) != about[name]["sha256"]:
-                raise InputError(f"'{name}' is not the photo that was used: {about[name]['file']} was")
+                raise InputError(f"photo '{name}' differs from the one in the recipe: give {about[name]['file']}")
         numbers = {name: int(about[name]["face"]) for name in given}
         before = torch.get_num_threads()
         torch.set_num_threads(threads)

@@ -1,4 +1,4 @@
-"""How drafts are drawn: pictures pulled along by meshes, parts put in place, and what a mouth shows that opens.
+"""Landmark warping: pictures warped by meshes, and the inside of a mouth that opens.
 
 Legend: S side of a picture, P points of a mesh.
 """

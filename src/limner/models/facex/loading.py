@@ -101,8 +101,8 @@ def find_style(style: str | os.PathLike[str]) -> str:
     if name not in registry() and not Path(name).expanduser().is_dir():
         known = ", ".join(each.removeprefix(f"{NANO}-") for each in registry() if each.startswith(f"{NANO}-"))
         raise InputError(
-            f"there is no style {name!r}: Limner comes with {known}; or give the folder of a base model of the same "
-            "family, as `limner train configs/facex-nano-pencil.toml` makes one"
+            f"unknown style {name!r}: choose {known}, or give the folder of a base model of the same family "
+            "(configs/facex-nano-pencil.toml trains one)"
         )
     return name
 
@@ -112,7 +112,7 @@ def controller_file(source: str | os.PathLike[str]) -> Path:
     place = Path(locate(source))
     file = place / CONTROLLER if place.is_dir() else place
     if not file.is_file():
-        raise InputError(f"{place} holds no {CONTROLLER}: give the folder or the file of a trained FaceX controller")
+        raise InputError(f"no {CONTROLLER} in {place}: give the folder or file of a trained FaceX controller")
     return file
 
 
@@ -129,7 +129,7 @@ def default_base(file: Path, header: dict[str, Any] | None = None) -> str | Path
         return file.parent / BASE
     name = (read_controller_header(file) if header is None else header).get("base")
     if not isinstance(name, str):
-        raise InputError(f"{file} does not say which base it steers: give one with --base FOLDER")
+        raise InputError(f"{file} does not name its base model: give one with --base FOLDER")
     try:
         return name if name in registry() else base_folder(name)
     except InputError as error:

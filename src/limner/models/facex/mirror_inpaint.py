@@ -1,7 +1,7 @@
-"""A draft for a drawn hole: the other half of the face, and what lies around where that half is hidden, too.
+"""The init of a drawn hole: the mirrored other half of the face, and the surroundings where that is hidden too.
 
-Our choice, not the paper's: because a face is much alike on both sides, and what a small painter gets wrong, an eye
-that matches the other one, is there to be seen.
+Our choice, not the paper's: faces are nearly symmetric, and a small model fails at details such as an eye that matches
+the other one, which the mirrored half shows.
 
 Legend: S side of a portrait, P points of a mesh.
 """
@@ -34,7 +34,7 @@ SHOWN = 250
 
 
 def draw_mirror_init(plan: EditPlan, seen: Portrait, hole: np.ndarray, topology: Topology) -> WarpedInit | None:
-    """The draft of a hole; None where words or another photo say what is to be in it, or no face shows.
+    """The init of a hole; None where a prompt or another photo defines its content, or no face is visible.
 
     seen, hole (S, S) bool: the photo as far as it may be known, and what of it is not (``unseen.visible_rest``)."""
     if plan.prompt or plan.factors or plan.sliders or plan.repaint or seen.mesh is None:

@@ -1,7 +1,7 @@
-"""What may be known of a photo that is painted into: the rest of it, not what the hole covers.
+"""Measurements of a photo that exclude what a drawn hole covers.
 
-Without this a hole would be filled with what is told of the very picture under it: its textures, the identity that its
-pixels add to, the gaze of the eyes it hides.
+Without this, the conditions would leak the content under the hole: its textures, its share of the identity, the gaze of
+hidden eyes.
 
 Legend: S side of an aligned picture.
 """

@@ -132,7 +132,7 @@ class EditPlan(BaseModel):
         if self.hole and other.hole:
             one, two = unpack_mask(self.hole), unpack_mask(other.hole)
             if one.shape != two.shape:
-                raise ValueError("two masks of different sizes cannot be united: draw both at the photo's size")
+                raise ValueError("masks of different sizes cannot be combined: draw both at the photo's size")
             hole = pack_mask(one | two)
         return EditPlan(
             factors={**self.factors, **other.factors},

@@ -58,7 +58,7 @@ def repaint_mask(plan: EditPlan, portraits: Mapping[str, Portrait]) -> np.ndarra
     if hole is not None:
         mask |= hole
     if not mask.any():
-        raise InputError(f"nothing to paint: the photo shows no {' and no '.join(plan.repaint) or 'hole'}")
+        raise InputError(f"nothing to edit: the photo shows no {' and no '.join(plan.repaint) or 'hole'}")
     return dilate(mask, plan.grown(canvas.size))
 
 

@@ -93,7 +93,7 @@ def sample(
     init: InitLatents | None = None,
     on_step: OnStep | None = None,
 ) -> Tensor:
-    """Latents (B, C, h, w) from unit noise in ``steps`` steps, fewer where every picture starts from a draft."""
+    """Latents (B, C, h, w) from unit noise in ``steps`` steps, fewer where every picture has an init."""
     scheduler.set_timesteps(steps, device=noise.device)
     starts = [0] * len(noise) if init is None else init.steps(steps)
     first = min(starts)

@@ -47,7 +47,7 @@ WORDLESS = 0.1
 
 
 class FaceXSettings(BaseModel):
-    """The `[task]` table of a FaceX recipe."""
+    """The `[task]` table of a FaceX training config."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -61,59 +61,63 @@ class FaceXSettings(BaseModel):
     )
     init_from: str | None = Field(
         default=None,
-        description="Controller to start from, trained with ``base``: a registry name, or a file or folder relative "
-        "to LIMNER_DATA.",
+        description="Warm start: a controller trained with ``base``; a registry name, or a file or folder "
+        "relative to LIMNER_DATA.",
     )
-    freeze_unet: bool = Field(default=True, description="Train the controller alone; false: the UNet too.")
+    freeze_unet: bool = Field(default=True, description="Train only the controller; false: also the UNet.")
     gamma_init: float = Field(
         default=0.0,
         ge=0,
-        description="γ of an untrained controller. At 0 (published) it changes nothing, and γ, one number a block, "
-        "grows slowly; a UNet that learns too has nothing to keep: above 0 the reference's weights are drawn as well.",
+        description="Initial γ of the controller's attention. At 0 (published) an untrained controller has no effect, "
+        "and γ grows slowly. Above 0, for UNets that are trained too, the reference convolution is also random.",
     )
     fit_factors: bool = Field(
         default=False,
-        description="Whether the ways in of identity, and of textures where there is no adapter, start anew, fitted to "
-        "the set's (RepresentationAssembler.fit).",
+        description="Initialise the input projections of identity, and of textures without an adapter, from the "
+        "statistics of the set (RepresentationAssembler.fit).",
     )
     faces: str | None = Field(
         default=None,
-        description="Prepared faces with words, as the base learns from, below LIMNER_DATA: with freeze_unet = false "
-        "the UNet goes on painting from words alone beside the pairs.",
+        description="Prepared faces with captions, as for training a base, below LIMNER_DATA. With freeze_unet = false "
+        "the UNet is also trained on text-to-image.",
     )
-    face_rows: int = Field(default=8, gt=0, description="Of those faces in each batch.")
-    outside_weight: float = Field(
-        default=1.0, ge=0, le=1, description="Weight of latents outside the hole, which the photo has anyway."
+    face_rows: int = Field(default=8, gt=0, description="Number of those faces per batch.")
+    outside_weight: float = Field(default=1.0, ge=0, le=1, description="Loss weight of latents outside the hole.")
+    head_steps: int = Field(default=2000, ge=0, description="Initial steps with only the head swap task.")
+    task_shares: dict[str, float] = Field(
+        default=SHARES, description=f"Shares of the tasks {', '.join(TASKS)} after head_steps."
     )
-    head_steps: int = Field(default=2000, ge=0, description="Steps of head swap alone, which needs every factor.")
-    task_shares: dict[str, float] = Field(default=SHARES, description=f"Shares of {', '.join(TASKS)} after those.")
-    shift: float = Field(default=1.0, gt=0, description="Above 1: train more where there is much noise.")
-    drop_all: float = Field(default=0.05, ge=0, le=1, description="Share trained without any factor.")
-    drop_textures: float = Field(default=0.45, ge=0, le=1, description="Share trained without region textures.")
+    shift: float = Field(default=1.0, gt=0, description="Timestep shift; above 1 trains more at high noise.")
+    drop_all: float = Field(default=0.05, ge=0, le=1, description="Dropout of all factors.")
+    drop_textures: float = Field(default=0.45, ge=0, le=1, description="Dropout of region textures.")
     drop_hole_fill: float = Field(
-        default=0.15, ge=0, le=1, description="Share trained without a draft, where model.hole_fill is true."
+        default=0.15, ge=0, le=1, description="Dropout of the hole fill, if model.hole_fill is true."
     )
-    identity_weight: float = Field(default=0.1, ge=0, description="Weight of 1 − cosine of identity, on x0.")
+    identity_weight: float = Field(default=0.1, ge=0, description="Weight of the identity loss, 1 − cosine, on x0.")
     identity: str | None = Field(
         default=None,
         description="ArcFace's weights (an iresnet as safetensors), relative to LIMNER_DATA, for that loss where the "
         "set was prepared with ArcFace. Sets with Limner's own identity network need none.",
     )
-    lpips_weight: float = Field(default=0.1, ge=0, description="Weight of LPIPS, on x0.")
+    lpips_weight: float = Field(default=0.1, ge=0, description="Weight of the LPIPS loss, on x0.")
     lpips: str = Field(default="lpips/alex.safetensors", description="LPIPS weights, relative to LIMNER_DATA.")
     image_loss_min_signal: float = Field(
-        default=0.8, gt=0, lt=1, description="Signal share above which those two are taken."
+        default=0.8, gt=0, lt=1, description="Minimum signal level for the identity and LPIPS losses."
     )
-    image_loss_every: int = Field(default=1, gt=0, description="Steps from one with losses on pictures to the next.")
-    image_loss_rows: int = Field(default=2, ge=0, description="Most rows of a batch that they are taken on.")
-    validation_faces: int = Field(default=64, gt=0, description="Held-out pairs the validation loss is taken on.")
+    image_loss_every: int = Field(default=1, gt=0, description="Interval of the identity and LPIPS losses in steps.")
+    image_loss_rows: int = Field(
+        default=2, ge=0, description="Maximum rows per batch for the identity and LPIPS losses."
+    )
+    validation_faces: int = Field(default=64, gt=0, description="Held-out pairs for the validation loss.")
     sample_faces: int = Field(default=5, gt=0, description="Columns of a sample sheet.")
-    sample_steps: int = Field(default=20, gt=0, description="Steps of sample sheets.")
-    guidance: float = Field(default=2.0, ge=0, description="Guidance in sample sheets, and of the shipped weights.")
+    sample_steps: int = Field(default=20, gt=0, description="Sampling steps of sample sheets.")
+    guidance: float = Field(
+        default=2.0, ge=0, description="Guidance scale of sample sheets, and default of the exported weights."
+    )
     identity_guidance: float = Field(
         default=2.0,
         ge=0,
-        description="Likeness (see `Strength`) that the weights' header names. Weights whose header names none have 0.",
+        description="Default identity guidance of the exported weights (see `Strength`).",
     )
 
     @field_validator("task_shares")
@@ -156,7 +160,7 @@ class FaceXTask:
                 raise InputError("faces = … is for small bases, whose words Limner encodes itself: leave it out")
             self.words = PreparedSet.open(data_root() / s.faces)
             if self.words.live:
-                raise InputError(f"{s.faces} holds words without features: prepare it without --live-text")
+                raise InputError(f"{s.faces} contains texts without features: prepare it without --live-text")
             self.word_order = self.words.order(self.words.rows(validation=False), seed)
         self._hole_fill = bool(s.model.get("hole_fill", PRESETS[s.preset].get("hole_fill", False)))
         self.steered: SteeredUNet | None = None

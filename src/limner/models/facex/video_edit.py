@@ -54,7 +54,7 @@ def edit_video(
     stays as in the frame before. Raises ``InputError``.
     """
     if out.suffix.lower() != ".mp4":
-        raise InputError(f"{out.name}: name the film .mp4")
+        raise InputError(f"{out.name}: the output video must be an .mp4 file")
     strength = editor.components.strength.replaced(guidance, identity_guidance, warp_strength)
     check_settings(seed, steps, strength, sampler)
     signed = c2pa_manifest.available() if manifest is None else manifest

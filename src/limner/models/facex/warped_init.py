@@ -1,10 +1,10 @@
-"""A draft: the edit as warping alone would do it, for the painter to start from.
+"""The warped init: the edit as landmark warping alone would make it, as the starting point of sampling.
 
-Meshes say where every point of a face goes: the photo's own where it moves, another's where it gives the face or a
-part. The pictures are pulled along and pasted into the hole, and sampling starts from that with some noise on it
-(SDEdit, Meng et al., arXiv 2108.01073) instead of noise alone. Our choice, not the paper's: because what warping gets
-right, who it is and how fine a texture, a small painter gets wrong, and what warping gets wrong, edges, teeth and
-light, it paints.
+Meshes define where every point of a face goes: the photo's own mesh where it moves, another photo's mesh where it gives
+the face or a region. The pictures are warped accordingly and pasted into the hole. Sampling starts from the result with
+noise added (SDEdit, Meng et al., arXiv 2108.01073) instead of from pure noise. Our choice, not the paper's: warping
+preserves identity and fine texture, which a small model loses; the model repairs edges, teeth and light, which warping
+gets wrong.
 
 Legend: S side of a portrait, P points of a mesh.
 """
@@ -31,10 +31,10 @@ from .relight import lit_as, recoloured
 from .sliders import move
 
 RENDER_VERSION = 7
-"""Which way of drawing and blending this is, for recipes: to be raised with whatever makes another picture of the same
-plan and seed, the shape model too."""
+"""Version of warping and blending, stored in recipes. Increase it with every change that alters the picture of a given
+plan and seed, including changes of the shape model."""
 SHARES = {"head": 0.3, "person": 0.3, "expression": 0.3, "face": 0.1, "part": 0.1, "gaze": 0.05}
-"""How much of the way from noise to picture is still painted; what is moved furthest decides."""
+"""Share of the noise schedule that is still sampled, by what moves most."""
 A_DEGREE = 0.01
 """What each degree that a head turns adds to that of a person, because it uncovers what no photo shows …"""
 MOST = 0.6
@@ -59,15 +59,15 @@ SEAM = 0.012
 FEWEST = 12
 """Points from which they can."""
 FURTHER = np.array([1.25, 1.9])
-"""How much further irises go in their eyes than their gaze says, across and down. Our choice: because drafts of other
-people's photos followed sliders best so; what lies between lids that stay hides some of an iris' way."""
+"""How much further irises go in their eyes than their gaze says, across and down. Our choice: because warped photos
+of other people followed the sliders best; what lies between lids that stay hides some of an iris' way."""
 
 
 @dataclass(frozen=True, eq=False)
 class WarpedInit:
-    """picture: (S, S, 3) uint8, the photo with the draft in its hole. share: of the way that is left, below 1. seams:
-    (S, S) bool, where pasting a face or a head made edges that no photo shows. (Those of smaller parts are most of
-    them.)"""
+    """picture: (S, S, 3) uint8, the photo with the warped content in its hole. share: of the noise schedule that is
+    sampled, below 1. seams: (S, S) bool, edges made by pasting a face or a head, which no photo shows. (Smaller
+    regions consist mostly of such edges.)"""
 
     picture: np.ndarray
     share: float
@@ -77,7 +77,7 @@ class WarpedInit:
 def draw_warped_init(
     plan: EditPlan, portraits: Mapping[str, Portrait], mask: np.ndarray, shapes: ShapeModel
 ) -> WarpedInit | None:
-    """The draft of a plan; None for one that has nothing to warp: a drawn hole (which has its own, ``mirror_inpaint``),
+    """The warped init of a plan; None for one that has nothing to warp: a drawn hole (see ``mirror_inpaint``),
     something erased, the person in another style (whose colours would stay). mask: (S, S) bool, what is painted."""
     canvas = portraits[CANVAS]
     if plan.hole is not None or any(each.mesh is None for each in portraits.values()):
@@ -132,8 +132,8 @@ def draw_warped_init(
 def opened(
     picture: np.ndarray, plan: EditPlan, portraits: Mapping[str, Portrait], target: Points, shapes: ShapeModel
 ) -> np.ndarray:
-    """A draft (S, S, 3) whose mouth shows its inside where the pulled face had it closed: that of the photo which gives
-    the expression if its mouth is open, and darkness else, for the painter to put teeth in."""
+    """A warped picture (S, S, 3) with the inside of the mouth where the warped face had it closed: that of the photo
+    that gives the expression if its mouth is open, else dark, for the model to add teeth."""
     names = [plan.factors.get(factor, CANVAS) for factor in ("identity", "expression")]
     face, actor = (portraits[name] for name in names)
     gaps = [opening(mesh, shapes.topology) for mesh in (_mesh(face), target.mesh, _mesh(actor))]

@@ -165,14 +165,16 @@ class MDiTFace(PretrainedEngine):
         except InputError:
             raise
         except (KeyError, TypeError, ValueError):
-            raise InputError("this recipe is not one of MDiTFace's: use the version of limner that wrote it") from None
+            raise InputError("invalid MDiTFace recipe: use the version of Limner that wrote it") from None
         config.check_weights(self.components)
         if not 0 <= picture < config.n or not 1 <= threads <= MOST_THREADS:
-            raise InputError(f"picture={picture}, threads={threads}: no recipe that limner writes says so")
+            raise InputError(f"invalid recipe: picture={picture}, threads={threads}")
         if recipe.get("text_length", self.components.text_length) != self.components.text_length:
             raise InputError(f"this picture was made with text_length={recipe['text_length']}: load the model with it")
         if weights != self.weights():
-            raise InputError("this picture was made with other weights or precision than are loaded: see its recipe")
+            raise InputError(
+                "the loaded weights or precision differ from those in the recipe: load the weights named there"
+            )
         before = torch.get_num_threads()
         torch.set_num_threads(threads)
         try:

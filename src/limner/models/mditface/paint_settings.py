@@ -39,14 +39,14 @@ class GenerationConfig:
 
     def __post_init__(self) -> None:
         if not isinstance(self.text, str) or not (self.mask is None or isinstance(self.mask, str)):
-            raise InputError("text and mask of this recipe are not what limner writes: the file was changed")
+            raise InputError("invalid recipe: text and mask must be strings")
         if not self.text and self.mask is None:
-            raise InputError("nothing to paint: give words, a mask, or both")
+            raise InputError("nothing to generate: give a prompt, a mask, or both")
         check_sampler(self.sampler, SAMPLERS)
         check_numbers(asdict(self), WHOLE, SCALES)
         merge = self.merge
         if merge is not None and self.mask is None:
-            raise InputError("merge: there is no mask whose tokens could be merged")
+            raise InputError("merge needs a mask")
         if merge is not None and merge != "regions" and (not isinstance(merge, int) or merge < 1):
             raise InputError(f"merge={merge!r}: give the number of mask tokens to keep, or 'regions'")
 
@@ -59,7 +59,7 @@ class GenerationConfig:
         """``InputError`` unless these weights can paint it."""
         token = components.model.config.token_pixels
         if components.fixed and self.size != components.size:
-            raise InputError(f"size={self.size}: these weights paint {components.size} pixels and nothing else")
+            raise InputError(f"size={self.size}: these weights support only size={components.size}")
         if self.size % token:
             raise InputError(f"size={self.size}: choose a multiple of {token}")
         if not components.guided and self.guidance != 1:

@@ -252,7 +252,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with join() as share:
         device = device_of(given.device)
         if given.flux is not None:
-            source, live, length = str(given.flux / "vae"), True, given.text_length or flux_text_length(given.flux)
+            source, live, length = (
+                str(given.flux / "vae"),
+                True,
+                flux_text_length(given.flux, given.text_length),
+            )
             encoder, facts = None, {"codec": source, "encoder": str(given.flux)}
         else:
             source, live, length = str(given.codec), given.live_text, given.text_length or 32

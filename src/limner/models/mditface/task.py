@@ -47,7 +47,7 @@ MODES = {"both": (True, True), "mask": (False, True), "text": (True, False)}  # 
 
 
 class MDiTFaceSettings(BaseModel):
-    """The `[task]` table of an MDiTFace recipe."""
+    """The `[task]` table of an MDiTFace training config."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -55,7 +55,7 @@ class MDiTFaceSettings(BaseModel):
     data: str = Field(description="Prepared set (see prepare.py), relative to LIMNER_DATA.")
     preset: str = Field(default="nano", description=f"Sizes to start from: {', '.join(PRESETS)}.")
     model: dict[str, Any] = Field(default={}, description="Fields of MDiTConfig that differ from the preset.")
-    init_from: str | None = Field(default=None, description="Weight file to start from, relative to LIMNER_DATA.")
+    init_from: str | None = Field(default=None, description="Warm start: weight file, relative to LIMNER_DATA.")
     flux: str | None = Field(
         default=None,
         description="FLUX.1 folder, relative to LIMNER_DATA: train corrections (LoRA) for it, nothing else.",
@@ -66,22 +66,26 @@ class MDiTFaceSettings(BaseModel):
     )
     lora_rank: int = Field(default=16, gt=0, description="Rank of those streams' corrections.")
     base_precision: Literal["bf16", "fp32"] = Field(default="bf16", description="Number type of the frozen FLUX.1.")
-    codec: str | None = Field(default=None, description="Codec for sample sheets; None: the one the data names.")
-    rarity_sampling: bool = Field(
-        default=False, description="Draw faces with rare looks more often (limner.data.sampling_weights)."
+    codec: str | None = Field(
+        default=None, description="Codec for sample sheets. Default: the one of the prepared set."
     )
-    drop_text: float = Field(default=0.1, ge=0, le=1, description="Share of faces trained without words.")
-    drop_mask: float = Field(default=0.1, ge=0, le=1, description="Share trained without mask.")
-    drop_both: float = Field(default=0.05, ge=0, le=1, description="Share trained without either.")
+    rarity_sampling: bool = Field(
+        default=False, description="Sample faces with rare attributes more often (limner.data.sampling_weights)."
+    )
+    drop_text: float = Field(default=0.1, ge=0, le=1, description="Dropout of the prompt.")
+    drop_mask: float = Field(default=0.1, ge=0, le=1, description="Dropout of the mask.")
+    drop_both: float = Field(default=0.05, ge=0, le=1, description="Dropout of both.")
     shift: float | None = Field(
         default=None,
         gt=0,
         description="Shift of training and sampling times towards noise. None: 1; FLUX.1: the sampler's at this size.",
     )
-    validation_faces: int = Field(default=96, gt=0, description="Held-out faces the validation loss is taken on.")
+    validation_faces: int = Field(default=96, gt=0, description="Held-out faces for the validation loss.")
     sample_faces: int = Field(default=6, gt=0, description="Columns of a sample sheet.")
     sample_steps: int = Field(default=20, gt=0, description="Euler steps of sample sheets.")
-    guidance: float = Field(default=3.0, description="Guidance of words in sample sheets, and of the shipped weights.")
+    guidance: float = Field(
+        default=3.0, description="Guidance scale of sample sheets, and default of the exported weights."
+    )
 
 
 class MDiTFaceTask:

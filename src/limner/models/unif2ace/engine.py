@@ -365,11 +365,13 @@ class UniF2ace(PretrainedEngine):
         except InputError:
             raise
         except (KeyError, TypeError, ValueError):
-            raise InputError("this recipe is not one of UniF²ace's: use the version of limner that wrote it") from None
+            raise InputError("invalid UniF²ace recipe: use the version of Limner that wrote it") from None
         if not 0 <= picture < config.n or not 1 <= threads <= MOST_THREADS:
-            raise InputError(f"picture={picture}, threads={threads}: no recipe that limner writes says so")
+            raise InputError(f"invalid recipe: picture={picture}, threads={threads}")
         if weights != self.weights():
-            raise InputError("this picture was made with other weights or precision than are loaded: see its recipe")
+            raise InputError(
+                "the loaded weights or precision differ from those in the recipe: load the weights named there"
+            )
         before, first, steps = torch.get_num_threads(), picture // BATCH * BATCH, config.steps
         torch.set_num_threads(threads)
         try:

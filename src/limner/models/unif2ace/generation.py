@@ -1,4 +1,4 @@
-"""Answers token by token: batched, cached, streamed.
+"""Text generation: batched, cached, streamed.
 
 A picture is read once and asked any number of questions, each on its own or after those before it. Prompts of a batch
 have different lengths; padding between a prompt and its answer is seen by nobody and is no position of the answer, so a
@@ -37,7 +37,7 @@ MOST = 2048
 
 
 class DialogState(NamedTuple):
-    """What was read and said about some pictures so far, for the next question to go on from."""
+    """State of conversations about pictures, to continue from."""
 
     cache: KVCache
     seen: Tensor
@@ -142,7 +142,7 @@ def converse(
     callback: Callback | None = None,
     decoder: TokenDecoder | None = None,
 ) -> tuple[list[list[int]], DialogState]:
-    """Answers to one question per row after what was ``state``, as token ids, and what is told by then.
+    """Generate answers to one question per row, continuing from ``state``. Returns token ids and the new state.
 
     questions: token ids without start of text. Each answer ends before [eot], or after ``limit`` tokens. Row k draws
     from generator ``seed + k``, or ``seed[k]``, so it draws alike in any batch. Logits are computed for the last row

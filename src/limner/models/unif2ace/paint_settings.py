@@ -33,7 +33,7 @@ class GenerationConfig:
 
     def __post_init__(self) -> None:
         if not isinstance(self.text, str) or not self.text:
-            raise InputError("nothing to paint: UniF²ace paints from words, so say what")
+            raise InputError("nothing to generate: UniF²ace needs a prompt")
         check_sampler(self.sampler, SAMPLERS)
         check_numbers(asdict(self), WHOLE, SCALES)
         if self.sampler == "leap" and self.temperature == 0:

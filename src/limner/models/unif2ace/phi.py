@@ -94,7 +94,7 @@ def phi_config(values: Mapping[str, Any], **fields: Any) -> UniF2aceConfig:
         raise InputError("this Phi has another activation than gelu_new, or tied embeddings: use Phi-1.5")
     known: dict[str, Any] = {
         "text_vocabulary": values["vocab_size"], "width": values["hidden_size"], "layers": values["num_hidden_layers"],
-        "heads": heads, "hidden": values["intermediate_size"], "rope_theta": float(rope.get("rope_theta", 10_000.0)),
+        "heads": heads, "mlp_width": values["intermediate_size"], "rope_theta": float(rope.get("rope_theta", 10_000.0)),
         "partial_rotary_factor": float(rope.get("partial_rotary_factor", values.get("partial_rotary_factor", 0.5))),
         "qk_norm": bool(values.get("qk_layernorm", False)), "gelu": "tanh", "norm_eps": values["layer_norm_eps"],
         "sot": values.get("bos_token_id"), "eot": values.get("eos_token_id"),

@@ -171,7 +171,7 @@ class PreparedConversations:
     def with_foils(self, rows: np.ndarray) -> np.ndarray:
         """Those of the faces that have a foil; ``InputError`` for a set without foils."""
         if "foils" not in self.stored.index:
-            raise InputError("this set has no foils: prepare it again, or leave out foils")
+            raise InputError("this set has no foils: prepare it again, or set foil_weight = 0")
         return rows[self.stored.index["foils"][rows] > 0]
 
     def _take(self, names: Sequence[str], texts: Sequence[str], rows: np.ndarray) -> dict[str, Tensor]:

@@ -50,7 +50,7 @@ FITTED = 2000
 
 
 class UniF2aceSettings(BaseModel):
-    """The `[task]` table of a UniF²ace recipe."""
+    """The `[task]` table of a UniF²ace training config."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -58,31 +58,34 @@ class UniF2aceSettings(BaseModel):
     data: str = Field(description="Prepared set (see prepared_set.py), relative to LIMNER_DATA.")
     preset: str = Field(default="nano", description=f"Sizes to start from: {', '.join(PRESETS)}.")
     model: dict[str, Any] = Field(default={}, description="Fields of UniF2aceConfig that differ from the preset.")
-    init_from: str | None = Field(default=None, description="Weight file to start from, relative to LIMNER_DATA.")
+    init_from: str | None = Field(default=None, description="Warm start: weight file, relative to LIMNER_DATA.")
     fit_features: tuple[Literal["clip", "face"], ...] = Field(
-        default=(), description="Features whose resamplers start anew, fitted to the set's (UniF2aceTransformer)."
+        default=(),
+        description="Features whose resamplers are initialised from the statistics of the set (UniF2aceTransformer).",
     )
-    alpha: float = Field(default=ALPHA, ge=0, description="Weight of the score term.")
-    mask_weight: float = Field(default=1.0, ge=0, description="Weight of the mask term; 0: score only.")
-    balance_weight: float = Field(default=0.01, ge=0, description="Weight of the balance loss, per group.")
+    alpha: float = Field(default=ALPHA, ge=0, description="Weight of the score-matching term of D3Diff.")
+    mask_weight: float = Field(default=1.0, ge=0, description="Weight of the masked cross-entropy term; 0 disables it.")
+    balance_weight: float = Field(
+        default=0.01, ge=0, description="Weight of the load-balancing loss of each group's routers."
+    )
     balance_weight_paint: float | None = Field(
-        default=None, ge=0, description="λ_t2i: of painting's [P]; default: balance."
+        default=None, ge=0, description="λ_t2i: the same for generation [P]. Default: balance_weight."
     )
     balance_weight_understand: float | None = Field(
-        default=None, ge=0, description="λ_mmu: of understanding's, likewise."
+        default=None, ge=0, description="λ_mmu: the same for understanding [P]. Default: balance_weight."
     )
     share_code_bits: bool = Field(
-        default=True, description="Whether codes with a bit in common learn together (code_bits.py)."
+        default=True, description="Share updates between image codes with common bits (code_bits.py)."
     )
     train_only: Group | None = Field(
         default=None,
-        description="Train nothing but what this task alone uses (used_alone): what the other one does stays as it is, "
-        "bit for bit; validation measures both.",
+        description="Train only the parameters that no other task uses (used_alone). The other task does not change; "
+        "validation measures both.",
     )
     understand_share: float = Field(
-        default=1.0, gt=0, le=1, description="Share of a batch's faces that are asked about."
+        default=1.0, gt=0, le=1, description="Share of a batch's faces used for understanding."
     )
-    paint_share: float = Field(default=1.0, gt=0, le=1, description="Share of a batch's faces that are painted.")
+    paint_share: float = Field(default=1.0, gt=0, le=1, description="Share of a batch's faces used for generation.")
     rarity_sampling: bool = Field(
         default=False,
         description="Sample faces for generation by the rarity of their attributes (data/sampling_weights.py); faces "
@@ -91,38 +94,43 @@ class UniF2aceSettings(BaseModel):
     answer_weight: float = Field(
         default=1.0,
         gt=0,
-        description="Weight of the answers' loss [P: 1]. At nano size the gradients of painting are ten times as long "
-        "in what both tasks share, and a model that starts from nothing learns to answer without looking.",
+        description="Weight of the understanding loss [P: 1]. At nano size the gradient of generation is ten times as "
+        "large in shared parameters, and a model trained from scratch learns to ignore the image.",
     )
-    questions_per_face: int = Field(default=4, ge=1, description="Questions asked about a face in one sequence.")
+    questions_per_face: int = Field(default=4, ge=1, description="Questions per sequence.")
     isolated_share: float = Field(
-        default=0.0, ge=0, le=1, description="Share of batches whose questions do not see each other (isolate_turns)."
+        default=0.0,
+        ge=0,
+        le=1,
+        description="Share of batches whose questions do not attend to each other (isolate_turns).",
     )
     long_caption_share: float = Field(
-        default=0.5, ge=0, le=1, description="Share of batches with long captions; others have prompts."
+        default=0.5, ge=0, le=1, description="Share of batches with captions; the others have prompts."
     )
     foil_weight: float = Field(
-        default=0.0, ge=0, description="Weight of the loss of words told from their foils (foil_loss); 0: none."
+        default=0.0, ge=0, description="Weight of the contrastive loss against foils (foil_loss); 0 disables it."
     )
-    foil_beta: float = Field(default=SHARPNESS, gt=0, description="Of that loss: β.")
+    foil_beta: float = Field(default=SHARPNESS, gt=0, description="β of the contrastive loss.")
     text: str | None = Field(
         default=None,
-        description="Plain text (prepare_text.py), relative to LIMNER_DATA, whose next tokens are learnt too [S].",
+        description="Plain text (prepare_text.py), relative to LIMNER_DATA, for a language modelling loss [S].",
     )
-    text_rows: int = Field(default=4, gt=0, description="Documents of it in each batch.")
-    text_weight: float = Field(default=0.1, ge=0, description="Weight of their loss [S].")
+    text_rows: int = Field(default=4, gt=0, description="Text documents per batch.")
+    text_weight: float = Field(default=0.1, ge=0, description="Weight of the language modelling loss [S].")
     foil_share: float = Field(
         default=0.5,
         gt=0,
-        description="Faces, drawn for that alone, that words are told from foils of, as a share of a batch's.",
+        description="Additional faces for the contrastive loss, as a share of the batch size.",
     )
-    drop_text: float = Field(default=0.1, ge=0, le=1, description="Share of paintings without words, for guidance.")
-    sample_sheets: bool = Field(default=True, description="Whether to draw sample sheets, with the codec of the set.")
-    validation_faces: int = Field(default=64, gt=0, description="Held-out faces the validation losses are taken on.")
+    drop_text: float = Field(default=0.1, ge=0, le=1, description="Prompt dropout for classifier-free guidance.")
+    sample_sheets: bool = Field(default=True, description="Write sample sheets, decoded with the codec of the set.")
+    validation_faces: int = Field(default=64, gt=0, description="Held-out faces for the validation losses.")
     sample_faces: int = Field(default=6, gt=0, description="Columns of a sample sheet.")
-    sample_steps: int = Field(default=18, gt=0, description="Steps of sample sheets.")
-    guidance: float = Field(default=5.0, ge=0, description="Guidance in sample sheets, and of the shipped weights.")
-    temperature: float = Field(default=1.0, ge=0, description="Temperature of the sampler, likewise.")
+    sample_steps: int = Field(default=18, gt=0, description="Sampling steps of sample sheets.")
+    guidance: float = Field(
+        default=5.0, ge=0, description="Guidance scale of sample sheets, and default of the exported weights."
+    )
+    temperature: float = Field(default=1.0, ge=0, description="Sampling temperature, likewise.")
 
 
 class UniF2aceTask:
@@ -138,11 +146,11 @@ class UniF2aceTask:
         self.order = self.data.order(self.train, seed)
         self.weighted = self.data.weighted(self.train) if s.rarity_sampling else None
         if s.foil_weight and s.train_only == "understand":
-            raise InputError('foils teach painting, only = "understand" leaves it as it is: leave one out')
+            raise InputError('foils teach painting, train_only = "understand" leaves it as it is: leave one out')
         self.text: TensorShards | None = None
         if s.text is not None:
             if s.train_only == "paint":
-                raise InputError('text teaches understanding, only = "paint" leaves it as it is: leave one out')
+                raise InputError('text teaches understanding, train_only = "paint" leaves it as it is: leave one out')
             self.text = TensorShards.read(data_root() / s.text, "plain text: make it with prepare_text")
             learned, has = self.text.header["tokenizer_hash"], self.data.header.get("tokenizer_hash")
             if has is not None and learned != has:
@@ -150,16 +158,20 @@ class UniF2aceTask:
             self.text_order = EpochOrder(self.text.by_shard(np.arange(len(self.text))), seed)
         self.foiled = self.data.with_foils(self.train) if s.foil_weight else None
         if self.foiled is not None and not len(self.foiled):
-            raise InputError(f"no face of {s.data} has a foil, too little is known of them: leave out foils")
+            raise InputError(f"no face of {s.data} has a foil (too few known attributes): set foil_weight = 0")
         self.foil_draw: WeightedDraw | None = None
         if self.foiled is not None:
             evenly = WeightedDraw(self.foiled, np.ones(len(self.foiled)))
             self.foil_draw = self.data.weighted(self.foiled) if s.rarity_sampling else evenly
         self.config = UniF2aceConfig.from_dict({**preset(s.preset).to_dict(), **s.model, **self.data.header["model"]})
         if s.train_only is not None and self.config == self.config.dense() and self.config.shared_experts == 1:
-            raise InputError(f'only = "{s.train_only}" needs experts: all that a dense model has works for both tasks')
+            raise InputError(
+                f'train_only = "{s.train_only}" needs experts: a dense model shares all parameters between the tasks'
+            )
         if s.train_only == "paint" and s.fit_features:
-            raise InputError('fit_features changes what understanding sees, only = "paint" forbids it: leave one out')
+            raise InputError(
+                'fit_features changes what understanding sees, train_only = "paint" forbids it: leave one out'
+            )
 
     def build(self) -> nn.Module:
         model = UniF2aceTransformer(self.config)

@@ -22,7 +22,7 @@ def place(server: Server) -> None:
     reason = server.engines.missing("ask")
     with gr.Row():
         with gr.Column(scale=2, min_width=280):
-            photo = components.picker("Drop a photo to talk about", "ask-photo")
+            photo = components.picker("Drop a photo to ask about", "ask-photo")
             facts = gr.HTML("", elem_id="ask-facts")
         with gr.Column(scale=3, min_width=300):
             if reason is not None:
@@ -49,13 +49,13 @@ def place(server: Server) -> None:
             faces = server.faces(FacesRequest(photo=picture))["faces"]
         except InputError as error:
             return components.notice(str(error), "bad")
-        return table_of(faces[0]) if faces else components.notice("No face was found in this photo.", "bad")
+        return table_of(faces[0]) if faces else components.notice("No face found in this photo.", "bad")
 
     def write(picture: str, text: str, before: Turns, tell: Tell) -> None:
         if reason is None:
             server.tell_answer(picture, text, tell, before)
         else:
-            tell(f"I cannot answer questions yet. What I read in this photo: {server.describe(picture, 'reader')}")
+            tell(f"UniF²ace is not available here. The reader found: {server.describe(picture, 'reader')}")
 
     async def answer(text: str, picture: str, so_far: list[dict], before: Turns) -> AsyncIterator[tuple[Any, ...]]:
         if not text.strip():
@@ -63,7 +63,7 @@ def place(server: Server) -> None:
             return
         so_far = [*so_far, {"role": "user", "content": text}]
         if not picture:
-            yield [*so_far, {"role": "assistant", "content": "Choose a photo first, then ask about it."}], "", before
+            yield [*so_far, {"role": "assistant", "content": "Choose a photo first."}], "", before
             return
         yield [*so_far, {"role": "assistant", "content": "…"}], "", before
         shown = ""

@@ -48,17 +48,15 @@ def place(server: Server) -> None:
                 seed = gr.Number(0, label="Seed", precision=0, minimum=0, maximum=2**53 - 1)
             with gr.Tabs():
                 with gr.Tab("Shape"):
-                    gr.HTML(components.notice("Changes the regions of the face, then paints a new portrait from them."))
+                    gr.HTML(components.notice("Edits the region map of the face and generates a new portrait from it."))
                     shapes = [gr.Slider(-20, 20, 0, step=1, label=label) for label, *_ in SHAPES]
-                    bare = gr.Checkbox(False, label="Take off glasses")
+                    bare = gr.Checkbox(False, label="Remove glasses")
                     other = components.picker("Regions from another photo instead (optional)", "edit-other")
                     reshape = gr.Button("Repaint the portrait", variant="primary", elem_id="edit-shape")
                 with gr.Tab("Brush"):
-                    gr.HTML(
-                        components.notice("Brush over a part of the face: only that is painted again, the rest stays.")
-                    )
+                    gr.HTML(components.notice("Brush over a part of the face. Only that part is regenerated."))
                     hole = components.opening("edit-hole")
-                    repaint = gr.Button("Repaint what I brushed", variant="primary", elem_id="edit-brush")
+                    repaint = gr.Button("Repaint brushed area", variant="primary", elem_id="edit-brush")
                 with gr.Tab("Move"):
                     _absent(reason)
                     moves = [
@@ -76,7 +74,7 @@ def place(server: Server) -> None:
                     move = gr.Button("Move", variant="primary", interactive=reason is None, elem_id="edit-move")
                 with gr.Tab("Regions"):
                     _absent(reason)
-                    donor = components.picker("The photo to take regions from", "edit-donor")
+                    donor = components.picker("Source of the regions", "edit-donor")
                     given: dict[str, Any] = {"choices": list(FACTORS_OF_PART), "interactive": reason is None}
                     taken = gr.CheckboxGroup(label="Take from it", elem_id="edit-taken", **given)
                     erased = gr.CheckboxGroup(label="Paint away", elem_id="edit-erased", **given)
@@ -86,13 +84,13 @@ def place(server: Server) -> None:
                     )
                 with gr.Tab("Swap"):
                     _absent(reason)
-                    source = components.picker("The face to put in", "edit-source")
-                    head = gr.Checkbox(False, label="The whole head", interactive=reason is None)
+                    source = components.picker("Source face", "edit-source")
+                    head = gr.Checkbox(False, label="Swap the whole head", interactive=reason is None)
                     swapped = _consent("edit-consent", reason)
                     with gr.Row():
                         swap = gr.Button("Swap", variant="primary", interactive=reason is None, elem_id="edit-swap")
                         reenact = gr.Button(
-                            "Do what this face does", interactive=reason is None, elem_id="edit-reenact"
+                            "Copy the motion of this face", interactive=reason is None, elem_id="edit-reenact"
                         )
             stop = gr.Button("Stop", size="sm", elem_id="edit-stop")
         with gr.Column(scale=3, min_width=300):
@@ -127,7 +125,7 @@ def place(server: Server) -> None:
     def run_brush(drawn, words, steps, seed):
         value = json.loads(drawn) if drawn else {}
         if "mask" not in value:
-            yield components.notice("Choose a photo, and brush over what shall be painted again.", "bad"), "", ""
+            yield components.notice("Choose a photo, then brush over the area to regenerate.", "bad"), "", ""
             return
 
         def make() -> Request:
@@ -143,7 +141,7 @@ def place(server: Server) -> None:
             return
         sliders = {name: float(value) for value, name in zip(values, SLIDERS) if value}
         if not sliders:
-            yield components.notice("Nothing to move yet: choose how far with the sliders.", "bad"), "", ""
+            yield components.notice("Set at least one slider first.", "bad"), "", ""
             return
 
         def make() -> Request:
@@ -154,10 +152,10 @@ def place(server: Server) -> None:
 
     def run_regions(picture, donor, taken, erased, agreed, words, steps, seed):
         if not picture or (taken and not donor):
-            yield components.notice("Choose the photo to edit, and the one that regions are taken from.", "bad"), "", ""
+            yield components.notice("Choose the photo to edit and the source of the regions.", "bad"), "", ""
             return
         if not taken and not erased:
-            yield components.notice("Nothing to change yet: choose what to take, or what to paint away.", "bad"), "", ""
+            yield components.notice("Choose regions to transfer or to erase first.", "bad"), "", ""
             return
 
         plans = [EditPlan.regions(donor, taken)] if taken else []
@@ -175,7 +173,7 @@ def place(server: Server) -> None:
 
     def run_swap(kind, picture, source, head, agreed, steps, seed):
         if not picture or not source:
-            yield components.notice("Choose the photo to edit, and the one that gives the face.", "bad"), "", ""
+            yield components.notice("Choose the photo to edit and the source face.", "bad"), "", ""
             return
         if not agreed:
             yield components.notice(UNTICKED, "bad"), "", ""

@@ -20,10 +20,10 @@ def place(server: Server, tabs: gr.Tabs, shown: gr.Tab, painting: Painting) -> N
     """Build it. shown: the tab it is in. painting: whose controls a recipe sets."""
     with gr.Row():
         with gr.Column(scale=3, min_width=300):
-            made = components.pictures("gallery-made", "Nothing was made yet. Paint something first.", small=True)
+            made = components.pictures("gallery-made", "No pictures yet.", small=True)
             more = gr.Button("Show more", size="sm")
         with gr.Column(scale=2, min_width=280):
-            dropped = components.picker("Drop a picture that Limner made, to get its settings back", "gallery-drop")
+            dropped = components.picker("Drop a picture made by Limner to load its settings", "gallery-drop")
             detail = gr.HTML(components.notice("Choose a picture to see how it was made."), elem_id="gallery-detail")
             use = gr.Button("Paint with these settings", variant="primary", visible=False, elem_id="gallery-use")
             recipe = gr.JSON(label="Recipe", visible=False, elem_id="gallery-recipe")
@@ -38,7 +38,7 @@ def place(server: Server, tabs: gr.Tabs, shown: gr.Tab, painting: Painting) -> N
         except InputError as error:
             return components.notice(str(error), "bad"), gr.update(visible=False), gr.update(visible=False), None
         if found is None:
-            said = "This picture carries no recipe: only files as Limner saved them do."
+            said = "This picture has no recipe. Only files saved by Limner have one."
             return components.notice(said, "bad"), gr.update(visible=False), gr.update(visible=False), None
         paintable = found.get("engine") == "mditface"
         brief = {key: value for key, value in found.items() if key != "mask"}

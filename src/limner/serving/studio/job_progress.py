@@ -45,9 +45,7 @@ def follow(server: Server, kind: str, make: Callable[[], Request]) -> Iterator[S
         at = server.worker.progress(job)
         engine = VERBS[kind].engine
         loading = server.engines.state(engine) != "ready" and not at.done
-        words = (
-            "Waiting for its turn…" if found.state == "queued" else f"Loading {engine}…" if loading else "Beginning…"
-        )
+        words = "Queued…" if found.state == "queued" else f"Loading {engine}…" if loading else "Starting…"
         if at.done:
             words = f"Step {at.done} of {at.total}"
         if (words, at.previewed) != before:
@@ -60,7 +58,7 @@ def follow(server: Server, kind: str, make: Callable[[], Request]) -> Iterator[S
         made = tuple(picture.id for picture in server.table.pictures(job))
         yield Step(components.notice(f"Done in {seconds:.1f} s.", "good"), job, None, made, True)
     elif found.state == "cancelled":
-        yield Step(components.notice("Stopped. Nothing was kept."), job, ended=True)
+        yield Step(components.notice("Cancelled."), job, ended=True)
     else:
         yield Step(components.notice(found.error or f"The job was {found.state}.", "bad"), job, ended=True)
 

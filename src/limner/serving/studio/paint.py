@@ -52,24 +52,24 @@ def place(server: Server) -> Painting:
                 with gr.Row():
                     start = gr.Dropdown([BLANK, *TEMPLATES], value=BLANK, label="Start from", elem_id="paint-start")
                     like = components.picker("… or from the face in a photo", "paint-like")
-                map_note = gr.HTML(components.notice("Left blank, the words alone decide."))
+                map_note = gr.HTML(components.notice("Leave the map blank to generate from text only."))
                 regions = components.painter("paint-map")
         with gr.Column(scale=2, min_width=280):
             with gr.Row():
                 go = gr.Button("Paint", variant="primary", size="lg", elem_id="paint-go")
                 stop = gr.Button("Stop", size="lg", elem_id="paint-stop")
             note = gr.HTML("", elem_id="paint-note")
-            results = components.pictures("paint-results", "What you paint appears here.")
+            results = components.pictures("paint-results", "Results appear here.")
             with gr.Row():
                 seed = gr.Number(0, label="Seed", precision=0, minimum=0, maximum=2**53 - 1, elem_id="paint-seed")
-                fresh = gr.Checkbox(True, label="New seed each time", elem_id="paint-fresh")
-            again = gr.Button("Again with this seed", size="sm", elem_id="paint-again")
+                fresh = gr.Checkbox(True, label="Random seed", elem_id="paint-fresh")
+            again = gr.Button("Repeat with this seed", size="sm", elem_id="paint-again")
             n = gr.Slider(1, MOST_PICTURES, 4, step=1, label="Pictures")
             steps = gr.Slider(
                 1, MOST_STEPS, 28, step=1, label="Steps", info="8 for a quick look", elem_id="paint-steps"
             )
-            guidance = gr.Slider(0, 10, 3, step=0.1, label="Follow the words", info="1 is unguided")
-            mask_guidance = gr.Slider(0, 10, 1, step=0.1, label="Follow the regions", info="1 is unguided")
+            guidance = gr.Slider(0, 10, 3, step=0.1, label="Text guidance", info="1 disables guidance")
+            mask_guidance = gr.Slider(0, 10, 1, step=0.1, label="Mask guidance", info="1 disables guidance")
             sampler = gr.Radio(["euler", "heun"], value="euler", label="Sampler", info="heun: twice the work a step")
     job = gr.State("")
     controls = (text, regions, seed, fresh, n, steps, guidance, mask_guidance, sampler)
@@ -125,20 +125,20 @@ def as_map(server: Server, photo: np.ndarray) -> str:
 def template(server: Server, name: str) -> tuple[str, str]:
     """The map of a bundled face, or a blank one."""
     if name not in TEMPLATES:
-        return "", components.notice("Left blank, the words alone decide.")
+        return "", components.notice("Leave the map blank to generate from text only.")
     photo = read_picture((files("limner.demo") / "photographs" / TEMPLATES[name]).read_bytes())
-    return as_map(server, photo), components.notice("Paint over it: choose a region below and brush.", "good")
+    return as_map(server, photo), components.notice("Choose a region below and paint over the map.", "good")
 
 
 def from_photo(server: Server, picture: str) -> tuple[Any, str]:
     """The map of a chosen photo's face."""
     if not picture:
-        return "", components.notice("Left blank, the words alone decide.")
+        return "", components.notice("Leave the map blank to generate from text only.")
     try:
         found = as_map(server, server.photos.load(picture))
     except InputError as error:
         return gr.skip(), components.notice(str(error), "bad")
-    return found, components.notice("The regions of this face. Paint over them as you like.", "good")
+    return found, components.notice("The region map of this face. You can paint over it.", "good")
 
 
 def settings_of(recipe: dict[str, Any]) -> list[Any]:
