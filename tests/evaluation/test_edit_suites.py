@@ -382,6 +382,27 @@ def test_people_in_folders_show_two_pictures(photos: Path, tmp_path: Path) -> No
         read_gallery(tmp_path, 1)
 
 
+def test_several_frames_of_a_clip_are_all_edited(oracle: Oracle, photos: Path, tmp_path: Path) -> None:
+    """As papers measure on videos: one frame of the source with every frame of the target, and the first frame of a
+    person with all that follow."""
+    for person, name in (("id1", FACES[0]), ("id2", FACES[1])):
+        frame = read_picture(photos / f"{name}.png")
+        (tmp_path / person / "clip").mkdir(parents=True)
+        for k in range(12):
+            shifted = warp(frame, np.array([[1, 0, k], [0, 1, 0]], float), frame.shape[:2][::-1])
+            (tmp_path / person / "clip" / f"{k:02}.png").write_bytes(encode_png(shifted))
+    gallery = read_gallery(tmp_path, frames=3)
+    assert [len(person.pictures) for person in gallery.people] == [3, 3]
+    made = EditBenchmark(oracle, gallery, EditSampling(), lambda: LPIPS(lpips_tensors()), lambda *_: None)
+    pairs, motions = made.pairs(), made.motions()
+    assert [(source, target) for source, target, *_ in pairs] == [(0, 1)] * 3 + [(1, 0)] * 3
+    assert all(one is made.firsts[source] for source, _, one, _ in pairs)
+    assert len({id(other) for *_, other in pairs}) == 6
+    assert [k for k, *_ in motions] == [0, 0, 1, 1] and all(one is made.firsts[k] for k, one, _ in motions)
+    with pytest.raises(InputError, match="no clips of more than two"):
+        read_gallery(photos, frames=3)
+
+
 def test_clips_that_cannot_be_read_are_skipped(photos: Path, tmp_path: Path) -> None:
     for person in ("id1", "id2", "id3"):
         (tmp_path / person / "clip").mkdir(parents=True)

@@ -109,7 +109,7 @@ def test_edited_mask_reaches_the_recipe(weights: str, face_map: Path, tmp_path: 
         ([], "give a prompt, a mask, or both"),
         (["x", "--edit-mask", "hair: longer"], "needs a mask"),
         (["x", "--mask", "a.png", "--like", "b.png"], "give one of them"),
-        (["x", "--mask", "nothing.png"], "no such file"),
+        (["a man", "--mask", "nothing.png"], "no such file"),
         (["x", "--out", "portrait.gif"], ".png"),
         (["x", "--engine", "nowhere.safetensors"], "nowhere"),
         (["x", "--precision", "int4"], "bf16 or fp32"),

@@ -65,7 +65,8 @@ def test_unlike_requests_are_refused(painter: MDiTFace, other: dict[str, Any]) -
 def test_the_watcher_sees_the_pictures_come(painter: MDiTFace) -> None:
     seen: list[np.ndarray] = []
     made = painter.paint_batch(
-        [{"text": "a", "steps": 3}, {"text": "b", "steps": 3}], lambda d, t, look: seen.append(np.asarray(look()))
+        [{"text": "a man", "steps": 3}, {"text": "a woman", "steps": 3}],
+        lambda d, t, look: seen.append(np.asarray(look())),
     )
     assert [look.shape for look in seen] == [(2, 64, 64, 3)] * 3
     last = np.stack([np.asarray(pictures[0].image) for pictures in made])

@@ -27,6 +27,9 @@ def facex(
     people: Annotated[Path, typer.Argument(metavar="PEOPLE", help="Pair set, folder of people, or folder of photos.")],
     suite: Annotated[str, typer.Option(help=f"One of {', '.join(SUITES)}.")] = "swap",
     count: Annotated[int, typer.Option(min=0, help="Number of people; 0 uses all.")] = 100,
+    frames: Annotated[
+        int, typer.Option(min=2, help="Frames per person. Above 2: spread over a clip, every frame is edited.")
+    ] = 2,
     weights: Annotated[str, typer.Option(help="Weights: a registry name or a path.")] = "facex-nano",
     base: Annotated[str | None, typer.Option(help="Base model. Default: from the weights.")] = None,
     steps: Annotated[int, typer.Option(min=1, help="Sampling steps.")] = 20,
@@ -80,7 +83,7 @@ def facex(
     sampling = EditSampling(steps, guidance, identity_guidance, warp_strength, seed)
     check_settings(seed, steps, Strength().replaced(guidance, identity_guidance, warp_strength), "euler")
     second = None if judge is None else IdentityJudge.load(judge)
-    gallery = read_gallery(data_root() / people, count)
+    gallery = read_gallery(data_root() / people, count, frames)
     for line in gallery.skipped:
         typer.echo(f"skipped: {line}", err=True)
     editor = FaceX.load(weights, base)
@@ -92,6 +95,7 @@ def facex(
     if sheet is not None:
         picture(sheet, draw(cases))
     settings: dict[str, Any] = {"people": str(people), "weights": weights, "base": base, "steps": steps}
+    settings["frames"] = frames
     settings |= {
         **asdict(editor.components.strength.replaced(guidance, identity_guidance, warp_strength)),
         "hashes": editor.weights(),

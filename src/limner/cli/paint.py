@@ -159,6 +159,9 @@ def paint(
 
 
 def _report(files: list[tuple[Path, dict[str, Any]]], as_json: bool) -> None:
+    """Print the files, and on standard error what was painted otherwise than asked for."""
+    for note in files[0][1].get("notes", ()):
+        typer.echo(f"note: {note}", err=True)
     if as_json:
         print(json.dumps([{"file": str(file), "recipe": recipe} for file, recipe in files]))
     else:

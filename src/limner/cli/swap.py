@@ -202,8 +202,12 @@ def _subjects(editor: FaceX, film: Film) -> dict[str, Subject]:
 
 
 def _say_unseen(video: dict[str, Any]) -> None:
-    """A line on standard error if the face was not in every frame of a video, as its film's recipe says."""
+    """A line on standard error if a video was cut off, or did not show the face in every frame, as its film's recipe
+    says."""
     from limner.models.facex.plan import CANVAS
+
+    if video.get("cut_off"):
+        typer.echo(f"{video['file']} is cut off: the film has the {video['frames']} frames that can be read", err=True)
 
     if video["unseen"]:
         left = "were left as they are" if video["as"] == CANVAS else "keep the motion before them"

@@ -65,13 +65,23 @@ class EditBenchmark:
             for person, first in zip(people, self.firsts, strict=True)
         ]
 
+    @cached_property
+    def later(self) -> list[list[AnalysedPhoto | None]]:
+        """The pictures of each person after the first, where a gallery has more than two of them."""
+        if self.gallery.frames == 2:
+            return [[] for _ in self.gallery.people]
+        people = self.gallery.people
+        return [[analyse_photo(self.editor, each, person.id) for each in person.pictures[1:]] for person in people]
+
     def pairs(self) -> list[tuple[int, int, AnalysedPhoto, AnalysedPhoto]]:
-        """(numbers and first pictures of source and target) of the pairs whose photos serve."""
+        """(numbers and pictures of source and target) of the pairs whose photos serve: the first picture of both, and
+        in a gallery of several frames the first of the source with every one of the target's."""
         found = []
         for source, target in self.gallery.pairs:
-            one, other = self.firsts[source], self.firsts[target]
-            if one is not None and other is not None:
-                found.append((source, target, one, other))
+            one = self.firsts[source]
+            for other in (self.firsts[target], *self.later[target]):
+                if one is not None and other is not None:
+                    found.append((source, target, one, other))
         return self._some(found, len(self.gallery.pairs))
 
     def singles(self) -> list[tuple[int, AnalysedPhoto]]:
@@ -79,9 +89,14 @@ class EditBenchmark:
         return self._some([(k, look) for k, look in enumerate(self.firsts) if look is not None], len(self.firsts))
 
     def motions(self) -> list[tuple[int, AnalysedPhoto, AnalysedPhoto]]:
-        """(number, first and second picture) of the people who have two that serve."""
+        """(number, first and second picture) of the people who have two that serve; in a gallery of several frames the
+        first picture with every later one."""
         people = self.gallery.people
         found = []
+        if self.gallery.frames > 2:
+            for k, (one, later) in enumerate(zip(self.firsts, self.later, strict=True)):
+                found += [(k, one, other) for other in later if one is not None and other is not None]
+            return self._some(found, len(people))
         for k, (one, other) in enumerate(zip(self.firsts, self.seconds, strict=True)):
             if len(people[k].pictures) > 1 and one is not None and other is not None:
                 found.append((k, one, other))

@@ -25,7 +25,7 @@ TWO_LOOKS = VideoSettings(variants=2, frames=2)
 
 @dataclass(frozen=True)
 class GalleryPerson:
-    """Somebody, and one or two pictures of them (never none)."""
+    """Somebody, and one, two or more pictures of them (never none)."""
 
     id: str
     pictures: tuple[Source, ...]
@@ -39,14 +39,20 @@ class Gallery:
     people: tuple[GalleryPerson, ...]
     pairs: tuple[tuple[int, int], ...]
     skipped: tuple[str, ...] = ()
+    frames: int = 2
+    """Pictures of each person at most; above two all of them are edited."""
 
 
-def read_gallery(place: Path, count: int = 0) -> Gallery:
+def read_gallery(place: Path, count: int = 0, frames: int = 2) -> Gallery:
     """The first ``count`` people of a folder (0: all of them), each a source and each a target once.
 
     FaceForensics++ has pairs of its own; elsewhere the target of person k is person k + 1. Clips that cannot be read
-    are skipped, and so are people who have no others. ``InputError`` where fewer than two people are left.
+    are skipped, and so are people who have no others. frames: of each person; above two they are spread evenly over
+    the person's first clip. ``InputError`` where fewer than two people are left, and for more frames of people who have
+    no clips.
     """
+    if frames < 2:
+        raise InputError(f"frames={frames}: at least 2")
     if not place.is_dir():
         raise InputError(f"there is no folder {place}; relative paths start from LIMNER_DATA")
     pairs: Sequence[tuple[str, str]] = ()
@@ -60,15 +66,17 @@ def read_gallery(place: Path, count: int = 0) -> Gallery:
         pairs = _published_pairs(place)
         wanted = list(dict.fromkeys(name for pair in pairs for name in pair)) or [_short(one) for one in filmed]
         known = {_short(one): one for one in filmed}
-        people = _seen((known[name] for name in wanted if name in known), count, skipped)
+        people = _seen((known[name] for name in wanted if name in known), count, skipped, frames)
     elif photos := sorted(file for file in place.iterdir() if is_picture_name(file)):
         people = [GalleryPerson(file.stem, (file,)) for file in photos[: count or None]]
     else:
-        people = _seen(find_people(place), count, skipped)
+        people = _seen(find_people(place), count, skipped, frames)
     if len(people) < 2:
         why = f"; {skipped[0]}" if skipped else ""
         raise InputError(f"{place} shows {len(people)} people: edits are measured on at least two{why}")
-    return Gallery(tuple(people), _numbered(people, pairs), tuple(skipped))
+    if frames > 2 and all(len(person.pictures) <= 2 for person in people):
+        raise InputError(f"{place} has no clips of more than two pictures to take {frames} frames from")
+    return Gallery(tuple(people), _numbered(people, pairs), tuple(skipped), frames)
 
 
 def _of_pair_set(place: Path, count: int) -> list[GalleryPerson]:
@@ -78,20 +86,24 @@ def _of_pair_set(place: Path, count: int) -> list[GalleryPerson]:
     return [GalleryPerson(name, tuple(found[:2])) for name, found in islice(pictures.items(), count or None)]
 
 
-def _seen(filmed: Iterable[VideoPerson], count: int, skipped: list[str]) -> list[GalleryPerson]:
+def _seen(filmed: Iterable[VideoPerson], count: int, skipped: list[str], wanted: int) -> list[GalleryPerson]:
     """The first ``count`` of whom something can be read (0: all of them); what cannot is noted in ``skipped``."""
     people: list[GalleryPerson] = []
     for person in filmed:
         frames = []
-        for clip in dict.fromkeys((person.clips[0], person.clips[-1])):
+        clips = dict.fromkeys((person.clips[0], person.clips[-1])) if wanted == 2 else person.clips[:1]
+        settings = TWO_LOOKS if wanted == 2 else VideoSettings(variants=wanted, frames=wanted)
+        for clip in clips:
             try:
-                frames += [frame for _, frame in sample_frames(clip, TWO_LOOKS)]
+                frames += [frame for _, frame in sample_frames(clip, settings)]
             except (InputError, OSError) as error:
                 skipped.append(f"{person.id}/{clip.name}: {str(error).splitlines()[0]}")
         if not frames:
             skipped.append(f"{person.id}: no clip of theirs shows anything")
             continue
-        people.append(GalleryPerson(_short(person), (frames[0], frames[-1]) if len(frames) > 1 else tuple(frames)))
+        if wanted == 2 and len(frames) > 1:
+            frames = [frames[0], frames[-1]]
+        people.append(GalleryPerson(_short(person), tuple(frames)))
         if len(people) == count:
             break
     return people

@@ -7,6 +7,7 @@ from limner.faces.actions import actions
 from limner.faces.evidence import Evidence, graded
 from limner.faces.features import features
 from limner.faces.hair import hair
+from limner.faces.occlusion import hidden_attributes
 from limner.faces.record import Attribute
 from limner.faces.surroundings import surroundings
 from limner.faces.vocabulary import VOCABULARY
@@ -23,7 +24,8 @@ def measure(face: Evidence) -> dict[str, Attribute]:
     found = {**_person(face), **hair(face), **worn(face), **features(face), **actions(face), **surroundings(face)}
     for name, each in found.items():
         assert VOCABULARY[name].allows(each.value), f"{name}: {each.value!r} is not in the vocabulary"
-    return {name: found[name] for name in VOCABULARY if name in found and _sure(found[name])}
+    hidden = hidden_attributes(face)
+    return {name: found[name] for name in VOCABULARY if name in found and name not in hidden and _sure(found[name])}
 
 
 def age_group(years: float, spread: float, by: str) -> Attribute:

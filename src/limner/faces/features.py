@@ -87,7 +87,10 @@ def _eye_colour(face: Evidence) -> dict[str, Attribute]:
     skin = face.skin
     if len(lab) < 24 or skin is None or np.hypot(skin[1], skin[2]) < 4:
         return {}
-    lightness, a, b = (float(v) for v in np.median(lab[lab[:, 0] < np.percentile(lab[:, 0], 85)], 0))
+    darker = lab[lab[:, 0] < np.percentile(lab[:, 0], 85)]
+    if not len(darker):  # one flat colour is no iris
+        return {}
+    lightness, a, b = (float(v) for v in np.median(darker, 0))
     warm = b - 0.35 * float(skin[2])  # eyes take on the colour of the light, as skin does
     if lightness < 24 or warm > 3.5:
         value, margin = "brown", max(warm - 3.5, (24 - lightness) / 2)

@@ -36,6 +36,7 @@ from limner.settings import check_numbers
 
 PRESENT = 0.5  # mesh score under which a detection is no face
 SAME_FACE = 0.5  # overlap of boxes from which two meshes are one face
+WITHIN = 0.75  # share of the smaller box within the larger one, likewise: part of a face taken for another face
 IDENTITY = 128  # numbers of an identity vector
 WHOLE = np.array([[1.0, 0, 0], [0, 1, 0]])
 BATCH = 8  # photos whose faces are described together
@@ -310,6 +311,13 @@ def _distinct(found: list[_Found]) -> list[_Found]:
     kept: list[_Found] = []
     for each in sorted(found, key=lambda found: -found.score):
         box = geometry.box_of(each.mesh)
-        if all(geometry.overlap(box, geometry.box_of(other.mesh)) < SAME_FACE for other in kept):
+        boxes = [geometry.box_of(other.mesh) for other in kept]
+        if all(geometry.overlap(box, other) < SAME_FACE and _within(box, other) < WITHIN for other in boxes):
             kept.append(each)
     return kept
+
+
+def _within(one: np.ndarray, other: np.ndarray) -> float:
+    """Share of the smaller of two boxes that lies in the other one."""
+    shared = np.concatenate([np.maximum(one[:2], other[:2]), np.minimum(one[2:], other[2:])])
+    return float(geometry.area(shared) / max(min(geometry.area(one), geometry.area(other)), 1e-9))

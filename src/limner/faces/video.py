@@ -6,12 +6,14 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from limner.errors import InputError
+from limner.faces.video_colour import to_rgb
 
 MIME = {
     ".mp4": "video/mp4",
@@ -32,6 +34,8 @@ MIME = {
 }
 """Media types by suffix."""
 SUFFIXES = tuple(MIME)
+LATE = 1.0
+"""Seconds by which a film may end before the length that its header gives: that of the sound, or rounded."""
 OTHERS = (".mxf", ".vob", ".dv", ".m2v", ".asf", ".rm", ".rmvb", ".f4v", ".divx", ".mod", ".tod", ".r3d", ".braw")
 """Suffixes of films that are not read: for messages."""
 
@@ -46,12 +50,15 @@ def is_video(path: str | Path) -> bool:
 
 @dataclass(frozen=True)
 class Clip:
-    """What a video file says of itself. rate: frames a second. comment: its own words, "" for none."""
+    """What a video file says of itself. rate: frames a second. comment: its own words, "" for none. pixel: width of an
+    upright pixel over its height. whole: whether the file goes to its end, or was cut off."""
 
     path: Path
     rate: float
     frames: int
     comment: str = ""
+    pixel: Fraction = Fraction(1)
+    whole: bool = True
 
     @classmethod
     def open(cls, path: Path) -> Clip:
@@ -61,17 +68,24 @@ class Clip:
             rate = float(stream.average_rate or 25)
             seconds = float((container.duration or 0) / 1_000_000)
             frames = int(stream.frames or round(seconds * rate) or 1)
-            return cls(Path(path), rate, frames, container.metadata.get("comment", ""))
+            comment, pixel = container.metadata.get("comment", ""), stream.sample_aspect_ratio or Fraction(1)
+            first = next(_frames(container), None)
+            if first is not None and _quarters(first) % 2:
+                pixel = 1 / pixel
+        return cls(Path(path), rate, frames, comment, pixel, is_whole(path))
 
     def __iter__(self) -> Iterator[np.ndarray]:
         """Frames (H, W, 3) uint8 RGB, upright."""
         return (frame for _, frame in self.timed())
 
     def timed(self) -> Iterator[tuple[float, np.ndarray]]:
-        """Frames with the second each is shown at; without one that can be, 1 / rate after the one before."""
+        """Frames with the second each is shown at; without one that can be, 1 / rate after the one before.
+
+        Of a damaged file those before the damage; ``InputError`` if that is none.
+        """
         last = -math.inf
         with opened(self.path) as container:
-            for frame in container.decode(video=0):
+            for frame in _frames(container):
                 told = math.nan if frame.time is None else float(frame.time)
                 last = told if told > last else max(last + 1 / self.rate, 0.0)
                 yield last, upright(frame)
@@ -98,8 +112,66 @@ def frame_at(path: Path, where: float) -> np.ndarray:
 
 def upright(frame: Any) -> np.ndarray:
     """A decoded frame as (H, W, 3) uint8 RGB, turned as players turn it: phones film sideways and note it."""
-    quarters = round((getattr(frame, "rotation", 0) or 0) / 90)  # counter-clockwise
-    return np.ascontiguousarray(np.rot90(frame.to_ndarray(format="rgb24"), quarters))
+    return np.ascontiguousarray(np.rot90(to_rgb(frame), _quarters(frame)))
+
+
+def _quarters(frame: Any) -> int:
+    """Quarter turns, counter-clockwise, that make a frame upright."""
+    return round((getattr(frame, "rotation", 0) or 0) / 90)
+
+
+def is_whole(path: str | Path) -> bool:
+    """Whether a video goes as far as its header says; packets are counted, not decoded."""
+    import av
+
+    with opened(path) as container:
+        stream = container.streams.video[0]
+        packets, end = 0, 0.0
+        try:
+            for packet in container.demux(stream):
+                if packet.is_corrupt:
+                    return False
+                packets += packet.size > 0
+                if packet.pts is not None and packet.time_base is not None:
+                    end = max(end, float((packet.pts + (packet.duration or 0)) * packet.time_base))
+        except av.FFmpegError:
+            return False
+        if stream.frames:
+            return packets >= stream.frames
+        length = float((container.duration or 0) / av.time_base)
+        return end >= length - LATE
+
+
+def _frames(container: Any) -> Iterator[Any]:
+    """The frames of the first video stream; of a damaged file those before the damage. InputError if
+    there is none."""
+    import av
+
+    stream, shown = container.streams.video[0], False
+    try:
+        for packet in container.demux(stream):
+            for frame in packet.decode():
+                if frame.is_corrupt:
+                    return
+                shown = True
+                yield frame
+    except av.FFmpegError:
+        for frame in _held_back(stream):
+            shown = True
+            yield frame
+        if not shown:
+            name = Path(container.name).name
+            raise InputError(f"{name} is damaged or cut off within its first picture: give the whole file") from None
+
+
+def _held_back(stream: Any) -> Iterator[Any]:
+    """What a decoder still holds after an error."""
+    import av
+
+    try:
+        yield from (frame for frame in stream.codec_context.decode(None) if not frame.is_corrupt)
+    except av.FFmpegError:
+        return
 
 
 @contextmanager

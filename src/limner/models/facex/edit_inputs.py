@@ -22,12 +22,14 @@ from .blend import blend_back
 from .decompose import Factors
 from .detail_transfer import Detail
 from .loading import Strength
+from .masks import unpack_mask
 from .motion import EXPRESSION
 from .plan import CANVAS, MOTION, EditPlan
 from .portrait import Portrait
 from .reference import Reference
 from .sample import InitLatents, first_step
 from .sliders import direction, move
+from .tones import toned, tones_of
 from .warped_init import WarpedInit
 
 MOVED = "the photo, moved"
@@ -36,13 +38,14 @@ MOVED = "the photo, moved"
 
 @dataclass(frozen=True, eq=False)
 class Subject:
-    """A photo (H, W, 3), its face, and the face taken apart."""
+    """A photo (H, W, 3), its face, and the face taken apart. others: (H, W) bool, where other people's faces are."""
 
     photo: np.ndarray
     portrait: Portrait
     factors: Factors
     file: str
     face: int
+    others: np.ndarray | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,8 +76,17 @@ class EditInputs:
 
     def blend(self, painted: np.ndarray) -> np.ndarray:
         """The whole photo (H, W, 3) with a painted crop (S, S, 3) in its place."""
-        portrait = self.subjects[CANVAS].portrait
-        return blend_back(self.photo, painted, self.mask, portrait.crop, self.plan.grown(portrait.size))
+        canvas = self.subjects[CANVAS]
+        portrait, tones = canvas.portrait, tones_of(self.photo)
+        if tones is not None:
+            painted = toned(painted, tones)
+        kept = kept_faces(self.plan, canvas.others)
+        return blend_back(self.photo, painted, self.mask, portrait.crop, self.plan.grown(portrait.size), kept)
+
+
+def kept_faces(plan: EditPlan, others: np.ndarray | None) -> np.ndarray | None:
+    """Other people's faces (H, W) bool, but for what the plan's own drawn mask marks of them."""
+    return others if others is None or plan.hole is None else others & ~unpack_mask(plan.hole)
 
 
 def steps_of(batch: Sequence[EditInputs], steps: int, strength: Strength) -> int:

@@ -32,7 +32,7 @@ from limner.weights.pretrained import PretrainedEngine, files_below
 from limner.weights.store import locate
 
 from .assemble import choice_of
-from .edit_inputs import BatchInit, EditInputs, Subject, ingredients, moved_by_sliders, steps_of
+from .edit_inputs import BatchInit, EditInputs, Subject, ingredients, kept_faces, moved_by_sliders, steps_of
 from .loading import (
     BASE,
     CONTROLLER,
@@ -46,6 +46,7 @@ from .loading import (
 )  # fmt: skip
 from .masks import check_hole, unpack_mask
 from .mirror_inpaint import draw_mirror_init
+from .neighbours import other_faces
 from .occlusion_fill import visible_rest
 from .photo_names import renamed, short_names
 from .plan import CANVAS, EditPlan
@@ -282,12 +283,16 @@ class FaceX(PretrainedEngine):
         file = Path(source).name if isinstance(source, str | os.PathLike) else name
         photo = read_picture(source, name)
         found = self.reader.read(photo, recognise=False)
-        return self.taken_apart(photo, choose_face(found, face, file), file, face or 1)
+        chosen = choose_face(found, face, file)
+        others = other_faces(found, chosen, photo.shape, self.reader.topology.triangles)
+        return self.taken_apart(photo, chosen, file, face or 1, others)
 
-    def taken_apart(self, photo: np.ndarray, face: Face, file: str, number: int = 1) -> Subject:
-        """A face that was read already, taken apart."""
-        portrait = portrait_of(photo, face, self.components.base.size, self.reader.topology, file)
-        return Subject(photo, portrait, self.components.decomposer.decompose([portrait]), file, number)
+    def taken_apart(
+        self, photo: np.ndarray, face: Face, file: str, number: int = 1, others: np.ndarray | None = None
+    ) -> Subject:
+        """A face that was read already, taken apart. others: (H, W) bool, where other people's faces are."""
+        portrait = portrait_of(photo, face, self.components.base.size, self.reader.topology, file).without(others)
+        return Subject(photo, portrait, self.components.decomposer.decompose([portrait]), file, number, others)
 
     @torch.no_grad()
     def prepare(self, plan: EditPlan, subjects: Mapping[str, Subject], seed: int = 0) -> EditInputs:
@@ -296,7 +301,7 @@ class FaceX(PretrainedEngine):
         if plan.hole is not None:
             check_hole(unpack_mask(plan.hole), canvas.portrait.crop, canvas.portrait.size, canvas.photo, canvas.file)
         portraits = {name: subject.portrait for name, subject in subjects.items()}
-        mask = repaint_mask(plan, portraits)
+        mask = repaint_mask(plan, portraits, kept_faces(plan, canvas.others))
         hole_fill = self.components.controller.config.hole_fill
         reference = assemble_reference(plan, portraits, mask, self.components.base.codec, hole_fill)
         factors = {name: subject.factors for name, subject in subjects.items()}

@@ -17,6 +17,7 @@ from limner.faces.record import Face, choose_face
 from limner.faces.video import Clip
 
 from .motion import SIZE, Motion, motion_of
+from .neighbours import face_area, through_gaps
 from .portrait import Portrait, check_face
 
 SMOOTH_CROP = 2.0
@@ -32,6 +33,9 @@ CUT = 0.9
 """Correlation of two frames in a row, both 32 x 32 and grey, below which they are two shots (our choice: a fast pan is
 taken for a cut now and then, which costs no more than a look at the identity)."""
 
+MOST_STRANGERS = 16
+"""Looks of other people that are kept in mind."""
+
 StageCallback = Callable[[str, int, int], None]
 """(what is done, frames done, frames in all)."""
 
@@ -41,7 +45,8 @@ class Track:
     """One face through F frames. found: (F,) bool; what a frame without it has is that of the frame before.
 
     crop: (F, 2, 3), frame → aligned 256 x 256 picture. mesh: (F, 468, 3), irises: (F, 2, 2), pixels of the frame.
-    regions: (F, 256, 256). expression, pose, gaze, light: as in `Motion` and `Face`. seconds: (F,), when each is shown.
+    others: (F, K, 468, 2), meshes of other people's faces, not a number where there are fewer. regions: (F, 256, 256).
+    expression, pose, gaze, light: as in `Motion` and `Face`. seconds: (F,), when each is shown.
     stretch: (F,) int, alike in frames without a cut or a gap between them.
     """
 
@@ -54,6 +59,7 @@ class Track:
     pose: np.ndarray
     gaze: np.ndarray
     light: np.ndarray
+    others: np.ndarray
     seconds: np.ndarray
     stretch: np.ndarray
 
@@ -72,6 +78,11 @@ class Track:
             for name, values in measured.items()
         }
         return replace(self, crop=crop, regions=np.stack(regions), **motion)
+
+    def other_faces(self, frame: int, shape: tuple[int, ...], triangles: np.ndarray) -> np.ndarray | None:
+        """Where other people's faces are in a frame (H, W, …): (H, W) bool; None where there is none."""
+        meshes = [mesh for mesh in self.others[frame] if np.isfinite(mesh).all()]
+        return face_area(meshes, shape, triangles) if meshes else None
 
     def motion(self, frame: int) -> Motion:
         """What the face does in a frame."""
@@ -116,6 +127,7 @@ def follow(clip: Clip, reader: Any, number: int | None = None, progress: StageCa
     name = clip.path.name
     person: _TrackedFace | None = None
     rows: list[dict[str, np.ndarray]] = []
+    others: list[list[np.ndarray]] = []
     found, seconds, stretch = list[bool](), list[float](), list[int]()
     refusal, glance = f"no face was found in any frame of {name}", None
     for done, (when, frame) in enumerate(clip.timed(), 1):
@@ -130,12 +142,14 @@ def follow(clip: Clip, reader: Any, number: int | None = None, progress: StageCa
         elif serving:
             face = choose_face(serving, number, name)
             person = _TrackedFace(reader, frame, face)
+            person.remember(faces, face, frame)
         elif faces:
             refusal = f"no frame of {name} shows a face that can be used: {refusals[0]}"
         here = any(face is each for each in serving)
         stretch.append(stretch[-1] + int(cut or here != found[-1] or (here and not kept)) if stretch else 0)
         found.append(here)
         seconds.append(when)
+        others.append([np.asarray(each.landmarks[:, :2], np.float32) for each in faces if each is not face])
         rows.append(_measured(face, reader.topology) if here and face is not None else rows[-1] if rows else {})
         if progress is not None:
             progress("following the face", done, max(clip.frames, done))
@@ -143,16 +157,28 @@ def follow(clip: Clip, reader: Any, number: int | None = None, progress: StageCa
         raise InputError(refusal)
     first = next(row for row in rows if row)
     columns = {name: np.stack([(row or first)[name] for row in rows]) for name in first}
+    columns["others"] = _padded(through_gaps(others))
     return Track(found=np.array(found), seconds=np.array(seconds), stretch=np.array(stretch), **columns)
 
 
+def _padded(frames: list[list[np.ndarray]]) -> np.ndarray:
+    """Meshes of F frames, as many as the fullest has: (F, K, 468, 2) float32, not a number where there are fewer."""
+    most = max(map(len, frames))
+    padded = np.full((len(frames), most, 468, 2), np.nan, np.float32)
+    for number, meshes in enumerate(frames):
+        for place, mesh in enumerate(meshes):
+            padded[number, place] = mesh
+    return padded
+
+
 class _TrackedFace:
-    """Whom a track follows: where they were in the frame before, and what they look like."""
+    """Whom a track follows: where they were in the frame before, what they look like, and what the others look like."""
 
     def __init__(self, reader: Any, frame: np.ndarray, face: Face) -> None:
         self.reader = reader
         self.place: np.ndarray | None = face.box
         self.looks, self.seen = self._look(frame, face), 1
+        self.strangers: list[np.ndarray] = []
 
     def find(self, faces: list[Face], frame: np.ndarray, cut: bool) -> tuple[Face | None, bool]:
         """Their face among those of the next frame, and whether it is known by its place."""
@@ -167,11 +193,25 @@ class _TrackedFace:
         best = int(np.argmin(far))
         if far[best] < FOUND_AGAIN:
             self.looks, self.seen = self.looks + looks[best][1], self.seen + 1
-        elif not near:
+        elif not near or self._is_stranger(looks[best][1], far[best]):
             return None, False
         face = looks[best][0]
         self.place = face.box
+        self.remember(faces, face, frame)
         return face, bool(near)
+
+    def remember(self, faces: list[Face], face: Face, frame: np.ndarray) -> None:
+        """Note what the others in a frame look like: where people cross, one stands in the other's place."""
+        for other in faces:
+            if other is face:
+                continue
+            look = self._look(frame, other)
+            if all(np.linalg.norm(look - known) >= FOUND_AGAIN for known in self.strangers):
+                self.strangers = [*self.strangers, look][-MOST_STRANGERS:]
+
+    def _is_stranger(self, look: np.ndarray, far: float) -> bool:
+        """Whether a look is another person's rather than the followed one's, from whose it is this far."""
+        return any(float(np.linalg.norm(look - known)) < far for known in self.strangers)
 
     def _look(self, frame: np.ndarray, face: Face) -> np.ndarray:
         """The identity vector (128,) of a face in a frame."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from limner.errors import InputError
 from limner.faces.geometry import transform_points, warp
 from limner.faces.record import Face
+from limner.faces.regions import Region
 from limner.faces.topology import Topology
 
 from .motion import SIZE, Motion, motion_of
@@ -41,6 +42,13 @@ class Portrait:
     def size(self) -> int:
         """S."""
         return self.picture.shape[0]
+
+    def without(self, others: np.ndarray | None) -> Portrait:
+        """The portrait whose regions leave out other people's faces, (H, W) bool in the photo."""
+        if others is None:
+            return self
+        there = warp(others.astype(np.uint8), self.crop, self.size, nearest=True, border=0) > 0
+        return replace(self, regions=np.where(there, np.uint8(Region.BACKGROUND), self.regions))
 
 
 def portrait_of(photo: np.ndarray, face: Face, size: int, topology: Topology, name: str = "photo") -> Portrait:

@@ -41,12 +41,12 @@ class Reference:
         return cls(latents, masks)
 
 
-def repaint_mask(plan: EditPlan, portraits: Mapping[str, Portrait]) -> np.ndarray:
+def repaint_mask(plan: EditPlan, portraits: Mapping[str, Portrait], kept: np.ndarray | None = None) -> np.ndarray:
     """What the plan paints anew, (S, S) bool, grown by its dilation.
 
     A part is painted where the photo has it and where the photo it is taken from has it (glasses that are added); a
-    head that moves also where the driver's head is, because both are aligned by their eyes. ``InputError`` for parts
-    that none of the photos shows.
+    head that moves also where the driver's head is, because both are aligned by their eyes. kept: (H, W) bool, other
+    people's faces in the photo, which are not painted. ``InputError`` for parts that none of the photos shows.
     """
     canvas = portraits[CANVAS]
     mask = np.zeros(canvas.regions.shape, bool)
@@ -57,9 +57,13 @@ def repaint_mask(plan: EditPlan, portraits: Mapping[str, Portrait]) -> np.ndarra
     hole = drawn_hole(plan, canvas)
     if hole is not None:
         mask |= hole
+    if kept is not None:
+        beside = ~dilate(warp(kept.astype(np.uint8), canvas.crop, canvas.size, nearest=True, border=0) > 0, 1)
+        mask &= beside
     if not mask.any():
         raise InputError(f"nothing to edit: the photo shows no {' and no '.join(plan.repaint) or 'hole'}")
-    return dilate(mask, plan.grown(canvas.size))
+    mask = dilate(mask, plan.grown(canvas.size))
+    return mask if kept is None else mask & beside
 
 
 def part_area(plan: EditPlan, portraits: Mapping[str, Portrait], part: str) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -49,9 +50,10 @@ def edit_video(
     role: which of the plan's photos the video is: ``photo`` edits every frame; any other gives its motion to a still.
     stills: the other photos. face: which face of the video, in the first frame that shows one. consent: how it was
     stated, for the recipe. The same noise in every frame, and one smoothed track, keep it steady; ``BATCH`` frames are
-    painted at once. What is done survives an interruption. ``recipe["video"]`` says how many ``frames`` there are and
-    in how many the face is ``unseen`` (see `follow`): those of an edited video stay as they are, a photo that is moved
-    stays as in the frame before. Raises ``InputError``.
+    painted at once. What is done survives an interruption. ``recipe["video"]`` says how many ``frames`` there are, in
+    how many the face is ``unseen`` (see `follow`), and whether the file was ``cut_off`` before its end. Frames of an
+    edited video without the face stay as they are, a photo that is moved stays as in the frame before. Raises
+    ``InputError``.
     """
     if out.suffix.lower() != ".mp4":
         raise InputError(f"{out.name}: the output video must be an .mp4 file")
@@ -65,6 +67,8 @@ def edit_video(
     workshop = FrameStore(out, recipe)
     track = workshop.track(lambda: follow(clip, editor.reader, face, progress)).smoothed()
     about |= {"frames": len(track.found), "unseen": int((~track.found).sum())}
+    if not clip.whole:
+        about["cut_off"] = True
     message = message_of(recipe)
 
     def make(group: list[tuple[int, np.ndarray]]) -> Iterator[np.ndarray]:
@@ -92,7 +96,8 @@ def edit_video(
                 if progress is not None:
                     progress("painting", number + 1, len(track.found))
 
-    write_video(out, frames(), clip.rate, video, recipe, track.seconds.tolist())
+    pixel = clip.pixel if role == CANVAS else Fraction(1)
+    write_video(out, frames(), clip.rate, video, recipe, track.seconds.tolist(), pixel)
     if signed:
         sign_video(out, recipe, (*ingredients(stills), ingredient_of(video, role == CANVAS)))
     workshop.close()
@@ -111,6 +116,8 @@ def _subject(
     """The video's face in one frame. As a driver it gives its motion alone, so nothing else of it is taken apart."""
     portrait = track.portrait(number, frame, editor.components.base.size, name)
     if role == CANVAS:
-        return Subject(frame, portrait, editor.components.decomposer.decompose([portrait]), name, 1)
+        others = track.other_faces(number, frame.shape, editor.reader.topology.triangles)
+        portrait = portrait.without(others)
+        return Subject(frame, portrait, editor.components.decomposer.decompose([portrait]), name, 1, others)
     factors = stills[CANVAS].factors.with_motion(*portrait.motion.normalised())
     return Subject(frame, portrait, factors, name, 1)

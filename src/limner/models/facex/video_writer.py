@@ -22,6 +22,7 @@ import numpy as np
 from limner.errors import InputError
 from limner.faces.picture import read_picture, save_png
 from limner.faces.video import MIME
+from limner.faces.video_colour import BT601, BT709, EXACT
 from limner.files import atomic_write, make_folder, write_bytes_atomic, write_json_atomic
 from limner.provenance.manifest import Ingredient
 
@@ -87,22 +88,28 @@ def write_video(
     sound: Path | None,
     recipe: dict[str, Any],
     seconds: Sequence[float] | None = None,
+    pixel: Fraction = Fraction(1),
 ) -> None:
     """Frames (H, W, 3) as an H.264 MP4 with another file's sound and a recipe in its comment; whole, or not at all.
 
-    rate: frames a second. seconds: when each frame is shown, on the sound's clock; evenly from 0 for None. An odd side
-    loses its last row or column, since the format halves the colours' sides.
+    rate: frames a second. seconds: when each frame is shown, on the sound's clock; evenly from 0 for None. pixel: width
+    of a pixel over its height. The colours are BT.709's, and say so, at half the sides; of frames with an odd side at
+    full ones, since half an odd side is none.
     """
     import av
 
     rest = iter(frames)
     first = next(rest)
-    height, width = (side // 2 * 2 for side in first.shape[:2])
+    height, width = first.shape[:2]
+    layout = "yuv420p" if height % 2 == width % 2 == 0 else "yuv444p"
     with atomic_write(out) as temporary, ExitStack() as held:
         film = held.enter_context(av.open(str(temporary), "w", format="mp4"))
         film.metadata["comment"] = json.dumps(recipe, sort_keys=True)
         stream = film.add_stream("libx264", rate=Fraction(rate).limit_denominator(1001))
-        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        stream.width, stream.height, stream.pix_fmt = width, height, layout
+        stream.codec_context.sample_aspect_ratio = pixel
+        stream.codec_context.colorspace = stream.codec_context.color_primaries = stream.codec_context.color_trc = BT709
+        stream.codec_context.color_range = 1
         stream.options = {"crf": "17", "bf": "0"}  # frames that are stored in order keep their times exactly
         stream.time_base = stream.codec_context.time_base = TICK
         voice = held.enter_context(av.open(str(sound))) if sound is not None else None
@@ -110,17 +117,23 @@ def write_video(
 
         def seen() -> Iterator[av.Packet]:
             for number, frame in enumerate(chain([first], rest)):
-                picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame[:height, :width]), format="rgb24")
+                picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")
+                picture = picture.reformat(
+                    format=layout, src_colorspace=BT601, dst_colorspace=BT709, interpolation=EXACT
+                )
                 picture.pts = round((number / rate if seconds is None else seconds[number]) / TICK)
                 picture.duration, picture.time_base = round(1 / rate / TICK), TICK
                 yield from stream.encode(picture)
             yield from stream.encode()
 
         def spoken() -> Iterator[av.Packet]:
-            for packet in voice.demux(voice.streams.audio[0]) if voice and heard else ():
-                if packet.dts is not None:
-                    packet.stream = heard
-                    yield packet
+            try:
+                for packet in voice.demux(voice.streams.audio[0]) if voice and heard else ():
+                    if packet.dts is not None and not packet.is_corrupt:
+                        packet.stream = heard
+                        yield packet
+            except av.FFmpegError:  # a file that was cut off: its sound goes as far as it goes
+                return
 
         for packet in heapq.merge(seen(), spoken(), key=lambda packet: (packet.dts or 0) * packet.time_base):
             film.mux(packet)

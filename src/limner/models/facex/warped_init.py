@@ -30,7 +30,7 @@ from .portrait import Portrait
 from .relight import lit_as, recoloured
 from .sliders import move
 
-RENDER_VERSION = 7
+RENDER_VERSION = 8
 """Version of warping and blending, stored in recipes. Increase it with every change that alters the picture of a given
 plan and seed, including changes of the shape model."""
 SHARES = {"head": 0.3, "person": 0.3, "expression": 0.3, "face": 0.1, "part": 0.1, "gaze": 0.05}

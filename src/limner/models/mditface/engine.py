@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +27,8 @@ from limner.weights.device import choose
 from limner.weights.fingerprint import weights_hash
 from limner.weights.pretrained import PretrainedEngine, files_below
 from limner.weights.store import locate
+from limner.words.encoder import MiniLM
+from limner.words.prompt import recorded, understood
 
 from .embedding import Prompt
 from .flow import SAMPLERS, draw_noise, schedule
@@ -231,6 +233,8 @@ class MDiTFace(PretrainedEngine):
             size=side,
         )
         config.check_weights(self.components)
+        if words and isinstance(self.components.encoder, MiniLM):  # larger encoders hear more
+            config = replace(config, **recorded(understood(words)))
         return config if mask is None else replace(config, mask=pack_map(region_map(mask, side, palette)))
 
     @property
@@ -303,7 +307,7 @@ class MDiTFace(PretrainedEngine):
             "limner": __version__,
             "engine": "mditface",
             "source": self.name,
-            **asdict(asked),
+            **asked.to_recipe(),
             **shared,
             **({} if self.components.fixed else {"text_length": self.components.text_length}),
             "picture": index,

@@ -16,6 +16,9 @@ MOST = 1024  # pictures in one request
 WHOLE = {"n": (1, MOST), "steps": (1, 1000), "seed": (0, 2**63 - 1 - MOST), "size": (1, 4096)}
 SCALES = {"guidance": (0, 100), "mask_guidance": (0, 100)}
 
+NOT_ALWAYS = ("asked", "notes")
+"""Fields that say where a prompt came from and decide nothing."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class GenerationConfig:
@@ -36,6 +39,10 @@ class GenerationConfig:
     sampler: str
     merge: int | str | None
     size: int
+    asked: str | None = None
+    """The words as they were given, where other ones are painted (see `limner.words.prompt`)."""
+    notes: tuple[str, ...] = ()
+    """What of them is painted otherwise, a line each."""
 
     def __post_init__(self) -> None:
         if not isinstance(self.text, str) or not (self.mask is None or isinstance(self.mask, str)):
@@ -53,7 +60,11 @@ class GenerationConfig:
     @classmethod
     def from_recipe(cls, recipe: Mapping[str, Any]) -> GenerationConfig:
         """Of a picture's recipe; ``KeyError`` for one that lacks a value."""
-        return cls(**{field.name: recipe[field.name] for field in fields(cls)})
+        return cls(**{field.name: recipe[field.name] for field in fields(cls) if field.name not in NOT_ALWAYS})
+
+    def to_recipe(self) -> dict[str, Any]:
+        """What of it goes into a recipe."""
+        return {name: value for name, value in asdict(self).items() if value or name not in NOT_ALWAYS}
 
     def check_weights(self, components: MDiTFaceComponents) -> None:
         """``InputError`` unless these weights can paint it."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import cached_property, reduce
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +27,7 @@ from limner.weights.fingerprint import weights_hash
 from limner.weights.pretrained import PretrainedEngine, files_below
 from limner.weights.registry import registry
 from limner.weights.tensors import read_config
+from limner.words.prompt import recorded, understood
 
 from .answers import Answer, EncodedPhoto, FaceAnswer, left_to_right, name_positions
 from .attribute_scoring import agreement, score_attributes, tell
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
 
     from limner.settings import AnswerSettings, BatchedSettings, TurnSettings
 
+SMALL = 20_000  # words of a tokenizer below which it was learned from the grammars' words alone
 LIMIT = 200  # tokens of an answer
 MOST_THREADS = 1024  # that a recipe may ask for
 
@@ -326,6 +328,8 @@ class UniF2ace(PretrainedEngine):
             sampler=sampler,
             temperature=temperature,
         )
+        if self.components.tokenizer.size < SMALL:
+            config = replace(config, **recorded(understood(config.text)))
         total, pictures = steps * -(-n * best // BATCH), []
         for first in range(0, n * best, BATCH):
             done = first // BATCH * steps
@@ -407,7 +411,7 @@ class UniF2ace(PretrainedEngine):
             "limner": __version__,
             "engine": "unif2ace",
             "source": self.name,
-            **asdict(asked),
+            **asked.to_recipe(),
             "picture": index,
             "weights": self.weights(),
             "precision": str(self.components.model.head.weight.dtype).removeprefix("torch."),

@@ -15,6 +15,9 @@ MOST = 1024  # pictures in one request
 WHOLE = {"n": (1, MOST), "steps": (1, 1000), "seed": (0, 2**63 - 1 - MOST)}
 SCALES = {"guidance": (0, 100), "temperature": (0, 100)}
 
+NOT_ALWAYS = ("asked", "notes")
+"""Fields that say where a prompt came from and decide nothing."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class GenerationConfig:
@@ -30,6 +33,10 @@ class GenerationConfig:
     seed: int
     sampler: str
     temperature: float
+    asked: str | None = None
+    """The words as they were given, where other ones are painted (see `limner.words.prompt`)."""
+    notes: tuple[str, ...] = ()
+    """What of them is painted otherwise, a line each."""
 
     def __post_init__(self) -> None:
         if not isinstance(self.text, str) or not self.text:
@@ -42,4 +49,8 @@ class GenerationConfig:
     @classmethod
     def from_recipe(cls, recipe: Mapping[str, Any]) -> GenerationConfig:
         """Of a picture's recipe; ``KeyError`` for one that lacks a value."""
-        return cls(**{field.name: recipe[field.name] for field in fields(cls)})
+        return cls(**{field.name: recipe[field.name] for field in fields(cls) if field.name not in NOT_ALWAYS})
+
+    def to_recipe(self) -> dict[str, Any]:
+        """What of it goes into a recipe."""
+        return {name: value for name, value in asdict(self).items() if value or name not in NOT_ALWAYS}
