@@ -153,7 +153,7 @@ def prepare(system: str, folder: Path, out: Path) -> None:
         from limner.models.unif2ace.tokenizer import Tokenizer
 
         codec: Any = Codec(codes=True)
-        makers = room.Makers(codec, Features(*CLIP), Features(*FACE), Tokenizer.load())
+        makers = room.PrepareModels(codec, Features(*CLIP), Features(*FACE), Tokenizer.load())
         room.prepare(portions([folder], partial(room.read_faces, mirror=False, size=SIDE)), out, makers, {})
     else:
         from limner.models.facex import prepare as room

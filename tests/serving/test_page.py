@@ -196,7 +196,7 @@ def test_stop_and_again_with_this_seed(page: Page, http: httpx.Client) -> None:
     page.locator("#paint-go").click()
     expect(page.locator("#paint-note")).to_contain_text(re.compile(r"Step \d+ of 100"))
     page.locator("#paint-stop").click()
-    expect(page.locator("#paint-note")).to_contain_text("Stopped")
+    expect(page.locator("#paint-note")).to_contain_text("Cancelled")
     seed = page.locator("#paint-seed input").input_value()
     slide(page, "paint-steps", QUICK)
     page.locator("#paint-again").click()
@@ -259,7 +259,7 @@ def test_a_button_waits_for_a_photo_on_its_way(page: Page) -> None:
     page.locator("#edit-regions").click()
     expect(page.locator("#edit-regions")).to_have_attribute("aria-busy", "true")
     page.evaluate("letThrough()")
-    expect(page.locator("#edit-note")).to_contain_text("Nothing to change yet")
+    expect(page.locator("#edit-note")).to_contain_text("Choose regions to transfer or to erase first")
     expect(page.locator("#edit-regions")).not_to_have_attribute("aria-busy", "true")
 
 
@@ -272,7 +272,7 @@ def test_an_event_that_joins_while_the_stream_ends_is_answered(browser: Browser,
     choose(page, "edit-photo")
     page.wait_for_function("window.ends > 0", timeout=PATIENCE)  # the server's stream has ended, the page's has not
     page.locator("#edit-move").click()
-    expect(page.locator("#edit-note")).to_contain_text("Nothing to move yet", timeout=30_000)
+    expect(page.locator("#edit-note")).to_contain_text("Set at least one slider first", timeout=30_000)
     page.close()
 
 
