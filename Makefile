@@ -23,7 +23,7 @@ bench: $(VENV)/.ready-dev
 	set -e; for script in $(sort $(wildcard benchmarks/*.py)); do echo "== $$script"; $(BIN)/python $$script; done
 
 # Outside the suite, because they take long: kills, full disks, hostile files (docs/reliability.md).
-DRILLS ?= ranks runs disk pictures weights build reproducible compile
+DRILLS ?= ranks runs disk pictures weights build reproducible compile server_disk server_flood server_slow
 drills: $(VENV)/.ready-dev
 	set -e; for drill in $(DRILLS); do echo "== drills/$$drill.py"; $(BIN)/python drills/$$drill.py; done
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import itertools
+import shutil
 import sys
 from pathlib import Path
 
 import pytest
 
 from limner.data import build as build_module
+from limner.data import storage
 from limner.data.build import build
+from limner.data.shards import iterate, shard_files
 from limner.data.sources import open_sources
 from limner.data.stages import RecordSettings
 from limner.data.stream import Stream
@@ -94,3 +97,48 @@ def test_mistakes_are_named(folder: Path) -> None:
         Stream(folder, split="test")
     with pytest.raises(InputError, match="at least one lane"):
         Stream(folder, lanes=0)
+
+
+def hostile(kind: str, file: Path) -> None:
+    """Put something hostile in the place of a set's Parquet file."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    whole, table = file.read_bytes(), pq.read_table(file)
+    if kind == "cut short":
+        file.write_bytes(whole[: len(whole) // 2])
+    elif kind == "pages overwritten":
+        file.write_bytes(whole[:8] + b"\xff" * (len(whole) // 2) + whole[8 + len(whole) // 2 :])
+    elif kind == "no Parquet":
+        file.write_bytes(b"PAR1" + bytes(100) + b"PAR1")
+    elif kind == "another shape":
+        short = pa.array([[1.0, 2.0]] * len(table), pa.list_(pa.float32()))
+        pq.write_table(table.set_column(table.schema.get_field_index("landmarks"), "landmarks", short), file)
+    elif kind == "words for numbers":
+        words = pa.array(["x"] * len(table))
+        pq.write_table(table.set_column(table.schema.get_field_index("crop"), "crop", words), file)
+    else:  # a bomb: some KB that are many MB
+        rows = pa.array([b"\0" * (1 << 20)] * 32, pa.binary())
+        pq.write_table(pa.table({"id": rows}), file, compression="zstd", row_group_size=64, use_dictionary=False)
+
+
+@pytest.mark.parametrize(
+    "kind",
+    ["cut short", "pages overwritten", "no Parquet", "another shape", "words for numbers", "a bomb"],
+)
+def test_a_hostile_file_in_a_set_is_one_line(
+    folder: Path, tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(storage, "MOST_GROUP_BYTES", 8 << 20)
+    shutil.copytree(folder, tmp_path / "set")
+    for file in shard_files(tmp_path / "set", "train"):
+        hostile(kind, file)
+        if kind == "a bomb":
+            break
+    for read in (
+        lambda: list(Stream(tmp_path / "set").rows()),
+        lambda: list(iterate(tmp_path / "set")),
+    ):
+        with pytest.raises(InputError) as caught:
+            read()
+        assert "\n" not in str(caught.value) and len(str(caught.value)) < 600

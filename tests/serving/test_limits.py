@@ -240,7 +240,7 @@ def test_a_file_of_an_older_version_is_brought_up_to_date(tmp_path: Path) -> Non
     old.executescript(
         "PRAGMA journal_mode = WAL;"
         "CREATE TABLE jobs (id TEXT PRIMARY KEY, number INTEGER UNIQUE NOT NULL, kind TEXT NOT NULL,"
-        "state TEXT NOT NULL, request TEXT NOT NULL, batch_key TEXT, created REAL NOT NULL, started REAL,"
+        "state TEXT NOT NULL, request TEXT NOT NULL, likeness TEXT, created REAL NOT NULL, started REAL,"
         "ended REAL, error TEXT,"
         "attempts INTEGER NOT NULL DEFAULT 0);"
         "CREATE TABLE pictures (id TEXT PRIMARY KEY, job TEXT REFERENCES jobs (id) ON DELETE CASCADE,"

@@ -52,7 +52,7 @@ def test_no_embedded_file_is_unregistered() -> None:
 
 def test_package_stays_within_its_budget() -> None:
     sizes = {name: find_entry(name).size for name in EMBEDDED_NAMES}
-    assert sum(sizes.values()) <= 175e6  # 170 once the codecs that the nano painters had before are gone
+    assert sum(sizes.values()) <= 170e6
     for name, limit in {"minilm": 25e6, "face-parser": 6e6, "kl-codec-nano": 14e6}.items():
         assert sizes[name] <= limit, f"{name} is {sizes[name] / 1e6:.1f} MB"
 

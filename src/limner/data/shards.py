@@ -155,21 +155,16 @@ def read_range(path: Place, start: int, stop: int, columns: Sequence[str]) -> It
 
     A column the file lacks is left out. Raises InputError for a file that is cut short.
     """
-    try:
-        with parquet(path) as file:
-            wanted = [name for name in columns if name in file.schema_arrow.names]
-            first = 0
-            for number in range(file.num_row_groups):
-                count = file.metadata.row_group(number).num_rows
-                if first < stop and first + count > start:
-                    group = file.read_row_group(number, columns=wanted)
-                    cut = group.slice(max(0, start - first), min(stop, first + count) - max(start, first))
-                    yield from map(as_arrays, cut.to_pylist())
-                first += count
-    except (pa.ArrowInvalid, OSError) as error:
-        raise InputError(
-            f"{path} is no whole Parquet file ({str(error).splitlines()[0]}): build the set again"
-        ) from error
+    with parquet(path) as file:
+        wanted = [name for name in columns if name in file.schema_arrow.names]
+        first = 0
+        for number in range(file.num_row_groups):
+            count = file.metadata.row_group(number).num_rows
+            if first < stop and first + count > start:
+                group = file.read_row_group(number, columns=wanted)
+                cut = group.slice(max(0, start - first), min(stop, first + count) - max(start, first))
+                yield from map(as_arrays, cut.to_pylist())
+            first += count
 
 
 def count_rows(folder: str | os.PathLike[str] | Remote, split: str | None = None) -> int:
@@ -191,7 +186,10 @@ def as_arrays(row: Mapping[str, Any]) -> dict[str, Any]:
         kind = kinds.get(name)
         if (kind is not None and pa.types.is_fixed_size_list(kind)) or name in _LISTS:
             dtype = np.float16 if name == "w" else np.float32
-            result[name] = None if value is None else np.array(value, dtype).reshape(_SHAPES.get(name, (-1,)))
+            try:
+                result[name] = None if value is None else np.array(value, dtype).reshape(_SHAPES.get(name, (-1,)))
+            except (ValueError, TypeError) as error:
+                raise InputError(f"a row has another shape in the column {name!r}: build the set again") from error
         else:
             result[name] = value
     return result
@@ -215,13 +213,8 @@ def _cached(path: Place, columns: tuple[str, ...], changed: int) -> pa.Table:
 
 
 def _read(path: Place, columns: Iterable[str]) -> pa.Table:
-    try:
-        with parquet(path) as file:
-            return file.read(columns=list(columns))
-    except (pa.ArrowInvalid, OSError) as error:
-        raise InputError(
-            f"{path} is no whole Parquet file ({str(error).splitlines()[0]}): build the set again"
-        ) from error
+    with parquet(path) as file:
+        return file.read(columns=list(columns))
 
 
 def made_with(path: Place) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import posixpath
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -23,6 +24,8 @@ from limner.errors import InputError
 from limner.files import write_bytes_atomic
 
 NATIVE = ("s3", "gs", "gcs", "hdfs", "abfs", "abfss")
+
+MOST_GROUP_BYTES = 1 << 30  # decompressed, of a Parquet row group: 64 rows of about 100 KB in sets that Limner builds
 
 
 @dataclass(frozen=True)
@@ -190,7 +193,21 @@ def walk(folder: Place) -> Iterator[Place]:
                 yield Path(here) / name
 
 
-def parquet(place: Place) -> pq.ParquetFile:
-    """A Parquet file, opened for reading. Raises OSError or pyarrow's ArrowInvalid."""
-    source = place.system.open_input_file(place.key) if isinstance(place, Remote) else pa.OSFile(str(place), "rb")
-    return pq.ParquetFile(source)
+@contextmanager
+def parquet(place: Place) -> Iterator[pq.ParquetFile]:
+    """A Parquet file, opened for reading.
+
+    Raises InputError for what cannot be opened, and for what fails while the block reads it: damaged pages, absent
+    columns, and row groups that claim more than ``MOST_GROUP_BYTES`` (decompression bombs).
+    """
+    try:
+        source = place.system.open_input_file(place.key) if isinstance(place, Remote) else pa.OSFile(str(place), "rb")
+        with pq.ParquetFile(source) as file:
+            for number in range(file.num_row_groups):
+                size = file.metadata.row_group(number).total_byte_size
+                if not 0 <= size <= MOST_GROUP_BYTES:
+                    raise InputError(f"{place}: row group {number} claims {size:,} bytes: build the set again")
+            yield file
+    except (pa.ArrowException, OSError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
+        raise InputError(f"{place} is not a readable Parquet file ({reason}): build the set again") from error

@@ -83,6 +83,8 @@ class Database:
             for old, new in JOB_COLUMNS.items():
                 if old in columns:
                     db.execute(f"ALTER TABLE jobs RENAME COLUMN {old} TO {new}")
+            if "likeness" in {row[1] for row in db.execute("PRAGMA table_info(jobs)")}:  # its name before version 1
+                db.execute("ALTER TABLE jobs RENAME COLUMN likeness TO batch_key")
             db.executescript(f"BEGIN; {files('limner.serving').joinpath('schema.sql').read_text()} COMMIT;")
             if version < VERSION:
                 _note_references(db)

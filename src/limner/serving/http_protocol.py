@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
+import struct
 
 import uvicorn
 from fastapi import FastAPI
@@ -55,7 +57,7 @@ class _Patient(H11Protocol):
         super().connection_made(transport)
         if len(self.connections) > self.most:
             log.warning("too many connections: one more was closed")
-            transport.abort()
+            self._drop()
             return
         self._wait()
 
@@ -94,7 +96,7 @@ class _Patient(H11Protocol):
         left = self.transport.get_write_buffer_size()
         if before - left < SLOWEST * self.idle_seconds and left:
             self._slow = None
-            self.transport.abort()
+            self._drop()
         else:
             self._look(left)
 
@@ -109,4 +111,9 @@ class _Patient(H11Protocol):
     def _too_late(self) -> None:
         self._late = None
         if not self.transport.is_closing():
-            self.transport.abort()
+            self._drop()
+
+    def _drop(self) -> None:
+        """Close with a reset: otherwise the system keeps what was not taken until the client goes away."""
+        self.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.transport.abort()

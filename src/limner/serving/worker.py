@@ -6,6 +6,7 @@ import logging
 import sqlite3
 import threading
 import time
+from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
@@ -30,7 +31,8 @@ BATCH_SETTINGS = 8  # jobs in one batch
 PREVIEW_EVERY = 0.25  # seconds between previews of one job, while somebody watches it
 PREVIEW_SIDE = 512  # pixels of a picture in a preview, at most
 PREVIEW_SHARE = 6  # a preview is followed by at least so many times its own time without one
-WATCHED_FOR = 3.0  # seconds after a look at a job in which previews are made
+WATCHED_FOR = 10.0  # seconds after a look at a job in which previews are made; a busy machine lets a page look rarely
+MOST_LOOKED = 1000  # waiting jobs whose watchers are remembered
 FIRST_PAUSE, LONGEST_PAUSE = 0.25, 5.0  # seconds between two tries to write while the disk is full
 T = TypeVar("T")
 Standing = Literal["ok", "disk_full", "store_failing", "stopped"]
@@ -60,6 +62,7 @@ class Worker:
         self.photos, self.table, self.engines = photos, photos.table, engines
         self.limits, self.metrics = limits, metrics
         self._progress: dict[str, JobProgress] = {}
+        self._looked: OrderedDict[str, float] = OrderedDict()
         self._wake = threading.Event()
         self._stopping = threading.Event()
         self._trouble: Standing = "ok"
@@ -108,7 +111,14 @@ class Worker:
 
     def progress(self, job: str, preview: bool = True) -> JobProgress:
         """What a job is at; asking for the preview makes previews come."""
-        progress = self._progress.get(job, JobProgress())
+        progress = self._progress.get(job)
+        if progress is None:
+            if preview:  # it waits, and is watched from its first step on
+                self._looked[job] = time.monotonic()
+                self._looked.move_to_end(job)
+                while len(self._looked) > MOST_LOOKED:
+                    self._looked.popitem(last=False)
+            return JobProgress()
         if preview:
             progress.looked = time.monotonic()
         return progress
@@ -134,7 +144,7 @@ class Worker:
     def _run(self, jobs: list[Job]) -> None:
         kind, began = jobs[0].kind, time.monotonic()
         self.metrics.batch.observe(len(jobs))
-        self._progress |= {job.id: JobProgress() for job in jobs}
+        self._progress |= {job.id: JobProgress(looked=self._looked.pop(job.id, -WATCHED_FOR)) for job in jobs}
         try:
             requests = [KINDS[kind].model_validate(job.request, context=INSIDE) for job in jobs]
             for job, outcome in zip(jobs, run(kind, requests, self.photos, self.engines, self._watch(jobs, began))):

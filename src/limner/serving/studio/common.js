@@ -52,6 +52,41 @@ window.limner = {};
   }, true);
   Object.assign(window.limner, { make, loadImage, parsed, idsOf, say, sending });
 
+  // Stop. It goes to the API at once and not through the page's queue of events, which is slow on a busy machine. A job
+  // that was started and has no id on the page yet is stopped as soon as it has one.
+  const RUNS = {
+    "paint-stop": { note: "#paint-note", starts: "#paint-go, #paint-again" },
+    "edit-stop": {
+      note: "#edit-note",
+      starts: "#edit-shape, #edit-brush, #edit-move, #edit-regions, #edit-swap, #edit-reenact",
+    },
+  };
+  const started = new Map(); // by note: a number that each start changes
+  const cancel = async (job) => {
+    for (let tries = 0; tries < 30; tries++) {
+      try {
+        const { status } = await fetch(`/v1/jobs/${job}/cancel`, { method: "POST" });
+        if (status < 500) return; // cancelled, or it had ended
+      } catch { /* not reached: again */ }
+      await new Promise((done) => setTimeout(done, 1000));
+    }
+  };
+  const stop = async (note) => {
+    const run = started.get(note);
+    for (let looks = 0; looks < 1200 && started.get(note) === run; looks++) {
+      const job = document.querySelector(`${note} [data-job]`)?.dataset.job;
+      if (job) return cancel(job);
+      if (run === undefined) return;
+      await new Promise((done) => setTimeout(done, 100));
+    }
+  };
+  document.addEventListener("click", (event) => {
+    for (const [id, { note, starts }] of Object.entries(RUNS)) {
+      if (event.target.closest(`#${id}`)) stop(note);
+      else if (event.target.closest(starts)) started.set(note, (started.get(note) ?? 0) + 1);
+    }
+  }, true);
+
   // Which engines are loaded, asked every few seconds.
   window.limner.status = (element) => {
     const place = element.querySelector(".lm-status");

@@ -90,12 +90,13 @@ def notice(sentence: str, kind: str = "note") -> str:
     return f'<p class="lm-notice lm-{kind}" role="{role}">{escape(sentence)}</p>' if sentence else ""
 
 
-def progress(done: int, total: int, words: str) -> str:
-    """A bar, and what is being done."""
+def progress(done: int, total: int, words: str, job: str) -> str:
+    """A bar, and what is being done. job: its id, for the button that stops it (common.js)."""
     share = 100 * done / total if total else 0
     return (
-        f'<div class="lm-progress" role="progressbar" aria-valuenow="{share:.0f}" aria-valuemin="0" aria-valuemax="100"'
-        f' aria-label="{escape(words)}"><span style="width: {share:.0f}%"></span></div>'
+        f'<div class="lm-progress" data-job="{escape(job)}" role="progressbar" aria-valuenow="{share:.0f}"'
+        f' aria-valuemin="0" aria-valuemax="100" aria-label="{escape(words)}">'
+        f'<span style="width: {share:.0f}%"></span></div>'
         f'<p class="lm-hint">{escape(words)}</p>'
     )
 

@@ -89,8 +89,10 @@ def place(server: Server) -> None:
                     swapped = _consent("edit-consent", reason)
                     with gr.Row():
                         swap = gr.Button("Swap", variant="primary", interactive=reason is None, elem_id="edit-swap")
-                        reenact = gr.Button("Copy the motion of this face", interactive=reason is None)
-            stop = gr.Button("Stop", size="sm")
+                        reenact = gr.Button(
+                            "Copy the motion of this face", interactive=reason is None, elem_id="edit-reenact"
+                        )
+            stop = gr.Button("Stop", size="sm", elem_id="edit-stop")
         with gr.Column(scale=3, min_width=300):
             note = gr.HTML("", elem_id="edit-note")
             result = components.compare("edit-result", "Before and after appear here.")

@@ -51,7 +51,7 @@ def follow(server: Server, kind: str, make: Callable[[], Request]) -> Iterator[S
         if (words, at.previewed) != before:
             before = (words, at.previewed)
             preview = None if at.preview is None else jpeg_url(at.preview)
-            yield Step(components.progress(at.done, at.total, words), job, preview)
+            yield Step(components.progress(at.done, at.total, words, job), job, preview)
         time.sleep(LOOK)
     if found.state == "done":
         seconds = (found.ended or 0) - (found.started or 0)
