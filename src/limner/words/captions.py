@@ -48,7 +48,10 @@ _BLOCKS: tuple[dict[str, float], ...] = (
 
 @dataclass(frozen=True)
 class Caption:
-    """A text about a face, its style (one of STYLES) and the facts it states (attribute → value)."""
+    """A text about a face, its style and the facts it states (attribute → value).
+
+    style: one of STYLES, or of `limner.words.requests.LENGTHS`.
+    """
 
     text: str
     style: str
