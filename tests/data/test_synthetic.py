@@ -35,9 +35,9 @@ class TinyGenerator(FaceGenerator):
         super().__init__(tiny_codec())
         self.made: list[int] = []
 
-    def face_of(self, w: np.ndarray) -> np.ndarray:
+    def face_of(self, w: np.ndarray, side: int = 256) -> np.ndarray:
         self.made.append(1)
-        return super().face_of(w)
+        return super().face_of(w, side)
 
 
 def test_a_face_is_a_function_of_its_index() -> None:
@@ -69,6 +69,8 @@ def test_a_style_for_each_place_moves_only_what_its_places_decide() -> None:
     same = generator.face_of(places)
     places[-1] += 1  # the generator's own last place, which the head does not use
     assert same.shape == (256, 256, 3) and np.array_equal(generator.face_of(places), same)
+    large = generator.face_of(places, 512)
+    assert large.shape == (512, 512, 3) and not np.array_equal(large, generator.face_of(np.repeat(w[None], 23, 0), 512))
     places[0] += 1
     assert not np.array_equal(generator.face_of(places), same)
 

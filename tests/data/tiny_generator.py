@@ -22,7 +22,7 @@ class PhotoGenerator(FaceGenerator):
     def w_of(self, index: int) -> np.ndarray:
         return np.random.default_rng(index).normal(0, 0.01, WIDTH).astype(np.float32)
 
-    def face_of(self, w: np.ndarray) -> np.ndarray:
+    def face_of(self, w: np.ndarray, side: int = 256) -> np.ndarray:
         self.made += 1
         layers = np.broadcast_to(w, (LAYERS, WIDTH))
         photo = Image.fromarray(skimage.data.astronaut()[0:256, 96:352]).resize((512, 512), Image.Resampling.BICUBIC)
@@ -30,7 +30,7 @@ class PhotoGenerator(FaceGenerator):
         turned = photo.transform((512, 512), Image.Transform.AFFINE, (1, shear, -90 * shear, 0, 1, 0))
         across = np.linspace(-1, 1, 512)[None, :, None] * float(layers[-1, 1]) * 0.5
         made = Image.fromarray(np.clip(np.asarray(turned) * (1 + across), 0, 255).astype(np.uint8))
-        return np.asarray(made.resize((256, 256), Image.Resampling.LANCZOS))
+        return np.asarray(made.resize((side, side), Image.Resampling.LANCZOS))
 
 
 def plain_directions() -> Directions:

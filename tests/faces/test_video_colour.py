@@ -15,7 +15,7 @@ from limner.faces.video_colour import GAMMA, REFERENCE_WHITE, hlg_to_display, pq
 from limner.models.facex.video_writer import write_video
 
 av: Any = pytest.importorskip("av", reason="the extra 'video' is not installed")
-PATCHES = np.uint8([[180, 60, 40], [40, 90, 200], [118, 112, 104], [250, 250, 250]])
+PATCHES = np.array([[180, 60, 40], [40, 90, 200], [118, 112, 104], [250, 250, 250]], np.uint8)
 
 
 def card(height: int, width: int) -> np.ndarray:
@@ -69,7 +69,7 @@ def test_a_film_that_was_cut_off_goes_as_far_as_it_goes(tmp_path: Path) -> None:
 def test_hlg_and_pq_give_back_what_was_put_in() -> None:
     """Inverse functions of BT.2100, written out here."""
     light = (PATCHES / 255.0) ** GAMMA  # of a display
-    luminance = light @ [0.2627, 0.6780, 0.0593]
+    luminance = light @ np.array([0.2627, 0.6780, 0.0593])
     scene = light * luminance[:, None] ** (1 / 1.2 - 1)
     a, b, c = 0.17883277, 0.28466892, 0.55991073
     hlg = np.where(scene <= 1 / 12, np.sqrt(3 * scene), a * np.log(np.maximum(12 * scene - b, 1e-9)) + c)

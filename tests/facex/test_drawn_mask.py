@@ -29,7 +29,7 @@ def ellipse() -> np.ndarray:
 
 
 def layer(colour: tuple[int, int, int], opacity: np.ndarray) -> Image.Image:
-    flat = np.broadcast_to(np.uint8(colour), (SIDE, SIDE, 3))
+    flat = np.broadcast_to(np.array(colour, np.uint8), (SIDE, SIDE, 3))
     return Image.fromarray(np.dstack([flat, opacity.astype(np.uint8)]))
 
 

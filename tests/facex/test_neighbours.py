@@ -47,7 +47,8 @@ def test_a_neighbours_face_keeps_every_pixel(
 def test_a_drawn_mask_may_be_on_a_neighbour() -> None:
     others, hole = np.zeros((20, 20), bool), np.zeros((20, 20), bool)
     others[5:15, 5:15] = hole[10:20, 10:20] = True
-    assert np.array_equal(kept_faces(EditPlan.inpaint(hole), others), others & ~hole)
+    kept = kept_faces(EditPlan.inpaint(hole), others)
+    assert kept is not None and np.array_equal(kept, others & ~hole)
     assert kept_faces(EditPlan.motion(smile=0.5), others) is others
     assert kept_faces(EditPlan.inpaint(hole), None) is None
 

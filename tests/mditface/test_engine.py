@@ -158,7 +158,7 @@ def test_progress_counts_steps_and_can_cancel(painter: MDiTFace) -> None:
         ({"guidance": float("nan")}, "guidance=nan"),
         ({"mask_guidance": -3}, "mask_guidance=-3"),
         ({"mask": np.zeros((64, 64), np.uint8)}, "no face"),
-        ({"mask": np.tile(np.uint8([0, 1, 1, 13]).repeat(16), (32, 1))}, "square"),
+        ({"mask": np.tile(np.array([0, 1, 1, 13], np.uint8).repeat(16), (32, 1))}, "square"),
         ({"mask": np.zeros((64, 64), np.uint8), "merge": "all"}, "merge='all'"),
         ({"mask": np.full((64, 64), 40, np.uint8)}, "region"),
     ],

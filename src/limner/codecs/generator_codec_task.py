@@ -152,7 +152,9 @@ class GeneratorCodecTask:
 @torch.no_grad()
 def _start_head(codec: GeneratorCodec) -> None:
     blocks, head = codec.config.head[0], codec.head
-    following = codec.generator.blocks[blocks] if blocks < len(codec.generator.blocks) else codec.generator.to_picture
+    following: Any = (
+        codec.generator.blocks[blocks] if blocks < len(codec.generator.blocks) else codec.generator.to_picture
+    )
     scale = 1 / following.modulation.bias.abs().mean()
     head.convolution_1.modulation.weight.copy_(following.modulation.weight * scale)
     head.convolution_1.modulation.bias.copy_(following.modulation.bias * scale)

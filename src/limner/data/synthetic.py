@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from limner.errors import InputError
+from limner.faces.geometry import resize
 from limner.faces.picture import save_picture
 from limner.files import atomic_write, write_json_atomic
 
@@ -91,15 +92,18 @@ class FaceGenerator:
         """Face `index` as (256, 256, 3) uint8 RGB, FFHQ alignment."""
         return self.face_of(self.w_of(index))
 
-    def face_of(self, w: np.ndarray) -> np.ndarray:
-        """The face of w as (256, 256, 3) uint8 RGB: of w (512,) what the codec decodes from its latents; of a w for
-        each place (23, 512), which has no latents, the generator's features through the codec's head.
+    def face_of(self, w: np.ndarray, side: int = SIDE) -> np.ndarray:
+        """The face of w as (side, side, 3) uint8 RGB: of w (512,) what the codec decodes from its latents; of a w for
+        each place (23, 512), which has no latents, the generator's features through the codec's head, or above 256
+        pixels the generator's own picture. ``ValueError`` for a side that the codec does not offer.
         """
         styles = _tensor(np.asarray(w)[None])
         if styles.ndim == 2:
             latents = self.codec.encode_style(styles)
             with self._autocast():
-                return _pixels(self.codec.decode(latents))
+                return _pixels(self.codec.decode(latents, side))
+        if side != SIDE:
+            return resize(self.synthesise(w), (side, side))
         blocks = self.codec.config.head[0]
         with self._autocast():
             features = self.codec.generator.features(styles, blocks)
