@@ -189,7 +189,7 @@ def test_rules_write_without_a_network(built: Path, tmp_path: Path) -> None:
     ("more", "message"),
     [
         (["--out", "{set}"], "is the set itself"),
-        (["--out", "new", "--llm", "x"], "the LLM makes questions of what the VLM"),
+        (["--out", "new", "--llm", "x"], "the LLM writes questions about the descriptions of the VLM"),
         (["--out", "new", "--vlm", "x"], "where is the vlm? Set LIMNER_VLM_URL"),
         (["--out", "full"], "holds other files"),
         (["--out", "new", "--vlm", "x", "--vlm-price", "2"], "is not like 0.15/0.60"),

@@ -247,7 +247,7 @@ def built(tmp_path: Path) -> Path:
         regions = np.full((64, 64), 4, np.uint8)
         picture[:32, :, 0], picture[32:, :, 2], regions[:32] = 255, 255, 17
         row = {**dict.fromkeys(name for name, _ in FIELDS), "id": f"set/{k}", "split": "test"}
-        words = [("a long caption of the source", "carried"), ("a caption of the grammar", "plain")]
+        words = [("a long caption of a woman", "carried"), ("a caption of the grammar", "plain")]
         row |= {"captions": [text for text, _ in words], "prompts": ["a woman"], "questions": []}
         row["stated"] = [{"style": style, "facts": "{}"} for _, style in (*words, ("", "short"))]
         row["image"] = {"bytes": encode_png(picture), "path": None}
@@ -259,7 +259,7 @@ def built(tmp_path: Path) -> Path:
 
 
 def test_a_table_from_a_folder(built: Path, tmp_path: Path, inception_file: Path, cmmd_folder: Path) -> None:
-    assert [face.words for face in subjects(built, "test", "carried")] == ["a long caption of the source"] * 4
+    assert [face.words for face in subjects(built, "test", "carried")] == ["a long caption of a woman"] * 4
     assert [face.words for face in subjects(built, "test", "grammar", 1)] == ["a woman"]
     painted: list[int] = []
 

@@ -58,7 +58,7 @@ def test_opaque_drawings(ellipse: np.ndarray) -> None:
 
 def test_what_marks_nothing_is_refused(photo: np.ndarray) -> None:
     for nothing in (Image.new("L", (SIDE, SIDE)), Image.new("RGBA", (SIDE, SIDE), (0, 0, 0, 255))):
-        with pytest.raises(InputError, match="marks nothing"):
+        with pytest.raises(InputError, match="the mask is empty"):
             read_mask(png(nothing))
     with pytest.raises(InputError, match="photograph without a transparent part"):
         read_mask(png(Image.fromarray(photo)))

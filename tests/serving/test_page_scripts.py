@@ -18,13 +18,15 @@ EVIL = (
     '<img src=x onerror="window.ran=1"><svg onload="window.ran=1"></svg><script>window.ran=1</script>'
     '"\'><iframe srcdoc="<script>parent.ran=1</script>"></iframe><a href="javascript:window.ran=1">x</a>'
 )
+PAINTED = """a smiling woman with grey hair and glasses <img src=x onerror="window.ran=1">"""
+"""Markup among words that are understood well enough for it to be kept."""
 
 
 @pytest.mark.slow
 def test_markup_of_strangers_is_never_run(
     browser: Browser, server: Running, http: httpx.Client, tmp_path: Path
 ) -> None:
-    job = http.post("/v1/paint", params={"wait": 60}, json={"text": EVIL, "steps": 1, "seed": 5}).json()
+    job = http.post("/v1/paint", params={"wait": 60}, json={"text": PAINTED, "steps": 1, "seed": 5}).json()
     while job["state"] in ("queued", "running"):
         job = http.get(f"/v1/jobs/{job['id']}", params={"wait": 20}).json()
     made = job["pictures"][0]["id"]

@@ -116,3 +116,8 @@ def test_the_words_that_painters_were_trained_on_stay_as_they_are() -> None:
 def test_denials_are_gone_from_captions() -> None:
     for text in ("she wears no hat and no glasses.", "he has no beard", "her mouth is not open"):
         assert not re.search(r"\b(?:no|not)\b", positive(text)[0])
+
+
+def test_marks_go_with_the_words_that_are_left_out() -> None:
+    found = understood('a woman <img src=x onerror="window.ran=1"><svg onload="window.ran=1"></svg>')
+    assert found.text == "a woman" and "svg" in found.notes[-1]

@@ -175,8 +175,16 @@ def _known_part(text: str, asked: str) -> tuple[str, list[str]]:
     if len(known) >= LEAST_KNOWN * len(words):
         return text, []
     unknown = [word for word in words if not _is_known(word)]
-    kept = re.sub(_WORD, lambda found: found[0] if _is_known(found[0]) else "", text)
-    return _tidy(kept), unknown
+    return _tidy(" ".join(filter(None, map(_known_piece, text.split())))), unknown
+
+
+def _known_piece(piece: str) -> str:
+    """What of a piece between spaces is understood; nothing of one that holds unknown words only."""
+    words = _WORD.findall(piece)
+    if words and not any(map(_is_known, words)):
+        return ""
+    kept = re.sub(_WORD, lambda found: found[0] if _is_known(found[0]) else "", piece)
+    return re.sub(r"[^\w,.'’-]", "", kept)
 
 
 def _is_known(word: str) -> bool:
