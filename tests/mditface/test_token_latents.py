@@ -8,9 +8,12 @@ import numpy as np
 import pytest
 import torch
 
+from limner.codecs.generator_codec import GeneratorCodec
 from limner.errors import InputError
 from limner.models.mditface.engine import MDiTFace
+from limner.models.mditface.prepare import Face, Makers, make_shard
 from limner.models.mditface.task import VECTOR_WEIGHT, flow_loss
+from limner.words.encoder import MiniLM
 from mditface.parts import write_token_painter
 from mditface.tiny import KINDS, TINY, draw_mask, inputs, kind
 
@@ -76,3 +79,18 @@ def test_a_mask_keeps_the_size_of_the_grid_whatever_the_picture_has(painter: MDi
     without = painter.paint("a woman", steps=2, size=128)[0]
     assert large.image.size == (128, 128) and not np.array_equal(np.asarray(large.image), np.asarray(without.image))
     assert np.array_equal(np.asarray(painter.replay(large.recipe).image), np.asarray(large.image))
+
+
+def test_a_generator_codec_takes_latents_from_styles(painter: MDiTFace) -> None:
+    codec = painter.components.codec
+    assert isinstance(codec, GeneratorCodec)
+    makers = Makers(codec, MiniLM.load(), text_length=8, captions=2, mirror=False)
+    styles = torch.randn(3, 32)
+    blank = np.zeros((64, 64, 3), np.uint8)
+    faces = [Face(blank, blank[:, :, 0], ("a woman", "portrait"), False, {}, style.numpy()) for style in styles]
+    made, count = make_shard(faces, makers)
+    assert count == 3 and torch.allclose(made["latents"].float(), codec.encode_style(styles), atol=2e-2, rtol=1e-2)
+    with pytest.raises(InputError, match="latents of synthetic faces only"):
+        make_shard([replace(faces[0], style=None)], makers)
+    with pytest.raises(InputError, match="without --style"):
+        make_shard(faces, replace(makers, palette=True))

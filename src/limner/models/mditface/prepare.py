@@ -24,7 +24,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from limner.codecs.continuous import KLCodec
+from limner.codecs.generator_codec import GeneratorCodec
+from limner.codecs.latent_codec import load_latent_codec
 from limner.data.groups import groups
 from limner.data.pictures import fit
 from limner.data.prepared_set import PreparedSet
@@ -41,6 +42,7 @@ from limner.words.encoder import MiniLM, TextEncoder
 from limner.words.facts import SALIENT, salient_facts
 from limner.words.grammar import Value
 from limner.words.mirror import mirror_words
+from limner.words.requests import compose_requests
 
 from .loading import flux_text_length
 
@@ -66,6 +68,8 @@ class Face:
     captions: tuple[str, ...]
     validation: bool
     facts: Mapping[str, Value] = field(default_factory=dict)
+    style: np.ndarray | None = None
+    """(512,) of a synthetic face, whose latents a generator codec takes from it."""
 
     def mirrored(self) -> Face:
         """The mirrored face: left and right change places in the regions and in the words."""
@@ -83,7 +87,7 @@ class Makers:
     be encoded in training; else their features are kept, as many as a caption has tokens.
     """
 
-    codec: Encoder
+    codec: Encoder | GeneratorCodec
     encoder: TextEncoder | None
     text_length: int = 32
     captions: int = 6
@@ -108,26 +112,29 @@ def read_faces(
     keep: float = 1.0,
     texts: str = "grammar",
     size: int = 256,
+    requests: int = 0,
 ) -> Iterator[Face]:
     """Faces of one file of a built set.
 
     texts: "grammar" for the set's prompts, which fit a small text encoder, "carried" for the captions the source
-    brought along, "both" for both. Before them come `prompts` new ones that keep to the salient facts (``keep`` of
-    `compose_prompts`), unless only carried ones are wanted. size: side of the pictures; InputError for smaller ones.
+    brought along, "both" for both. First come `requests` texts in the words people type, then `prompts` that keep
+    to the salient facts (``keep`` of `compose_prompts`); neither where only carried ones are wanted. size: side of the
+    pictures; InputError for smaller ones.
     """
     from limner.data.shards import read_range, unpack_attributes
 
-    wanted = ["id", "image", "regions", "prompts", "captions", "stated", "questions", "attributes"]
+    wanted = ["id", "image", "regions", "prompts", "captions", "stated", "questions", "attributes", "w"]
     for row in read_range(file, start, stop, wanted):
         picture, regions = fit(row, size)
         attributes = unpack_attributes(row["attributes"])
         random = np.random.default_rng(zlib.crc32(row["id"].encode()))
         count = 0 if texts == "carried" else prompts
         new = [caption.text for caption in compose_prompts(attributes, random, count, keep=keep)] if count else []
-        words = (*new, *texts_of(row, texts).prompts)
+        asked = compose_requests(attributes, random, 0 if texts == "carried" else requests)
+        words = (*(caption.text for caption in asked), *new, *texts_of(row, texts).prompts)
         if not words:
             raise missing(texts, file, ("captions",) if texts == "carried" else ("prompts",))
-        yield Face(picture, regions, words, split == "validation", salient_facts(attributes))
+        yield Face(picture, regions, words, split == "validation", salient_facts(attributes), row["w"])
 
 
 def make_shard(faces: Iterable[Face], makers: Makers, batch: int = 16) -> tuple[dict[str, Tensor], int]:
@@ -139,7 +146,7 @@ def make_shard(faces: Iterable[Face], makers: Makers, batch: int = 16) -> tuple[
     for group in groups(_both(faces, makers.mirror), batch):
         regions = np.stack([face.regions for face in group])  # (B, H, W)
         made = {"regions": torch.from_numpy(regions)}
-        made |= _encode("latents", makers, np.stack([drawn(face.picture) for face in group]))
+        made |= _latents(makers, group, drawn)
         if makers.palette:
             made |= _encode("palette", makers, colourise(regions))
         for name, value in made.items():
@@ -160,6 +167,21 @@ def make_shard(faces: Iterable[Face], makers: Makers, batch: int = 16) -> tuple[
         "looks": torch.from_numpy(looks_of([face.facts for face in given], LOOKS)),
     }
     return tensors | _texts(list(numbers), makers), len(given)
+
+
+def _latents(makers: Makers, group: Sequence[Face], drawn: Callable[[np.ndarray], np.ndarray]) -> dict[str, Tensor]:
+    """Latents of faces: of their styles, with a generator codec, or of their pictures."""
+    if not isinstance(makers.codec, GeneratorCodec):
+        return _encode("latents", makers, np.stack([drawn(face.picture) for face in group]))
+    styles = [face.style for face in group]
+    if makers.style is not None or makers.palette or any(style is None for style in styles):
+        raise InputError(
+            "a generator codec has latents of synthetic faces only, as they are: prepare sets that were built from "
+            "`limner data synth`, without --style and --palette"
+        )
+    w = torch.from_numpy(np.stack([np.asarray(style, np.float32) for style in styles])).to(makers.device)
+    with torch.no_grad():
+        return {"latents": makers.codec.encode_style(w).half().cpu()}
 
 
 def _both(faces: Iterable[Face], mirror: bool) -> Iterator[Face]:
@@ -187,6 +209,7 @@ def _texts(captions: list[str], makers: Makers) -> dict[str, Tensor]:
 
 @torch.no_grad()
 def _encode(name: str, makers: Makers, pictures: np.ndarray) -> dict[str, Tensor]:
+    assert not isinstance(makers.codec, GeneratorCodec)
     found = makers.codec.encode(to_model(pictures).to(makers.device))
     return {key: value.half().cpu() for key, value in flatten(name, found).items()}
 
@@ -228,6 +251,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--codec", default="kl-codec-nano", help="registry name or folder of a codec")
     parser.add_argument("--captions", type=int, default=6, help="captions or prompts kept per face")
     parser.add_argument("--salient", type=int, default=0, help="prompts written anew about what people ask for first")
+    parser.add_argument("--requests", type=int, default=0, help="texts in the words people type, new for each face")
     parser.add_argument("--keep", type=float, default=0.2, help="how likely a new prompt may state each other fact")
     parser.add_argument(
         "--text-length", type=int, help="text tokens a caption is cut to; default: 32, of FLUX.1-dev 512, schnell 256"
@@ -240,7 +264,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--size", type=int, help="side of the pictures; default: 256, with --flux 512")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where to compute")
-    parser.add_argument("--no-mirror", action="store_true", help="do not add mirrored faces")
+    parser.add_argument(
+        "--no-mirror", action="store_true", help="do not add mirrored faces (never done with a generator codec)"
+    )
     parser.add_argument("--palette", action="store_true", help="also encode the coloured region maps")
     parser.add_argument("--style", choices=sorted(STYLES), help="draw the faces in a style first")
     parser.add_argument("--flux", type=Path, help="FLUX.1 pipeline whose codec and text encoders to use instead")
@@ -261,20 +287,28 @@ def main(arguments: Sequence[str] | None = None) -> None:
         else:
             source, live, length = str(given.codec), given.live_text, given.text_length or 32
             encoder, facts = MiniLM.load(device=device), {"codec": source, "encoder": "minilm"}
+        codec = load_latent_codec(source).to(device)
         makers = Makers(
-            KLCodec.load(source).to(device),
+            codec,
             encoder,
             text_length=length,
             captions=given.captions,
-            mirror=not given.no_mirror,
+            mirror=not given.no_mirror and not isinstance(codec, GeneratorCodec),
             palette=given.palette or given.flux is not None,
             style=given.style,
             live=live,
             device=device,
         )
         size = given.size or (512 if given.flux is not None else 256)
-        load = partial(read_faces, prompts=given.salient, keep=given.keep, texts=given.texts, size=size)
-        words = {"texts": given.texts, "salient": given.salient, "keep": given.keep, "size": size}
+        load = partial(read_faces, prompts=given.salient, keep=given.keep, texts=given.texts, size=size,
+                       requests=given.requests)  # fmt: skip
+        words = {
+            "texts": given.texts,
+            "salient": given.salient,
+            "requests": given.requests,
+            "keep": given.keep,
+            "size": size,
+        }
         silent = lambda done, total: None  # noqa: E731
         cut = portions(given.shards, load)
         prepare(cut, given.out, makers, {**facts, **words}, share, report if share.first else silent)
