@@ -125,7 +125,7 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--check", type=int, default=4, help="how many faces to compare with OpenVINO in float32")
     args = parser.parse_args()
-    import openvino
+    import openvino  # pyright: ignore[reportMissingImports] (installed for this tool only)
 
     core, folder = openvino.Core(), package_folder()
     mapping, synthesis = (core.read_model(folder / f"{name}Network.xml") for name in ("Mapping", "Synthesis"))
