@@ -61,6 +61,18 @@ def test_one_style_for_every_place_equals_one_style(codec: GeneratorCodec) -> No
     assert not torch.allclose(generator(repeated), generator(w), atol=1e-2)
 
 
+def test_every_block_takes_its_own_three_styles(codec: GeneratorCodec) -> None:
+    """Places in order: the first convolution, three in each block, the output."""
+    w = torch.randn(1, TINY.places, 32)
+    for place in range(TINY.places - 1):
+        changed = w.clone()
+        changed[:, place] += 1
+        block = (place + 2) // 3  # the features after this many blocks are the first that feel it
+        if block:
+            assert torch.equal(codec.generator.features(changed, block - 1), codec.generator.features(w, block - 1))
+        assert not torch.equal(codec.generator.features(changed, block), codec.generator.features(w, block))
+
+
 def test_gradients_reach_styles_and_features(codec: GeneratorCodec) -> None:
     w = torch.randn(1, 32, requires_grad=True)
     codec.generator(w).square().mean().backward()
