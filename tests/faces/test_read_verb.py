@@ -155,7 +155,7 @@ def test_names_are_shown_as_they_are(photos, tmp_path, capsys):
         assert name in capsys.readouterr().out.replace("\n", "")
     (tmp_path / "[bold]her.png").write_bytes((photos / "her.png").read_bytes())
     assert main(["read", str(tmp_path / "[bold]her.png")]) == 0
-    assert "[bold]her.png" in capsys.readouterr().out
+    assert "[bold]her.png" in capsys.readouterr().out.replace("\n", "")
 
 
 def test_hidden_files_are_passed_over(photos, tmp_path, capsys):

@@ -39,7 +39,7 @@ from .loading import FaceXComponents, Strength, controller_file, strength_of
 from .plan import EditPlan
 from .steer import SteeredUNet
 
-CUSTOM_PIPELINE = str(Path(__file__).parent / "diffusers_pipeline")
+CUSTOM_PIPELINE = str(Path(__file__).parent / "diffusers_pipeline" / "facex_pipeline.py")
 """For `DiffusionPipeline.from_pretrained(folder, custom_pipeline=CUSTOM_PIPELINE)`."""
 
 

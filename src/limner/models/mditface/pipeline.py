@@ -34,7 +34,7 @@ from .lora_file import DIFFUSERS_FILE, MASK, mask_rank, mask_values, read_lora
 from .static_path import shell_of, static_path_of
 from .transformer import MaskFeatures
 
-CUSTOM_PIPELINE = str(Path(__file__).parent / "diffusers_pipeline")
+CUSTOM_PIPELINE = str(Path(__file__).parent / "diffusers_pipeline" / "mditface_pipeline.py")
 """For `DiffusionPipeline.from_pretrained(folder, custom_pipeline=CUSTOM_PIPELINE)`."""
 
 
