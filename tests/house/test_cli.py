@@ -115,9 +115,9 @@ def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 
 
 def test_missing_extra_says_which(module) -> None:
-    with pytest.raises(InputError, match=r"pip install 'limner\[synth\]'") as caught:
-        run(module("def made():\n    import sys; sys.modules['openvino'] = None; import openvino"), [])
-    del sys.modules["openvino"]
+    with pytest.raises(InputError, match=r"pip install 'limner\[video\]'") as caught:
+        run(module("def made():\n    import sys; sys.modules['av'] = None; import av"), [])
+    del sys.modules["av"]
     assert "\n" not in str(caught.value)
 
 

@@ -81,7 +81,6 @@ EXTRAS = {
     "transformers": "full",
     "c2pa": "provenance",
     "cryptography": "provenance",
-    "openvino": "synth",
     "datasets": "dev",
 }
 

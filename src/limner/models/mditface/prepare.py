@@ -134,7 +134,7 @@ def read_faces(
         words = (*(caption.text for caption in asked), *new, *texts_of(row, texts).prompts)
         if not words:
             raise missing(texts, file, ("captions",) if texts == "carried" else ("prompts",))
-        yield Face(picture, regions, words, split == "validation", salient_facts(attributes), row["w"])
+        yield Face(picture, regions, words, split == "validation", salient_facts(attributes), row.get("w"))
 
 
 def make_shard(faces: Iterable[Face], makers: Makers, batch: int = 16) -> tuple[dict[str, Tensor], int]:
