@@ -10,7 +10,8 @@ import torch
 
 from limner.codecs.generator import GeneratorConfig
 from limner.codecs.generator_codec import GeneratorCodec, GeneratorCodecConfig
-from limner.data.synthetic import PSI, FaceGenerator, face_file, read_vectors, write_set
+from limner.codecs.truncation import PSI
+from limner.data.synthetic import FaceGenerator, face_file, read_vectors, write_set
 from limner.faces.picture import read_picture
 
 

@@ -17,11 +17,11 @@ from torch.nn import functional as F
 
 from limner.codecs.generator_codec import GeneratorCodec, GeneratorCodecConfig
 from limner.codecs.perceptual import LPIPS
+from limner.codecs.truncation import PSI
 from limner.faces.data_folders import data_root
 from limner.faces.image_tensors import to_pictures
 from limner.weights.tensors import load_into
 
-PSI = (0.7, 1.0)
 HELD_OUT_SEED = 1
 
 

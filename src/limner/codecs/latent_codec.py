@@ -8,25 +8,12 @@ Two shapes of latents occur: a grid (B, C, h, w), of the autoencoders of Stable 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Protocol
 
 from torch import Tensor
 
 from limner.codecs.continuous import KLCodec
 from limner.codecs.generator_codec import CODEC_FILE, GeneratorCodec
 from limner.weights.store import locate
-
-
-class LatentCodec(Protocol):
-    """Pictures (B, 3, H, W) in [-1, 1] ↔ latents of about unit variance."""
-
-    def latent_shape(self, size: int) -> tuple[int, ...]:
-        """The shape of one picture's latents, for a picture of this side."""
-        ...
-
-    def decode(self, latents: Tensor) -> Tensor:
-        """Pictures in [-1, 1]."""
-        ...
 
 
 def load_latent_codec(source: str | Path) -> KLCodec | GeneratorCodec:

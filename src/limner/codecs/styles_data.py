@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from limner.codecs.generator import Generator
+from limner.codecs.truncation import PSI
 from limner.errors import InputError
 
 
@@ -57,7 +58,7 @@ class StyleBatches:
         return {
             "styles": torch.from_numpy(self.styles[rows].astype(np.float32)),
             "z": torch.from_numpy(random.standard_normal((fresh, self.styles.shape[1]), np.float32)),
-            "psi": torch.from_numpy(random.uniform(0.7, 1.0, (fresh, 1)).astype(np.float32)),
+            "psi": torch.from_numpy(random.uniform(*PSI, (fresh, 1)).astype(np.float32)),
         }
 
     def held_out(self, count: int) -> Tensor:

@@ -14,9 +14,10 @@ from functools import cached_property
 
 import numpy as np
 
+from limner.codecs.truncation import PSI
 from limner.data.directions import Directions
 from limner.data.look_probes import LookProbes
-from limner.data.synthetic import PSI, WIDTH, FaceGenerator
+from limner.data.synthetic import WIDTH, FaceGenerator
 
 CANDIDATES = 160
 """Draws of w that a face is chosen from. Our choice: more give little more, and each costs a tenth of a millisecond."""

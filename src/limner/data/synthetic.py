@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from limner.codecs.truncation import PSI
 from limner.errors import InputError
 from limner.faces.geometry import resize
 from limner.faces.picture import save_picture
@@ -34,8 +35,6 @@ LAYERS = 23  # places of the generator that take w
 RESOLUTIONS = (0, 2, 5, 8, 11, 14, 17, 20, 23)  # where the places of 4², 8², … 512² begin, and the end
 SIDE = 256  # pixels of a finished face
 CODEC = "generator-codec"
-PSI = (0.7, 1.0)
-"""Bounds of the truncation. Our choice: below .7 faces look alike, above 1 they fall apart."""
 W_FILE = "w.npz"
 INFO_FILE = "synth.json"
 LICENCE = "research and demonstration; not for commercial use (random-face: Apache-2.0, trained on FFHQ)"
